@@ -1,0 +1,246 @@
+"""Hidden channels described by data: where they live, how they permute, how they rescale.
+
+A :class:`Site` names one axis of one leaf, a :class:`Scaling` gives sites their degrees, a :class:`Channel` joins the
+sites that carry the same hidden units. :func:`permute` and :func:`rescale` act on any network so described.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Variables = Any
+Path = tuple[str | int, ...]
+
+
+class Site(NamedTuple):
+    """One place where the units of a channel appear.
+
+    The axis of length ``n`` is read as ``(outer, n / outer)``; in the second factor the block
+    ``[offset, offset + size * inner)`` is read as ``(size, inner)``, and ``size`` counts the channel's units. A plain
+    axis has the defaults; an axis flattened from (height, width, channel) has ``outer = height * width``; one flattened
+    from (channel, height, width) has ``inner = height * width``; a concatenation has an ``offset``.
+
+    Attributes:
+      path: dictionary keys, indices or attribute names from the root of the variables to the leaf.
+      axis: the axis of that leaf, non-negative.
+    """
+
+    path: Path
+    axis: int
+    outer: int = 1
+    offset: int = 0
+    inner: int = 1
+
+
+class Scaling(NamedTuple):
+    """A scaling symmetry of a channel: under coordinate ``s`` a site is multiplied by ``exp(degree * s)``.
+
+    Attributes:
+      kind: ``"scale"`` (a filter before a normalisation) or ``"rescale"`` (a homogeneous unit: writers against readers).
+      terms: pairs ``(site, degree)``.
+    """
+
+    kind: str
+    terms: tuple[tuple[Site, float], ...]
+
+
+class Channel(NamedTuple):
+    """A set of ``size`` interchangeable hidden units, the sites that hold them and their scalings."""
+
+    size: int
+    sites: tuple[Site, ...]
+    scalings: tuple[Scaling, ...] = ()
+
+
+Channels = Mapping[str, Channel]
+
+
+class Layer(NamedTuple):
+    """A dense layer of a raw multilayer perceptron: kernel (in, out), bias (out,)."""
+
+    kernel: jax.Array
+    bias: jax.Array
+
+
+def permute(perms: Mapping[str, jax.Array], variables: Variables, channels: Channels) -> Variables:
+    """Reorder the hidden units of each channel, everywhere they appear: unit ``i`` becomes the former ``perm[i]``.
+
+    A left action of the symmetric group in the sense ``permute(q, permute(p, v)) == permute(p[q], v)``; the function
+    computed by the network does not change.
+
+    Source: Zhao et al. 2023, section 3 (permutations of hidden units); Bökman & Kahl 2023, section 2.
+
+    Args:
+      perms: channel name -> integer array (size,), a permutation; a channel left out is not moved.
+      variables: pytree of arrays.
+      channels: description of the channels.
+
+    Returns:
+      Variables of the same structure, shapes and dtypes.
+
+    Raises:
+      ValueError: an unknown channel name, a permutation of the wrong shape, or a site that does not fit its leaf.
+    """
+    for name, perm in perms.items():
+        _known(name, channels)
+        if jnp.shape(perm) != (channels[name].size,):
+            raise ValueError(
+                f"perms[{name!r}] has shape {jnp.shape(perm)}, but the channel has size {channels[name].size}"
+            )
+    return _permute({name: jnp.asarray(perm) for name, perm in perms.items()}, variables, _frozen(channels))
+
+
+def rescale(s: Mapping[str, jax.Array], variables: Variables, channels: Channels, kind: str) -> Variables:
+    """Flow of a scaling symmetry: multiply every site by ``exp(degree * s)``, unit by unit.
+
+    Through an activation of degree alpha the writers (kernel, bias) have degree +1 and the readers -alpha; a filter
+    before BatchNorm has kernel and bias +1, running mean +1 and running variance +2 (exact in evaluation mode up to
+    epsilon only with all four). ``partial(rescale, channels=..., kind=...)`` is a flow in the sense of
+    :mod:`symjax.symmetry`, with :func:`coordinates` as its zero.
+
+    Source: Tanaka & Kunin 2021, section 3 (scale, rescale); Zhao et al. 2023, Table 1 (homogeneous activations).
+
+    Args:
+      s: channel name -> array (size,), the logarithm of the factor; a channel left out is not scaled.
+      variables: pytree of arrays.
+      channels: description of the channels.
+      kind: which of the channels' scalings, ``"scale"`` or ``"rescale"``.
+
+    Returns:
+      Variables of the same structure, shapes and dtypes.
+
+    Raises:
+      ValueError: an unknown channel, one without a scaling of this kind, or a wrong shape.
+    """
+    for name, value in s.items():
+        _known(name, channels)
+        if kind not in {scaling.kind for scaling in channels[name].scalings}:
+            raise ValueError(f"channel {name!r} has no scaling of kind {kind!r}")
+        if jnp.shape(value) != (channels[name].size,):
+            raise ValueError(f"s[{name!r}] has shape {jnp.shape(value)}, but the channel has size {channels[name].size}")
+    return _rescale(dict(s), variables, _frozen(channels), kind)
+
+
+def coordinates(channels: Channels, kind: str, dtype: Any = None) -> dict[str, jax.Array]:
+    """Zero coordinates of the scalings of one kind: channel name -> zeros (size,), the default float dtype if None."""
+    dtype = jnp.result_type(float) if dtype is None else dtype
+    has = {name for name, channel in channels.items() if any(scaling.kind == kind for scaling in channel.scalings)}
+    return {name: jnp.zeros((channel.size,), dtype) for name, channel in channels.items() if name in has}
+
+
+def restrict(channels: Channels, prefix: str | int) -> dict[str, Channel]:
+    """Keep the sites below ``prefix`` and make their paths relative to it, e.g. to ``"params"`` alone.
+
+    Used where a function takes the parameters without the running statistics: a training loss uses the batch's own
+    statistics, so its scalings are complete with the parameters' sites.
+    """
+
+    def inside(site: Site) -> bool:
+        return site.path[0] == prefix
+
+    def relative(site: Site) -> Site:
+        return site._replace(path=site.path[1:])
+
+    result = {}
+    for name, channel in channels.items():
+        sites = tuple(relative(site) for site in channel.sites if inside(site))
+        scalings = tuple(
+            Scaling(scaling.kind, terms)
+            for scaling in channel.scalings
+            if (terms := tuple((relative(site), degree) for site, degree in scaling.terms if inside(site)))
+        )
+        result[name] = Channel(channel.size, sites, scalings)
+    return result
+
+
+def mlp_channels(params: tuple[Layer, ...], degree: float | None = 1.0) -> dict[str, Channel]:
+    """Channels of a raw multilayer perceptron, one for each hidden layer: ``hidden0``, ``hidden1``, ...
+
+    Args:
+      params: tuple of ``Layer(kernel, bias)``.
+      degree: homogeneity degree alpha of the activation, ``sigma(c z) = c^alpha sigma(z)`` for c > 0 (ReLU, leaky ReLU
+        and the identity 1, squared ReLU 2); None if it is not homogeneous: the units then only permute.
+
+    Returns:
+      Channel name -> :class:`Channel`.
+    """
+    result = {}
+    for i in range(len(params) - 1):
+        kernel, bias, reader = Site((i, "kernel"), 1), Site((i, "bias"), 0), Site((i + 1, "kernel"), 0)
+        scalings = ()
+        if degree is not None:
+            scalings = (Scaling("rescale", ((kernel, 1.0), (bias, 1.0), (reader, -float(degree)))),)
+        result[f"hidden{i}"] = Channel(params[i].kernel.shape[1], (kernel, bias, reader), scalings)
+    return result
+
+
+def leaf_paths(variables: Variables) -> dict[Path, Any]:
+    """All leaves of a pytree by their path of plain keys, as sites name them."""
+    return {_plain(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]}
+
+
+def _plain(path: tuple[Any, ...]) -> Path:
+    names = ("key", "idx", "name")
+    return tuple(next(getattr(entry, name) for name in names if hasattr(entry, name)) for entry in path)
+
+
+def _known(name: str, channels: Channels) -> None:
+    if name not in channels:
+        raise ValueError(f"no channel is named {name!r}; the channels are {', '.join(map(repr, channels))}")
+
+
+def _frozen(channels: Channels) -> tuple[tuple[str, Channel], ...]:
+    return tuple(channels.items())
+
+
+def _fit(site: Site, size: int, leaves: Mapping[Path, Any]) -> tuple[int, slice]:
+    """Check a site against its leaf; return the axis length and the block of the inner factor."""
+    if site.path not in leaves:
+        raise ValueError(f"no leaf has the path {site.path}")
+    shape = jnp.shape(leaves[site.path])
+    if not 0 <= site.axis < len(shape):
+        raise ValueError(f"{site} names axis {site.axis} of an array of shape {shape}")
+    length = shape[site.axis]
+    if length % site.outer or site.offset + size * site.inner > length // site.outer:
+        raise ValueError(f"{site} with {size} units does not fit an axis of length {length}")
+    return length, slice(site.offset, site.offset + size * site.inner)
+
+
+@partial(jax.jit, static_argnums=2)
+def _permute(perms: dict[str, jax.Array], variables: Variables, channels: tuple[tuple[str, Channel], ...]) -> Variables:
+    leaves = leaf_paths(variables)
+    structure = jax.tree.structure(variables)
+    for name, channel in channels:
+        if name not in perms:
+            continue
+        for site in channel.sites:
+            length, block = _fit(site, channel.size, leaves)
+            index = jnp.arange(length).reshape(site.outer, -1)
+            moved = index[:, block].reshape(site.outer, channel.size, site.inner)[:, perms[name], :]
+            index = index.at[:, block].set(moved.reshape(site.outer, -1)).reshape(-1)
+            leaves[site.path] = jnp.take(leaves[site.path], index, axis=site.axis)
+    return jax.tree.unflatten(structure, list(leaves.values()))
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _rescale(
+    s: dict[str, jax.Array], variables: Variables, channels: tuple[tuple[str, Channel], ...], kind: str
+) -> Variables:
+    leaves = leaf_paths(variables)
+    structure = jax.tree.structure(variables)
+    for name, channel in channels:
+        for scaling in channel.scalings:
+            if name not in s or scaling.kind != kind:
+                continue
+            for site, degree in scaling.terms:
+                length, block = _fit(site, channel.size, leaves)
+                leaf = leaves[site.path]
+                logarithm = jnp.zeros((site.outer, length // site.outer), s[name].dtype)
+                logarithm = logarithm.at[:, block].set(jnp.repeat(s[name], site.inner)[None])
+                factor = jnp.exp(jnp.asarray(degree, logarithm.dtype) * logarithm).reshape(-1).astype(leaf.dtype)
+                others = [axis for axis in range(leaf.ndim) if axis != site.axis]
+                leaves[site.path] = leaf * jnp.expand_dims(factor, others)
+    return jax.tree.unflatten(structure, list(leaves.values()))
