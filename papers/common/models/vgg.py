@@ -1,0 +1,159 @@
+"""VGG11 for small images, with and without batch normalisation, and its hidden channels."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+from papers.common.models.convolution import convolve, max_pool
+from symjax.channels import Channel, Scaling, Site
+
+# (features, whether a max pool follows) of the eight convolutions, and the width of the two hidden dense layers
+CONVOLUTIONS = ((64, True), (128, True), (256, False), (256, True), (512, False), (512, True), (512, False), (512, True))
+HIDDEN = 1024
+
+
+class Convolution(nn.Module):
+    """A 3x3 convolution with bias; its parameters are those of `nn.Conv`."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype))
+        return y + bias.astype(y.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation with the parameters, statistics and semantics of `nn.BatchNorm`.
+
+    The statistics are computed in float32 (float64 for float64 input) and averaged with momentum 0.9, PyTorch's 0.1.
+    Deviation: the running variance is the biased one, as everywhere in Flax; PyTorch multiplies it by n / (n - 1).
+    """
+
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        features = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, features)
+        bias = self.param("bias", nn.initializers.zeros, features)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, features)
+        running_var = self.variable("batch_stats", "var", jnp.ones, features)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        if train:
+            mean = jnp.mean(x, axis=(0, 1, 2))
+            var = jnp.maximum(jnp.mean(jnp.square(x), axis=(0, 1, 2)) - jnp.square(mean), 0)
+            if not self.is_initializing():
+                for running, batch in ((running_mean, mean), (running_var, var)):
+                    running.value = self.momentum * running.value + (1 - self.momentum) * batch.astype(running.value.dtype)
+        else:
+            mean, var = running_mean.value, running_var.value
+        slope = scale * lax.rsqrt(var + self.epsilon)
+        return x * slope.astype(x.dtype) + (bias - mean * slope).astype(x.dtype)
+
+
+class VGG11(nn.Module):
+    """VGG11 on small images: eight 3x3 convolutions, five 2x2 max pools, three dense layers.
+
+    Each convolution is followed by batch normalisation (unless `batch_norm` is False) and ReLU; the channels are flattened
+    in the order height, width, channel; each hidden dense layer is followed by ReLU and dropout. At 64x64 pixels and 200
+    classes it has 12,578,760 parameters.
+
+    Source: Tanaka and Kunin 2021, section 5, by the model of Kunin et al. 2021 for Tiny-ImageNet (the former name no
+    file; that they used this one is very likely).
+
+    Attributes:
+        classes: the number of outputs.
+        width: multiplies the number of channels and of hidden units, 64 to 512 and 1024.
+        batch_norm: whether the convolutions are normalised.
+        dropout: the rate after each hidden dense layer in training; needs `rngs={"dropout": key}` unless 0.
+        dtype: of the inputs to convolutions and dense layers; parameters and statistics stay float32.
+        epsilon: added to the variance by the normalisation.
+    """
+
+    classes: int
+    width: float = 1.0
+    batch_norm: bool = True
+    dropout: float = 0.5
+    dtype: DTypeLike = jnp.float32
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool = False) -> Array:
+        """Return the logits, (n, classes), of images (n, height, width, 3) with sides divisible by 32.
+
+        Training (`train=True`) normalises by the batch's own statistics, updates the running ones (`mutable=
+        ["batch_stats"]`) and applies dropout.
+        """
+        if images.shape[1] % 32 or images.shape[2] % 32:
+            raise ValueError(f"the images are {images.shape[1]}x{images.shape[2]}; VGG11 takes sides divisible by 32.")
+        x = images
+        for index, (features, pooled) in enumerate(CONVOLUTIONS, 1):
+            x = Convolution(self.scaled(features), self.dtype, name=f"conv{index}")(x)
+            if self.batch_norm:
+                x = BatchNorm(self.epsilon, name=f"norm{index}")(x, train)
+            x = nn.relu(x)
+            if pooled:
+                x = max_pool(x)
+        x = x.reshape(x.shape[0], -1)
+        for index in (1, 2):
+            x = nn.relu(nn.Dense(self.scaled(HIDDEN), dtype=self.dtype, name=f"dense{index}")(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        logits = nn.Dense(self.classes, dtype=self.dtype, name="dense3")(x)
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+    def scaled(self, features: int) -> int:
+        """Return a layer's width under the width multiplier, at least 1."""
+        return max(1, round(features * self.width))
+
+    def deviation(self, shape: tuple[int, ...]) -> float:
+        """Return the standard deviation of an initial kernel.
+
+        Convolutions: Kaiming normal over the fan-out, sqrt(2 / (9 features)), so that a filter's expected squared norm is
+        2 channels / features. Dense layers: 0.01.
+        """
+        return (2 / (9 * shape[-1])) ** 0.5 if len(shape) == 4 else 0.01
+
+
+def vgg11_channels(variables: dict) -> dict[str, Channel]:
+    """Describe the hidden channels of a VGG11 by the places where they live and their scalings.
+
+    Channels `conv1` ... `conv8`, `dense1`, `dense2`. With normalisation a convolution's filter has the scaling "scale"
+    (kernel and bias +1, running mean +1, running variance +2: exact up to epsilon) and its normalisation "rescale" (scale
+    and bias +1, the next layer's inputs -1); without, and for dense units, "rescale" takes kernel and bias +1 against the
+    next layer's inputs -1.
+
+    Args:
+        variables: `{"params": ..., "batch_stats": ...}` or without the statistics; only shapes are read.
+
+    Returns:
+        A dict from the channel's name to its `Channel`.
+    """
+    params, statistics = variables["params"], variables.get("batch_stats", {})
+    convolutions = [f"conv{index}" for index in range(1, len(CONVOLUTIONS) + 1)]
+    layers = [*convolutions, "dense1", "dense2", "dense3"]
+    channels = {}
+    for layer, reader in zip(layers, layers[1:], strict=False):
+        size = params[layer]["bias"].shape[0]
+        kernel = Site(("params", layer, "kernel"), axis=params[layer]["kernel"].ndim - 1)
+        bias = Site(("params", layer, "bias"), axis=0)
+        axis = params[reader]["kernel"].ndim - 2
+        # the flattened map's rows are ordered height, width, channel: one block of channels for each pixel
+        next_kernel = Site(("params", reader, "kernel"), axis=axis, outer=params[reader]["kernel"].shape[axis] // size)
+        norm = layer.replace("conv", "norm")
+        if layer not in convolutions or norm not in params:
+            scalings = (Scaling("rescale", ((kernel, 1), (bias, 1), (next_kernel, -1))),)
+            channels[layer] = Channel(size, (kernel, bias, next_kernel), scalings)
+            continue
+        gamma, beta = (Site(("params", norm, name), axis=0) for name in ("scale", "bias"))
+        running = [Site(("batch_stats", norm, name), axis=0) for name in ("mean", "var") if norm in statistics]
+        scale = Scaling("scale", ((kernel, 1), (bias, 1), *zip(running, (1, 2), strict=False)))
+        rescale = Scaling("rescale", ((gamma, 1), (beta, 1), (next_kernel, -1)))
+        channels[layer] = Channel(size, (kernel, bias, gamma, beta, *running, next_kernel), (scale, rescale))
+    return channels
