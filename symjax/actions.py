@@ -21,10 +21,10 @@ def translate(s: jax.Array, kernel: jax.Array, axis: int = -1) -> jax.Array:
       axis: the axis over which nothing changes, the classes.
 
     Returns:
-      An array like ``kernel``.
+      An array like ``kernel``, of its dtype.
 
     Raises:
-      ValueError: the shape of ``s`` is not the kernel's without ``axis``.
+      ValueError: no such axis, or the shape of ``s`` is not the kernel's without ``axis``.
 
     Example:
       >>> import jax.numpy as jnp
@@ -32,14 +32,31 @@ def translate(s: jax.Array, kernel: jax.Array, axis: int = -1) -> jax.Array:
       [[1. 1. 1.]]
     """
     shape = list(jnp.shape(kernel))
-    del shape[axis]
+    del shape[_known(axis, kernel)]
     if jnp.shape(s) != tuple(shape):
         raise ValueError(f"s has shape {jnp.shape(s)}, but the kernel without axis {axis} has {tuple(shape)}")
-    return kernel + jnp.expand_dims(s, axis)
+    return kernel + jnp.expand_dims(s.astype(kernel.dtype), axis)
 
 
 def skew(s: jax.Array, n: int) -> jax.Array:
-    """Antisymmetric matrix (n, n) with ``s`` (n (n - 1) / 2,) below the diagonal, row by row."""
+    """Fill an antisymmetric matrix: ``s`` below the diagonal, row by row, ``-s`` above it.
+
+    Args:
+      s: array (n (n - 1) / 2,), coordinates of the Lie algebra so(n) in the order (1, 0), (2, 0), (2, 1), ...
+      n: the dimension.
+
+    Returns:
+      An array (n, n) of the dtype of ``s``.
+
+    Raises:
+      ValueError: the wrong number of coordinates.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> print(skew(jnp.array([2.0]), 2))
+      [[ 0. -2.]
+       [ 2.  0.]]
+    """
     count = n * (n - 1) // 2
     if jnp.shape(s) != (count,):
         raise ValueError(f"s has shape {jnp.shape(s)}, but rotations of {n} dimensions have {count} coordinates")
@@ -61,11 +78,23 @@ def rotate(s: jax.Array, q: jax.Array, axis: int = 0) -> jax.Array:
       axis: the axis to rotate.
 
     Returns:
-      An array like ``q``.
+      An array like ``q``, of its dtype.
 
     Raises:
-      ValueError: the wrong number of coordinates.
+      ValueError: no such axis, or the wrong number of coordinates.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> rotated = rotate(jnp.array([jnp.pi / 2]), jnp.array([2.0, 0.0]))
+      >>> print(bool(jnp.allclose(rotated, jnp.array([0.0, 2.0]), atol=1e-6)))
+      True
     """
-    n = jnp.shape(q)[axis]
-    rotation = jax.scipy.linalg.expm(skew(s, n))
+    n = jnp.shape(q)[_known(axis, q)]
+    rotation = jax.scipy.linalg.expm(skew(s, n)).astype(q.dtype)
     return jnp.moveaxis(jnp.tensordot(rotation, q, axes=((1,), (axis,)), precision="highest"), 0, axis)
+
+
+def _known(axis: int, array: jax.Array) -> int:
+    if not -jnp.ndim(array) <= axis < jnp.ndim(array):
+        raise ValueError(f"axis {axis} does not exist in an array of shape {jnp.shape(array)}")
+    return axis

@@ -6,13 +6,32 @@ sites that carry the same hidden units. :func:`permute` and :func:`rescale` act 
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+__all__ = [
+    "Channel",
+    "Channels",
+    "Kind",
+    "Layer",
+    "Path",
+    "Scaling",
+    "Site",
+    "Variables",
+    "coordinates",
+    "leaf_paths",
+    "mlp_channels",
+    "permute",
+    "rescale",
+    "restrict",
+]
 
 Variables = Any
 Path = tuple[str | int, ...]
+Kind = Literal["scale", "rescale"]
 
 
 class Site(NamedTuple):
@@ -39,11 +58,12 @@ class Scaling(NamedTuple):
     """A scaling symmetry of a channel: under coordinate ``s`` a site is multiplied by ``exp(degree * s)``.
 
     Attributes:
-      kind: ``"scale"`` (a filter before a normalisation) or ``"rescale"`` (a homogeneous unit: writers against readers).
+      kind: ``"scale"`` (a filter before a normalisation) or ``"rescale"`` (a homogeneous unit: writers against
+        readers).
       terms: pairs ``(site, degree)``.
     """
 
-    kind: str
+    kind: Kind
     terms: tuple[tuple[Site, float], ...]
 
 
@@ -68,8 +88,9 @@ class Layer(NamedTuple):
 def permute(perms: Mapping[str, jax.Array], variables: Variables, channels: Channels) -> Variables:
     """Reorder the hidden units of each channel, everywhere they appear: unit ``i`` becomes the former ``perm[i]``.
 
-    A left action of the symmetric group in the sense ``permute(q, permute(p, v)) == permute(p[q], v)``; the function
-    computed by the network does not change.
+    ``permute(q, permute(p, v)) == permute(p[q], v)``: a right action of the permutations under composition
+    ``(p q)[i] = p[q[i]]``. The identity is ``arange``, the inverse ``argsort(p)``. The function computed by the network
+    does not change.
 
     Source: Zhao et al. 2023, section 3 (permutations of hidden units); Bökman & Kahl 2023, section 2.
 
@@ -82,24 +103,31 @@ def permute(perms: Mapping[str, jax.Array], variables: Variables, channels: Chan
       Variables of the same structure, shapes and dtypes.
 
     Raises:
-      ValueError: an unknown channel name, a permutation of the wrong shape, or a site that does not fit its leaf.
+      ValueError: an unknown channel name, an array of the wrong shape or not a permutation (entries that are traced
+        cannot be looked at), or a site that does not fit its leaf.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> channels = {"hidden": Channel(3, (Site(("kernel",), 1), Site(("bias",), 0)))}
+      >>> variables = {"kernel": jnp.array([[1.0, 2.0, 3.0]]), "bias": jnp.array([4.0, 5.0, 6.0])}
+      >>> print(permute({"hidden": jnp.array([2, 0, 1])}, variables, channels)["bias"])
+      [6. 4. 5.]
     """
+    perms = {name: jnp.asarray(perm) for name, perm in perms.items()}
     for name, perm in perms.items():
         _known(name, channels)
-        if jnp.shape(perm) != (channels[name].size,):
-            raise ValueError(
-                f"perms[{name!r}] has shape {jnp.shape(perm)}, but the channel has size {channels[name].size}"
-            )
-    return _permute({name: jnp.asarray(perm) for name, perm in perms.items()}, variables, _frozen(channels))
+        _permutation(name, perm, channels[name].size)
+    return _permute(perms, variables, _frozen(channels))
 
 
-def rescale(s: Mapping[str, jax.Array], variables: Variables, channels: Channels, kind: str) -> Variables:
+def rescale(s: Mapping[str, jax.Array], variables: Variables, channels: Channels, kind: Kind) -> Variables:
     """Flow of a scaling symmetry: multiply every site by ``exp(degree * s)``, unit by unit.
 
-    Through an activation of degree alpha the writers (kernel, bias) have degree +1 and the readers -alpha; a filter
-    before BatchNorm has kernel and bias +1, running mean +1 and running variance +2 (exact in evaluation mode up to
-    epsilon only with all four). ``partial(rescale, channels=..., kind=...)`` is a flow in the sense of
-    :mod:`symjax.symmetry`, with :func:`coordinates` as its zero.
+    Through an activation of degree alpha the writers (kernel, bias) have degree +1 and the readers -alpha; the gamma
+    and beta of a BatchNorm are such writers too. A filter before BatchNorm has kernel and bias +1, running mean +1 and
+    running variance +2 (exact in evaluation mode, up to epsilon, only with all four).
+    ``partial(rescale, channels=..., kind=...)`` is a flow in the sense of :mod:`symjax.symmetry`, with
+    :func:`coordinates` as its zero.
 
     Source: Tanaka & Kunin 2021, section 3 (scale, rescale); Zhao et al. 2023, Table 1 (homogeneous activations).
 
@@ -113,19 +141,46 @@ def rescale(s: Mapping[str, jax.Array], variables: Variables, channels: Channels
       Variables of the same structure, shapes and dtypes.
 
     Raises:
-      ValueError: an unknown channel, one without a scaling of this kind, or a wrong shape.
+      ValueError: an unknown channel, one without a scaling of this kind, a wrong shape or an integer ``s``, or a site
+        that does not fit its leaf.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> layers = (Layer(jnp.ones((1, 2)), jnp.zeros(2)), Layer(jnp.ones((2, 1)), jnp.zeros(1)))
+      >>> s = {"hidden0": jnp.log(jnp.array([2.0, 1.0]))}
+      >>> first, second = rescale(s, layers, mlp_channels(layers), "rescale")
+      >>> print(first.kernel, second.kernel[:, 0])
+      [[2. 1.]] [0.5 1. ]
     """
     for name, value in s.items():
         _known(name, channels)
         if kind not in {scaling.kind for scaling in channels[name].scalings}:
             raise ValueError(f"channel {name!r} has no scaling of kind {kind!r}")
         if jnp.shape(value) != (channels[name].size,):
-            raise ValueError(f"s[{name!r}] has shape {jnp.shape(value)}, but the channel has size {channels[name].size}")
+            raise ValueError(
+                f"s[{name!r}] has shape {jnp.shape(value)}, but the channel has size {channels[name].size}"
+            )
+        if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            raise ValueError(f"s[{name!r}] has dtype {jnp.result_type(value)}, but it is a logarithm, a floating array")
     return _rescale(dict(s), variables, _frozen(channels), kind)
 
 
-def coordinates(channels: Channels, kind: str, dtype: Any = None) -> dict[str, jax.Array]:
-    """Zero coordinates of the scalings of one kind: channel name -> zeros (size,), the default float dtype if None."""
+def coordinates(channels: Channels, kind: Kind, dtype: Any = None) -> dict[str, jax.Array]:
+    """Give zero coordinates of all scalings of one kind, the identity of the flow :func:`rescale`.
+
+    Args:
+      channels: description of the channels.
+      kind: which of the channels' scalings, ``"scale"`` or ``"rescale"``.
+      dtype: of the coordinates; None means the default float of jax.
+
+    Returns:
+      Channel name -> zeros (size,), for the channels with a scaling of this kind.
+
+    Raises:
+      ValueError: a kind that does not exist.
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind is {kind!r}, but it must be one of {', '.join(map(repr, get_args(Kind)))}")
     dtype = jnp.result_type(float) if dtype is None else dtype
     has = {name for name, channel in channels.items() if any(scaling.kind == kind for scaling in channel.scalings)}
     return {name: jnp.zeros((channel.size,), dtype) for name, channel in channels.items() if name in has}
@@ -139,7 +194,7 @@ def restrict(channels: Channels, prefix: str | int) -> dict[str, Channel]:
     """
 
     def inside(site: Site) -> bool:
-        return site.path[0] == prefix
+        return site.path[:1] == (prefix,)
 
     def relative(site: Site) -> Site:
         return site._replace(path=site.path[1:])
@@ -192,6 +247,15 @@ def _known(name: str, channels: Channels) -> None:
         raise ValueError(f"no channel is named {name!r}; the channels are {', '.join(map(repr, channels))}")
 
 
+def _permutation(name: str, perm: jax.Array, size: int) -> None:
+    if perm.shape != (size,):
+        raise ValueError(f"perms[{name!r}] has shape {perm.shape}, but the channel has size {size}")
+    if not jnp.issubdtype(perm.dtype, jnp.integer):
+        raise ValueError(f"perms[{name!r}] has dtype {perm.dtype}, but a permutation holds integers")
+    if not isinstance(perm, jax.core.Tracer) and sorted(np.asarray(perm).tolist()) != list(range(size)):
+        raise ValueError(f"perms[{name!r}] is not a permutation: it must hold each of 0 ... {size - 1} once")
+
+
 def _frozen(channels: Channels) -> tuple[tuple[str, Channel], ...]:
     return tuple(channels.items())
 
@@ -227,7 +291,7 @@ def _permute(perms: dict[str, jax.Array], variables: Variables, channels: tuple[
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _rescale(
-    s: dict[str, jax.Array], variables: Variables, channels: tuple[tuple[str, Channel], ...], kind: str
+    s: dict[str, jax.Array], variables: Variables, channels: tuple[tuple[str, Channel], ...], kind: Kind
 ) -> Variables:
     leaves = leaf_paths(variables)
     structure = jax.tree.structure(variables)

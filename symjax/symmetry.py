@@ -1,8 +1,8 @@
 """Continuous symmetries as flows, and everything that follows from a flow by differentiation.
 
-A flow is a pure function ``flow(s, params) -> params`` with ``flow(0, params) == params``; ``s`` is an array or a pytree
-of Lie-algebra coordinates. Each function below takes ``zero``, the coordinates of the identity (zeros in the shape of
-``s``), which fixes the shape of the answer: one number for each coordinate, all from one pass.
+A flow is a pure function ``flow(s, params) -> params`` with ``flow(0, params) == params``; ``s`` is an array or a
+pytree of Lie-algebra coordinates. Each function below takes ``zero``, the coordinates of the identity (zeros in the
+shape of ``s``), which fixes the shape of the answer: one number for each coordinate, all from one pass.
 """
 
 from collections.abc import Callable
@@ -99,6 +99,13 @@ def symmetry_residual(
 
     Returns:
       A pytree like ``zero``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> scale = lambda s, q: jnp.exp(s) * q
+      >>> direction_only = lambda q: q[0] / jnp.linalg.norm(q)
+      >>> print(abs(symmetry_residual(scale, jnp.zeros(()), direction_only, jnp.array([3.0, 4.0]))) < 1e-6)
+      True
     """
     return pairing(flow, zero, params, jax.grad(loss)(params, *args))
 
@@ -122,6 +129,12 @@ def noether_charge(
 
     Returns:
       A pytree like ``zero``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> scale = lambda s, q: jnp.exp(s) * q
+      >>> print(noether_charge(scale, jnp.zeros(()), jnp.array([3.0, 4.0]), jnp.array([1.0, 2.0]), mass=0.5))
+      5.5
     """
     momentum = jax.tree.map(lambda leaf: jnp.asarray(mass, leaf.dtype) * leaf, velocity)
     return pairing(flow, zero, params, momentum)
@@ -165,6 +178,13 @@ def kinetic_symmetry_breaking(
 
     Returns:
       A pytree like ``zero``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> scale = lambda s, q: jnp.exp(s) * q
+      >>> q, velocity = jnp.array([3.0, 4.0]), jnp.array([1.0, 2.0])
+      >>> print(kinetic_symmetry_breaking(scale, jnp.zeros(()), q, velocity, mass=0.5))
+      2.5
     """
 
     def carried(s: Coordinates) -> jax.Array:
