@@ -46,9 +46,9 @@ def simulate(gradient, form, q, *, schedule, momentum, weight_decay, dampening=0
     return Log(*(np.array(x) for x in zip(*log, strict=True)))
 
 
-def predict(log, *, dtype=np.float64, momentum, weight_decay, dampening=0.0, nesterov=False, project_to=None):
-    """Run the recursion over a log; return R_n for n = 0..N and the unprojected values."""
-    columns = [jnp.asarray(x[:-1], dtype) for x in (log.square, log.cross, log.residual, log.rate)]
+@functools.partial(jax.jit, static_argnames=("nesterov",))
+def scan(start, columns, project_to, nesterov, rule):
+    """Recursion over recorded columns, the rule's numbers traced: one program for all heavy-ball rules."""
 
     def body(state, measured):
         square, cross, residual, rate = measured
@@ -58,17 +58,32 @@ def predict(log, *, dtype=np.float64, momentum, weight_decay, dampening=0.0, nes
             residual=residual,
             cross=cross,
             learning_rate=rate,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            dampening=dampening,
             nesterov=nesterov,
             project_to=project_to,
+            **rule,
         )
         return state, (discrete.quadratic_value(state), state.unprojected)
 
-    start = discrete.quadratic_start(jnp.asarray(log.value[0], dtype))
-    _, (values, unprojected) = jax.jit(lambda s, c: jax.lax.scan(body, s, c))(start, columns)
+    return jax.lax.scan(body, discrete.quadratic_start(start), columns)[1]
+
+
+def predict(log, *, dtype=np.float64, nesterov=False, project_to=None, dampening=0.0, **rule):
+    """Run the recursion over a log; return R_n for n = 0..N and the unprojected values."""
+    columns = [jnp.asarray(x[:-1], dtype) for x in (log.square, log.cross, log.residual, log.rate)]
+    start = jnp.asarray(log.value[0], dtype)
+    values, unprojected = scan(start, columns, project_to, nesterov, rule | {"dampening": dampening})
     return np.concatenate([log.value[:1], np.asarray(values, np.float64)]), np.asarray(unprojected)
+
+
+@functools.partial(jax.jit, static_argnames=("nesterov",))
+def linear_scan(start, rates, nesterov, rule):
+    def body(state, rate):
+        state = discrete.linear_step(
+            state, residual=jnp.zeros_like(start), learning_rate=rate, nesterov=nesterov, **rule
+        )
+        return state, discrete.linear_value(state)
+
+    return jax.lax.scan(body, discrete.linear_start(start), rates)[1]
 
 
 RULES = {
@@ -183,18 +198,15 @@ def test_translation_is_exact(rule):
     gradient, w = softmax_loss()
     ones = np.ones(5)
 
-    def form(x, y):  # records <x, n>; the residual <g, n> comes as form(q, g) below
+    def form(x, y):  # only the value is used: <q, n>
         return x @ ones
 
-    log = simulate(lambda n, q: gradient(n, q), form, w, schedule=DROPS, **RULES[rule])
+    log = simulate(gradient, form, w, schedule=DROPS, **RULES[rule])
 
     def run(dtype):
-        def body(state, rate):
-            state = discrete.linear_step(state, residual=jnp.zeros_like(state.start), learning_rate=rate, **RULES[rule])
-            return state, discrete.linear_value(state)
-
-        start = discrete.linear_start(jnp.asarray(log.value[0], dtype))
-        return jax.lax.scan(body, start, jnp.asarray(log.rate[:-1], dtype))[1]
+        rest = {"dampening": 0.0, **RULES[rule]}
+        nesterov = rest.pop("nesterov", False)
+        return linear_scan(jnp.asarray(log.value[0], dtype), jnp.asarray(log.rate[:-1], dtype), nesterov, rest)
 
     scale = np.abs(log.value[0]).max()
     np.testing.assert_allclose(run(np.float64) / scale, log.value[1:] / scale, atol=1e-12)
