@@ -1,0 +1,383 @@
+"""Run directories: one folder a run, holding everything that it was and everything that came of it.
+
+``config.json`` (resolved configuration, command, versions, commit, device, XLA flags), ``metrics.jsonl`` (one record a line),
+arrays as ``.npz``, figures as ``.png`` beside the arrays they were drawn from, ``claims.json``. Nothing is ever overwritten by
+another run: a directory with anything in it is refused, and one in use is locked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import fcntl
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from papers.common.claims import Claim
+from papers.common.errors import UserError
+
+LOCK = "lock"
+LARGEST_PNG = 200_000
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """Describe where a run happens: versions, commit, device, XLA flags and the time.
+
+    Starts jax's backend, so call it after everything that configures jax.
+
+    Returns:
+        ``versions``, ``commit`` (None outside the repository, ``-dirty`` behind it where tracked files were changed), ``device``
+        (kind, platform, count, cpu), ``xla_flags``, ``started`` (UTC); ready for JSON.
+    """
+    import jax
+
+    devices = jax.devices()
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "commit": _commit(Path(__file__).resolve()),
+        "device": {
+            "kind": devices[0].device_kind,
+            "platform": devices[0].platform,
+            "count": len(devices),
+            "cpu": _cpu(),
+        },
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
+    """Spell the command that started the process, for ``config.json`` and claims.
+
+    >>> command_line("papers.noether.train", ["--seed", "1"])
+    'python -m papers.noether.train --seed 1'
+    """
+    import shlex
+
+    return shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
+
+
+class RunDirectory:
+    """The directory of one run, locked while it is open; a context manager.
+
+    Attributes:
+        path: the directory.
+        environment: as recorded now; for a resumed run, that of this process.
+        changes: for a resumed run, what differs from the process that began it (versions, device, commit), as ``old -> new``;
+            the continuation is bit-identical only where this is empty.
+    """
+
+    def __init__(self, path: Path, lock: IO[str]):
+        self.path = path
+        self.environment: dict[str, Any] = {}
+        self.changes: list[str] = []
+        self._lock = lock
+        self._metrics: IO[str] | None = None
+
+    @classmethod
+    def create(cls, path: str | Path, config: Mapping[str, Any], command: str) -> RunDirectory:
+        """Begin a run in a new or empty directory.
+
+        Args:
+            path: the directory; it and its parents are made.
+            config: the resolved configuration; anything :func:`to_json` accepts.
+            command: the command that repeats the run.
+
+        Raises:
+            UserError: where the directory is a file, cannot be written, is in use, or holds anything.
+        """
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _refuse_contents(path)
+            run = cls(path, _acquire(path))
+        except (NotADirectoryError, FileExistsError):
+            raise UserError(f"{path} is a file or lies in one, but a run needs a directory: name another") from None
+        except OSError as error:
+            raise UserError(f"the run directory {path} cannot be written ({error.strerror}): name another") from None
+        try:
+            _refuse_contents(path)
+            run.environment = environment()
+            record = {"config": to_json(config), "command": command, **run.environment}
+            _write_atomically(path / "config.json", _dump(record).encode())
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    @classmethod
+    def resume(cls, path: str | Path, config: Mapping[str, Any], ignore: Sequence[str] = ()) -> RunDirectory:
+        """Continue a run in its own directory, with its own configuration.
+
+        Args:
+            path: the directory.
+            config: the resolved configuration of now.
+            ignore: fields that may differ, such as ``resume``; dots for nested ones.
+
+        Raises:
+            UserError: where there is no run, it is in use, or the configuration differs; the fields are shown.
+        """
+        path = Path(path)
+        file = path / "config.json"
+        if not file.is_file():
+            raise UserError(f"{path} holds no run to resume (no config.json): name the directory of one, or start a new run")
+        run = cls(path, _acquire(path))
+        try:
+            try:
+                record = json.loads(file.read_text())
+                old = record["config"]
+            except (ValueError, KeyError, TypeError):
+                raise UserError(f"{file} is damaged and the run cannot be resumed: start a new one elsewhere") from None
+            different = _differences(old, to_json(config), ignore)
+            if different:
+                raise UserError(
+                    f"the run in {path} has another configuration ({', '.join(different)}): "
+                    "resume it with its own, or start a new run elsewhere"
+                )
+            run.environment = environment()
+            run.changes = _differences(record, run.environment, ("config", "command", "started", "resumed"))
+            record.setdefault("resumed", []).append(run.environment)
+            _write_atomically(file, _dump(record).encode())
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one record to ``metrics.jsonl``; numbers that are not finite become null."""
+        if self._metrics is None:
+            self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
+        self._metrics.write(json.dumps(to_json(record), allow_nan=False) + "\n")
+        self._metrics.flush()
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the records after a step, and a line cut short by a kill, before a run goes on from that step."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        kept = [record for record in read_metrics(self.path) if record.get("step", step) <= step]
+        text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept)
+        _write_atomically(self.path / "metrics.jsonl", text.encode())
+
+    def save_arrays(self, name: str, **arrays: Any) -> Path:
+        """Write arrays as ``name.npz``, all of them or none; bfloat16 is widened to float32, objects are refused.
+
+        Raises:
+            ValueError: for an array of objects.
+        """
+        plain = {}
+        for key, value in arrays.items():
+            array = np.asarray(value)
+            if array.dtype.name == "bfloat16":
+                array = array.astype(np.float32)
+            if array.dtype.hasobject:
+                raise ValueError(f"{key} is an array of objects, but must be one of numbers or text")
+            plain[key] = array
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **plain)
+        return _write_atomically(self.path / f"{name}.npz", buffer.getvalue())
+
+    def save_figure(self, figure: Any, name: str, **arrays: Any) -> Path:
+        """Write a matplotlib figure as ``name.png`` below 200 kB, and the arrays it was drawn from as ``name.npz``.
+
+        Raises:
+            ValueError: where no resolution makes it small enough.
+        """
+        self.save_arrays(name, **arrays)
+        for dpi in (160, 130, 100, 80, 60, 40):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=dpi)
+            if buffer.tell() < LARGEST_PNG:
+                return _write_atomically(self.path / f"{name}.png", buffer.getvalue())
+        raise ValueError(f"the figure {name} has {buffer.tell()} bytes at 40 dpi, but must have fewer than {LARGEST_PNG}")
+
+    def write_claims(self, claims: Sequence[Claim]) -> Path:
+        """Write ``claims.json``: the list of the run's claims."""
+        return _write_atomically(self.path / "claims.json", _dump(list(claims)).encode())
+
+    def close(self) -> None:
+        """Close the metrics and give the lock back; closing twice does nothing."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        if not self._lock.closed:
+            (self.path / LOCK).unlink(missing_ok=True)
+            self._lock.close()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Read the records of a run's ``metrics.jsonl``, up to the first damaged line; none where there is no file."""
+    file = Path(path) / "metrics.jsonl"
+    records: list[dict[str, Any]] = []
+    if not file.is_file():
+        return records
+    for line in file.read_bytes().splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        # A number cut short by a kill is still a number, so the end of the line is asked for as well.
+        if not isinstance(record, dict) or not line.endswith(b"\n"):
+            break
+        records.append(record)
+    return records
+
+
+def to_json(value: Any) -> Any:
+    """Reduce a value to what strict JSON holds: dataclasses and NamedTuples become objects, arrays lists, NaN and infinities null.
+
+    >>> to_json({"loss": float("nan"), "shape": (1, np.int64(2)), "out": Path("run")})
+    {'loss': None, 'shape': [1, 2], 'out': 'run'}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(to_json(item) for item in value)
+    if value is None or isinstance(value, (str, bool)):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if hasattr(value, "__array__"):
+        return to_json(np.asarray(value).tolist())
+    return str(value)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(to_json(value), indent=2, allow_nan=False) + "\n"
+
+
+def _write_atomically(file: Path, content: bytes) -> Path:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes files for the owner alone; results are for everybody that the umask allows.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return file
+
+
+def _refuse_contents(path: Path) -> None:
+    names = sorted(item.name for item in path.iterdir() if item.name != LOCK)
+    if names:
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise UserError(f"the run directory {path} is not empty ({shown}): name a new one, or continue its run with --resume")
+
+
+def _acquire(path: Path) -> IO[str]:
+    """Lock a directory for this process; the kernel gives the lock of a dead process back, so none is ever stale."""
+    file = path / LOCK
+    while True:
+        try:
+            lock = file.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"the run directory {path} cannot be written ({error.strerror}): name another") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "another process"
+            lock.close()
+            raise UserError(f"the run directory {path} is in use by {owner}: wait for it, or name another") from None
+        # The owner before may have removed the file between the two calls above: such a lock guards nothing.
+        if _same_file(lock, file):
+            break
+        lock.close()
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    lock.flush()
+    return lock
+
+
+def _same_file(lock: IO[str], file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), file.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _differences(old: Any, new: Any, ignore: Sequence[str]) -> list[str]:
+    before, after = _flatten(old), _flatten(new)
+    return [
+        f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name, "absent") != after.get(name, "absent")
+        and not any(name == field or name.startswith(field + ".") for field in ignore)
+    ]
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping) or (prefix and not value):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat.update(_flatten(item, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit(file: Path) -> str | None:
+    """The commit of the repository that tracks a file; a package installed inside a foreign repository has none."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(file.parent), *arguments], capture_output=True, text=True, check=True, timeout=20
+        )
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
