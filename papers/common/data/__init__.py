@@ -1,0 +1,90 @@
+"""The data sets of the papers: raw uint8 images, prepared once and memory-mapped, augmented on the device.
+
+digits          1,797 images inside scikit-learn's wheel, no download
+cifar10         60,000 images of 32 x 32
+tiny_imagenet   110,000 images of 64 x 64
+
+`load` gives a Dataset; `normalise` and `augment` are pure functions for the device. Importing this package imports
+neither jax nor tensorflow-datasets.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from papers.common.data.dataset import Dataset, Split, select
+from papers.common.errors import UserError
+
+if TYPE_CHECKING:
+    from papers.common.data.recipe import Recipe
+    from papers.common.data.transforms import augment, normalise
+
+__all__ = ["Dataset", "Name", "Split", "augment", "load", "normalise", "select"]
+
+Name = Literal["digits", "cifar10", "tiny_imagenet"]
+
+
+def load(
+    name: Name,
+    *,
+    size: int | None = None,
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    classes: int | None = None,
+    limit: int | None = None,
+) -> Dataset:
+    """Load a data set, preparing it first when it is not in the cache.
+
+    Args:
+        name: digits, cifar10 or tiny_imagenet.
+        size: side of the enlarged digits in pixels, 32 (default) or 64; the other sets have one size.
+        data_dir: directory with the published archive or its unpacked folder; None downloads it. Not needed, and not
+            looked at, once the set is prepared.
+        cache_dir: None is $SYMJAX_PAPERS_CACHE or ~/.cache/symjax-papers.
+        classes: keep the first so many classes.
+        limit: keep so many images of each split, stratified.
+
+    Returns:
+        Raw images and labels of two splits with the numbers that normalise them.
+
+    Raises:
+        UserError: an argument out of range, data absent or damaged.
+
+    >>> load("digits", limit=100).train.images.shape
+    (100, 32, 32, 3)
+    """
+    if name == "digits":
+        from papers.common.data import digits
+
+        return select(digits.load(size), classes, limit)
+    from papers.common.data import prepare
+
+    chosen = _recipe(name)
+    if size is not None and (size, size) != chosen.shape[:2]:
+        raise UserError(f"size is {size}, but {name} has {chosen.shape[0]} pixels; leave it out or choose digits.")
+    if classes is not None and not 2 <= classes <= chosen.classes:  # before minutes of preparation
+        raise UserError(f"classes is {classes}, but {name} allows 2 to {chosen.classes}.")
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}, but at least 1 image of each split must be kept.")
+    arrays = prepare.arrays(chosen, data_dir, cache_dir)
+    train, test = (Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
+    whole = Dataset(name, train, test, chosen.classes, 255.0, chosen.mean, chosen.std, chosen.augmentation)
+    return select(whole, classes, limit)
+
+
+def _recipe(name: str) -> "Recipe":
+    """Return how a set is prepared; UserError for an unknown name."""
+    from papers.common.data import cifar10, tiny_imagenet
+
+    recipes = {"cifar10": cifar10.recipe, "tiny_imagenet": tiny_imagenet.recipe}
+    if name not in recipes:
+        raise UserError(f"data set is {name!r}, but digits, cifar10 and tiny_imagenet are allowed.")
+    return recipes[name]()
+
+
+def __getattr__(name: str):
+    # augment and normalise need jax, which whoever only prepares data does not.
+    if name in ("augment", "normalise"):
+        from papers.common.data import transforms
+
+        return getattr(transforms, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,68 @@
+"""What every data set is once loaded: two splits of raw pixels and the numbers that normalise them."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from papers.common.errors import UserError
+
+
+class Split(NamedTuple):
+    """Hold the images of one split, raw, and their labels."""
+
+    images: np.ndarray
+    """uint8, (n, height, width, 3); possibly a read-only memory map."""
+    labels: np.ndarray
+    """int32, (n,), in [0, classes)."""
+
+
+class Dataset(NamedTuple):
+    """Hold two splits; a network sees (images / scale - mean) / std."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: int
+    scale: float
+    """The largest raw pixel value: 255, or 16 for digits."""
+    mean: tuple[float, float, float]
+    """Of images / scale, per channel."""
+    std: tuple[float, float, float]
+    augmentation: Literal["none", "crop_flip"]
+
+
+def select(dataset: Dataset, classes: int | None = None, limit: int | None = None) -> Dataset:
+    """Keep the first `classes` classes, and of each split at most `limit` images, the same share of every class.
+
+    Images keep their order. With `limit`, the first images of each class are kept, so a smaller limit selects a subset
+    of what a larger one selects.
+
+    Args:
+        dataset: what to select from.
+        classes: number of classes kept, 2 ... dataset.classes; None keeps all.
+        limit: number of images kept in each split, at least one; None, or more than there are, keeps all.
+
+    Raises:
+        UserError: a number out of range.
+    """
+    if classes is not None and not 2 <= classes <= dataset.classes:
+        raise UserError(f"classes is {classes}, but {dataset.name} allows 2 to {dataset.classes}.")
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}, but at least 1 image of each split must be kept.")
+    kept = dataset.classes if classes is None else classes
+    if kept == dataset.classes and limit is None:
+        return dataset
+    train, test = (_select(split, kept, limit) for split in (dataset.train, dataset.test))
+    return dataset._replace(train=train, test=test, classes=kept)
+
+
+def _select(split: Split, classes: int, limit: int | None) -> Split:
+    rows = np.flatnonzero(split.labels < classes)
+    if limit is not None and limit < len(rows):
+        labels = split.labels[rows]
+        order = np.argsort(labels, kind="stable")
+        first = np.searchsorted(labels[order], np.arange(classes))
+        rank = np.empty(len(rows), np.int64)
+        rank[order] = np.arange(len(rows)) - first[labels[order]]  # how many of its class come before each image
+        rows = np.sort(rows[np.lexsort((labels, rank))[:limit]])
+    return Split(np.ascontiguousarray(split.images[rows]), split.labels[rows])
