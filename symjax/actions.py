@@ -1,5 +1,7 @@
 """Group actions on single arrays: translations and rotations."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -35,7 +37,7 @@ def translate(s: jax.Array, kernel: jax.Array, axis: int = -1) -> jax.Array:
     del shape[_known(axis, kernel)]
     if jnp.shape(s) != tuple(shape):
         raise ValueError(f"s has shape {jnp.shape(s)}, but the kernel without axis {axis} has {tuple(shape)}")
-    return kernel + jnp.expand_dims(s.astype(kernel.dtype), axis)
+    return _translate(s, kernel, axis)
 
 
 def skew(s: jax.Array, n: int) -> jax.Array:
@@ -57,11 +59,8 @@ def skew(s: jax.Array, n: int) -> jax.Array:
       [[ 0. -2.]
        [ 2.  0.]]
     """
-    count = n * (n - 1) // 2
-    if jnp.shape(s) != (count,):
-        raise ValueError(f"s has shape {jnp.shape(s)}, but rotations of {n} dimensions have {count} coordinates")
-    lower = jnp.zeros((n, n), s.dtype).at[jnp.tril_indices(n, -1)].set(s)
-    return lower - lower.T
+    _right_count(s, n)
+    return _skew(s, n)
 
 
 def rotate(s: jax.Array, q: jax.Array, axis: int = 0) -> jax.Array:
@@ -90,11 +89,34 @@ def rotate(s: jax.Array, q: jax.Array, axis: int = 0) -> jax.Array:
       True
     """
     n = jnp.shape(q)[_known(axis, q)]
-    rotation = jax.scipy.linalg.expm(skew(s, n)).astype(q.dtype)
-    return jnp.moveaxis(jnp.tensordot(rotation, q, axes=((1,), (axis,)), precision="highest"), 0, axis)
+    _right_count(s, n)
+    return _rotate(s, q, axis)
 
 
 def _known(axis: int, array: jax.Array) -> int:
     if not -jnp.ndim(array) <= axis < jnp.ndim(array):
         raise ValueError(f"axis {axis} does not exist in an array of shape {jnp.shape(array)}")
     return axis
+
+
+def _right_count(s: jax.Array, n: int) -> None:
+    count = n * (n - 1) // 2
+    if jnp.shape(s) != (count,):
+        raise ValueError(f"s has shape {jnp.shape(s)}, but rotations of {n} dimensions have {count} coordinates")
+
+
+@partial(jax.jit, static_argnums=2)
+def _translate(s: jax.Array, kernel: jax.Array, axis: int) -> jax.Array:
+    return kernel + jnp.expand_dims(s.astype(kernel.dtype), axis)
+
+
+@partial(jax.jit, static_argnums=1)
+def _skew(s: jax.Array, n: int) -> jax.Array:
+    lower = jnp.zeros((n, n), s.dtype).at[jnp.tril_indices(n, -1)].set(s)
+    return lower - lower.T
+
+
+@partial(jax.jit, static_argnums=2)
+def _rotate(s: jax.Array, q: jax.Array, axis: int) -> jax.Array:
+    rotation = jax.scipy.linalg.expm(_skew(s, q.shape[axis])).astype(q.dtype)
+    return jnp.moveaxis(jnp.tensordot(rotation, q, axes=((1,), (axis,)), precision="highest"), 0, axis)

@@ -117,6 +117,7 @@ def permute(perms: Mapping[str, jax.Array], variables: Variables, channels: Chan
     for name, perm in perms.items():
         _known(name, channels)
         _permutation(name, perm, channels[name].size)
+        _fits(channels[name].sites, channels[name].size, variables)
     return _permute(perms, variables, _frozen(channels))
 
 
@@ -154,7 +155,8 @@ def rescale(s: Mapping[str, jax.Array], variables: Variables, channels: Channels
     """
     for name, value in s.items():
         _known(name, channels)
-        if kind not in {scaling.kind for scaling in channels[name].scalings}:
+        sites = tuple(site for scaling in channels[name].scalings if scaling.kind == kind for site, _ in scaling.terms)
+        if not sites:
             raise ValueError(f"channel {name!r} has no scaling of kind {kind!r}")
         if jnp.shape(value) != (channels[name].size,):
             raise ValueError(
@@ -162,6 +164,7 @@ def rescale(s: Mapping[str, jax.Array], variables: Variables, channels: Channels
             )
         if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
             raise ValueError(f"s[{name!r}] has dtype {jnp.result_type(value)}, but it is a logarithm, a floating array")
+        _fits(sites, channels[name].size, variables)
     return _rescale(dict(s), variables, _frozen(channels), kind)
 
 
@@ -260,17 +263,22 @@ def _frozen(channels: Channels) -> tuple[tuple[str, Channel], ...]:
     return tuple(channels.items())
 
 
-def _fit(site: Site, size: int, leaves: Mapping[Path, Any]) -> tuple[int, slice]:
-    """Check a site against its leaf; return the axis length and the block of the inner factor."""
-    if site.path not in leaves:
-        raise ValueError(f"no leaf has the path {site.path}")
-    shape = jnp.shape(leaves[site.path])
-    if not 0 <= site.axis < len(shape):
-        raise ValueError(f"{site} names axis {site.axis} of an array of shape {shape}")
-    length = shape[site.axis]
-    if length % site.outer or site.offset + size * site.inner > length // site.outer:
-        raise ValueError(f"{site} with {size} units does not fit an axis of length {length}")
-    return length, slice(site.offset, site.offset + size * site.inner)
+def _fits(sites: tuple[Site, ...], size: int, variables: Variables) -> None:
+    """Check sites against their leaves, before compiled code is entered: jax would add notes to the sentence."""
+    leaves = leaf_paths(variables)
+    for site in sites:
+        if site.path not in leaves:
+            raise ValueError(f"no leaf has the path {site.path}")
+        shape = jnp.shape(leaves[site.path])
+        if not 0 <= site.axis < len(shape):
+            raise ValueError(f"{site} names axis {site.axis} of an array of shape {shape}")
+        length = shape[site.axis]
+        if length % site.outer or site.offset + size * site.inner > length // site.outer:
+            raise ValueError(f"{site} with {size} units does not fit an axis of length {length}")
+
+
+def _block(site: Site, size: int) -> slice:
+    return slice(site.offset, site.offset + size * site.inner)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -281,7 +289,7 @@ def _permute(perms: dict[str, jax.Array], variables: Variables, channels: tuple[
         if name not in perms:
             continue
         for site in channel.sites:
-            length, block = _fit(site, channel.size, leaves)
+            length, block = leaves[site.path].shape[site.axis], _block(site, channel.size)
             index = jnp.arange(length).reshape(site.outer, -1)
             moved = index[:, block].reshape(site.outer, channel.size, site.inner)[:, perms[name], :]
             index = index.at[:, block].set(moved.reshape(site.outer, -1)).reshape(-1)
@@ -300,8 +308,8 @@ def _rescale(
             if name not in s or scaling.kind != kind:
                 continue
             for site, degree in scaling.terms:
-                length, block = _fit(site, channel.size, leaves)
                 leaf = leaves[site.path]
+                length, block = leaf.shape[site.axis], _block(site, channel.size)
                 logarithm = jnp.zeros((site.outer, length // site.outer), s[name].dtype)
                 logarithm = logarithm.at[:, block].set(jnp.repeat(s[name], site.inner)[None])
                 factor = jnp.exp(jnp.asarray(degree, logarithm.dtype) * logarithm).reshape(-1).astype(leaf.dtype)

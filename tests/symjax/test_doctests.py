@@ -1,0 +1,23 @@
+"""The examples in symjax's docstrings hold in float64 and under strict promotion too (pytest runs them in float32)."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import symjax
+
+MODULES = ["symjax", *(module.name for module in pkgutil.walk_packages(symjax.__path__, "symjax."))]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_hold_in_float64(name: str) -> None:
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    results = doctest.testmod(importlib.import_module(name), optionflags=flags)
+    assert results.failed == 0
+
+
+@pytest.mark.parametrize("name", ["symjax.symmetry", "symjax.channels", "symjax.actions"])
+def test_modules_have_examples(name: str) -> None:
+    assert sum(len(test.examples) for test in doctest.DocTestFinder().find(importlib.import_module(name))) > 0
