@@ -68,6 +68,7 @@ def main(
     prog: str,
     description: str | None = None,
     argv: Sequence[str] | None = None,
+    presets: Mapping[str, Any] | None = None,
 ) -> int:
     """Parse a command line into a configuration and run the entry function on it.
 
@@ -79,6 +80,8 @@ def main(
         prog: the command as the user types it, such as ``python -m papers.noether.train``.
         description: the text above the help; the class's docstring by default.
         argv: the arguments; those of the process by default.
+        presets: name -> an object with a ``config``, the starting point of ``--preset name``; its other fields are shown by
+            ``--help``.
 
     Returns:
         0 once the entry function has returned.
@@ -88,7 +91,7 @@ def main(
             after one sentence on the standard error.
     """
     try:
-        config = parse(config_class, prog, description, argv)
+        config = parse(config_class, prog, description, argv, presets)
         validate = getattr(config, "validate", None)
         if validate is not None:
             validate()
@@ -103,7 +106,11 @@ def main(
 
 
 def parse(
-    config_class: type[Config], prog: str, description: str | None = None, argv: Sequence[str] | None = None
+    config_class: type[Config],
+    prog: str,
+    description: str | None = None,
+    argv: Sequence[str] | None = None,
+    presets: Mapping[str, Any] | None = None,
 ) -> Config:
     """Turn arguments into a configuration, without validating or running it.
 
@@ -116,14 +123,39 @@ def parse(
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not any(argument in ("-h", "--help") or argument.startswith("--tyro-") for argument in arguments):
         _check_arguments(arguments, _options(config_class))
+    default = {}
+    if presets:
+        default = {"default": _starting_point(config_class, arguments, presets)}
+        description = f"{description or config_class.__doc__ or ''}\n\nPresets:\n{_describe_presets(presets)}"
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
-            return tyro.cli(config_class, prog=prog, description=description, args=arguments)
+            return tyro.cli(config_class, prog=prog, description=description, args=arguments, **default)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise UserError(_sentence(captured.getvalue())) from None
+
+
+def _starting_point(config_class: type[Config], arguments: Sequence[str], presets: Mapping[str, Any]) -> Config:
+    """The configuration that the given options change: a preset's, or the class's defaults."""
+    joined = " ".join(arguments).replace("--preset=", "--preset ").split()
+    if "--preset" not in joined[:-1]:
+        return config_class()
+    name = joined[joined.index("--preset") + 1]
+    if name == "none":
+        return config_class()
+    if name not in presets:
+        raise UserError(f"--preset is {name}, but must be one of {', '.join(presets)}")
+    return presets[name].config
+
+
+def _describe_presets(presets: Mapping[str, Any]) -> str:
+    lines = []
+    for name, preset in presets.items():
+        words = (str(getattr(preset, field.name)) for field in dataclasses.fields(preset) if field.name != "config")
+        lines.append(f"{name}: {'; '.join(words)}")
+    return "\n".join(lines)
 
 
 def _leave(prog: str, message: object, code: int) -> typing.NoReturn:
@@ -191,7 +223,9 @@ def _check_values(option: Option, values: Sequence[str]) -> None:
     if kind is bool and not option.required:
         if values:
             negative = option.flag.replace("--", "--no-", 1)
-            raise UserError(f"{option.flag} takes no value, but {values[0]!r} follows it: give {option.flag} or {negative}")
+            raise UserError(
+                f"{option.flag} takes no value, but {values[0]!r} follows it: give {option.flag} or {negative}"
+            )
         return
     if not _is_sequence(kind):
         if len(values) != 1:

@@ -1,0 +1,173 @@
+"""What a training run is: its configuration, checked, and the presets of the paper's panels."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from papers.common.cli import check
+
+FilterNorm = Literal["free", "fixed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One run of VGG11 with its charges predicted and measured at every step."""
+
+    preset: str = "none"
+    """A panel of the paper; options given beside it replace the preset's. The help lists them."""
+
+    data: Literal["digits", "cifar10", "tiny_imagenet"] = "digits"
+    """Data set; digits needs no download."""
+
+    size: Literal[32, 64] | None = None
+    """Side of the images in pixels, for digits; the other sets have their own."""
+
+    classes: int | None = None
+    """Keep the first so many classes only."""
+
+    limit: int | None = None
+    """Keep so many images of each split only, the same share of each class."""
+
+    width: float = 0.25
+    """Multiplies the number of channels and hidden units; 1 is the paper's VGG11."""
+
+    batch_norm: bool = True
+    """Normalise after every convolution."""
+
+    filter_norm: FilterNorm = "free"
+    """Leave the filters' norms to the learning rule, or set each back to its initial value after every step."""
+
+    initial_scale: float = 1.0
+    """Multiplies the initial filters."""
+
+    dropout: float = 0.5
+    """Dropout rate of the two hidden dense layers."""
+
+    learning_rate: float = 0.03
+    """Learning rate eta."""
+
+    momentum: float = 0.9
+    """Heavy-ball momentum beta."""
+
+    weight_decay: float = 1e-4
+    """Weight decay k, inside the gradient, on every parameter."""
+
+    drops: tuple[float, ...] = ()
+    """Epochs after which the learning rate is multiplied by 0.1."""
+
+    batch_size: int = 64
+    """Images a step; the last batch of an epoch may be smaller."""
+
+    epochs: int = 12
+    """Epochs."""
+
+    seed: int = 0
+    """Seed of the initial parameters, the data order, the augmentation and the dropout."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Inputs of convolutions and dense layers; parameters, momentum, statistics and logs stay float32."""
+
+    driver: Literal["auto", "loop", "scan"] = "auto"
+    """A jitted step called from Python, or a compiled chunk of steps; auto takes the loop on CPU."""
+
+    record_every: int = 10
+    """Steps between two stored records of the charges; every step is predicted and measured all the same."""
+
+    checkpoint_epochs: int = 5
+    """Epochs between two checkpoints; one is always written at the end and on SIGINT or SIGTERM."""
+
+    data_dir: Path | None = None
+    """Folder with the published archive or its unpacked folder; without it the set is downloaded."""
+
+    cache_dir: Path | None = None
+    """Folder of the prepared data; ~/.cache/symjax-papers by default."""
+
+    out: Path = Path("runs/noether")
+    """Run directory; it must be new or empty."""
+
+    resume: bool = False
+    """Continue the run in the directory from its newest good checkpoint."""
+
+    def validate(self) -> None:
+        """Refuse what no run can be; what depends on the data is checked once it is loaded."""
+        check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
+        check(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        check(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
+        check(0 <= self.weight_decay, "weight_decay", self.weight_decay, "at least 0")
+        check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+        check(self.initial_scale > 0, "initial_scale", self.initial_scale, "above 0")
+        check(self.seed >= 0, "seed", self.seed, "at least 0")
+        check(self.checkpoint_epochs >= 0, "checkpoint_epochs", self.checkpoint_epochs, "at least 0 (0: only at the end)")
+        for field in ("batch_size", "epochs", "record_every"):
+            check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+        for field in ("classes", "limit"):
+            value = getattr(self, field)
+            least = 2 if field == "classes" else 1
+            check(value is None or value >= least, field, value, f"at least {least}")
+        ordered = list(self.drops) == sorted(set(self.drops)) and all(drop > 0 for drop in self.drops)
+        check(ordered, "drops", " ".join(map(str, self.drops)), "positive epochs in increasing order")
+        fixed_without = self.filter_norm == "fixed" and not self.batch_norm
+        check(not fixed_without, "filter_norm", "fixed", "free without BatchNorm (only a normalised filter's norm is a symmetry)")
+        wrong_size = self.size is not None and self.data != "digits"
+        check(not wrong_size, "size", self.size, f"left out with --data {self.data}, whose images have their own size")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A panel of the paper as a configuration, with what is known of it beforehand."""
+
+    config: TrainConfig
+    figure: str
+    expected: str
+    """What the paper reports; the thresholds are the specification's choice."""
+    hardware: str
+    command: str
+
+
+_PAPER = TrainConfig(
+    data="tiny_imagenet",
+    width=1.0,
+    batch_size=128,
+    epochs=100,
+    precision="bfloat16",
+    record_every=50,
+    checkpoint_epochs=10,
+)
+_DROPS = (30.0, 60.0, 80.0)
+_HARDWARE = (
+    "one accelerator with 8 GB or more: 1.3 GB of resident uint8 images, 0.25 GB of parameters, momentum and gradient, "
+    "about 2 GB of activations at batch 128; the time is unmeasured there, about 67 hours on two CPU cores"
+)
+
+
+def _preset(name: str, figure: str, expected: str, **changes: object) -> Preset:
+    config = dataclasses.replace(_PAPER, preset=name, out=Path("runs") / name, **changes)
+    command = f"python -m papers.noether.train --preset {name} --filter-norm free (and fixed)"
+    return Preset(config, figure, expected, _HARDWARE, command)
+
+
+PRESETS = {
+    preset.config.preset: preset
+    for preset in (
+        _preset(
+            "panel-a-low", "panel A, learning rate 0.001", "free and fixed norms end within 1.5 points", learning_rate=0.001
+        ),
+        _preset(
+            "panel-a-high", "panel A, learning rate 0.03", "free norms end more than 3 points above fixed", learning_rate=0.03
+        ),
+        _preset("panel-b-zero", "panel B, momentum 0", "a small gap between free and fixed", momentum=0.0, drops=_DROPS),
+        _preset("panel-b-high", "panel B, momentum 0.9", "the gap is 2 points larger than at momentum 0", drops=_DROPS),
+        _preset("panel-c-zero", "panel C, weight decay 0", "ends below the best decay", weight_decay=0.0, drops=_DROPS),
+        _preset(
+            "panel-c-decay", "panel C, weight decay 5e-4", "ends 0.5 points above no decay", weight_decay=5e-4, drops=_DROPS
+        ),
+        _preset("panel-d-one", "panel D, filters x1", "the loss curve of the standard initial norm", epochs=20),
+        _preset(
+            "panel-d-ten",
+            "panel D, filters x10",
+            "the same loss at step 0, then slower: the effective learning rate is a hundredth",
+            initial_scale=10.0,
+            epochs=20,
+        ),
+    )
+}

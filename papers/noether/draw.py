@@ -1,0 +1,169 @@
+"""The figures of one training run, and its claims about the laws."""
+
+from typing import Any
+
+import numpy as np
+
+from papers.common.claims import Claim, claim_over_seeds, format_claims
+from papers.common.plots import COLOURS, new_figure, style
+from papers.common.runs import RunDirectory
+from papers.noether.config import TrainConfig
+
+LARGEST_LAW_ERROR = 1e-4
+LARGEST_OWN_SQUARE_ERROR = 0.1
+
+
+def run_figures(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig, command: str) -> None:
+    """Draw ``learning``, ``norms``, ``residuals`` and ``classifier`` into the run's directory and write its claims."""
+    _learning(directory, arrays, config)
+    if "filter_measured" in arrays:
+        _norms(directory, arrays)
+        _residuals(directory, arrays, config)
+    _classifier(directory, arrays)
+    claims = law_claims([arrays], config, directory.environment, command)
+    directory.write_claims(claims)
+    print(format_claims(claims), flush=True)
+
+
+def law_claims(
+    runs: list[dict[str, np.ndarray]], config: TrainConfig, environment: dict[str, Any], command: str
+) -> list[Claim]:
+    """Claims about the predictions of the charges, one value a run; thresholds stand at the top of this file."""
+    words = {
+        "figure": "norm dynamics",
+        "paper": "norms follow from the learning rule's broken symmetry",
+        "data": describe_data(config),
+        "model": f"VGG11{'-BN' if config.batch_norm else ''} width {config.width:g}",
+        "command": command,
+    }
+    reduced = config.width != 1 or config.data != "tiny_imagenet" or config.epochs < 100
+    found = []
+    for family, law in (("filter", "scale"), ("unit", "rescale"), ("classifier", "translation")):
+        if f"{family}_worst" in runs[0]:
+            found.append(
+                claim_over_seeds(
+                    [float(run[f"{family}_worst"][-1].max()) for run in runs],
+                    LARGEST_LAW_ERROR,
+                    "below",
+                    reduced=reduced,
+                    environment=environment,
+                    claim=f"the exact discrete {law} law predicts every {family} at every step: largest relative error",
+                    source="spec 1.8, derived from the update",
+                    **words,
+                )
+            )
+    if "filter_measured" in runs[0] and config.filter_norm == "free":
+        found.append(
+            claim_over_seeds(
+                [layer_error(run, "filter_eq17_own_square") for run in runs],
+                LARGEST_OWN_SQUARE_ERROR,
+                "below",
+                reduced=reduced,
+                environment=environment,
+                claim="Eq. 17 with the update's own square predicts the layers' norms: largest relative error at the end",
+                source="Tanaka & Kunin 2021, Eq. 17; spec 1.7",
+                **words,
+            )
+        )
+    return found
+
+
+def layer_error(arrays: dict[str, np.ndarray], prediction: str) -> float:
+    """Largest over layers of ``|sum predicted / sum measured - 1|`` of the squared norms at the end."""
+    layers = arrays["filter_layer"]
+    errors = []
+    for layer in np.unique(layers):
+        own = layers == layer
+        errors.append(abs(arrays[prediction][-1, own].sum() / arrays["filter_measured"][-1, own].sum() - 1))
+    return float(max(errors))
+
+
+def describe_data(config: TrainConfig) -> str:
+    """Data set, classes and limits in words."""
+    classes = f", first {config.classes} classes" if config.classes else ""
+    limit = f", {config.limit} images of each split" if config.limit else ""
+    return f"{config.data}{classes}{limit}"
+
+
+def _learning(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig) -> None:
+    canvas = new_figure(1, 2)
+    colour = COLOURS[config.filter_norm]
+    steps = np.arange(1, len(arrays["train_loss"]) + 1)
+    for panel, name, test, label in zip(
+        canvas.axes.flat, ("train_loss", "train_accuracy"), ("test_loss", "test_top1"), ("loss (nats)", "accuracy"), strict=True
+    ):
+        panel.plot(steps, arrays[name], color=colour, alpha=0.35, linewidth=0.8, label="training batch")
+        panel.plot(arrays["test_step"], arrays[test], color="black", marker="o", markersize=3, linewidth=1, label="test")
+        panel.set(xlabel="step", ylabel=label)
+        panel.legend(fontsize=7, frameon=False)
+    kept = ("train_loss", "train_accuracy", "test_step", "test_loss", "test_top1", "test_top5")
+    directory.save_figure(canvas.figure, "learning", **{name: arrays[name] for name in kept})
+
+
+def _norms(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
+    layers = arrays["filter_layer"]
+    names = sorted(set(layers.tolist()))
+    canvas = new_figure(2, (len(names) + 1) // 2)
+    measured, step = arrays["filter_measured"], arrays["step"]
+    for panel, name in zip(canvas.axes.flat, names, strict=False):
+        own = np.flatnonzero(layers == name)
+        shown = own[:: max(1, len(own) // 8)]
+        panel.plot(step, measured[:, shown], linewidth=1.6, alpha=0.6)
+        lines = panel.plot(step, arrays["filter_predicted"][:, shown], **style("prediction"))
+        panel.set(title=f"{name}: squared norms of {len(shown)} filters", xlabel="step", ylabel="$|q|^2$")
+        mean = own.size
+        verbatim = panel.plot(step, arrays["filter_eq17"][:, own].sum(1) / mean, color="tab:red", linewidth=1, linestyle=":")
+        square = panel.plot(
+            step, arrays["filter_eq17_own_square"][:, own].sum(1) / mean, color="tab:green", linewidth=1, linestyle="-."
+        )
+        if name == names[0]:
+            handles = [lines[0], verbatim[0], square[0]]
+            panel.legend(handles, ["exact law", "Eq. 17, layer mean", "Eq. 17, own square"], fontsize=6, frameon=False)
+    kept = ("step", "filter_measured", "filter_predicted", "filter_eq17", "filter_eq17_own_square", "filter_layer")
+    directory.save_figure(canvas.figure, "norms", **{name: arrays[name] for name in kept})
+
+
+def _residuals(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig) -> None:
+    layers, step = arrays["filter_layer"], arrays["step"]
+    canvas = new_figure(2, 2)
+    for name in sorted(set(layers.tolist())):
+        own = layers == name
+        rate = arrays["learning_rate"][:, None] / ((1 - config.momentum) * arrays["filter_measured"][:, own])
+        drawn = (
+            np.maximum(arrays["filter_worst"][:, own].max(1), 1e-9),
+            np.maximum(np.abs(arrays["filter_residual"][:, own]).max(1), 1e-9),
+            rate.mean(1),
+            arrays["filter_angle"][:, own].mean(1),
+        )
+        for panel, curve in zip(canvas.axes.flat, drawn, strict=True):
+            panel.plot(step, curve, linewidth=1.1, label=name)
+    if config.weight_decay and config.filter_norm == "free":
+        angle = np.sqrt(2 * arrays["learning_rate"] * config.weight_decay / (1 + config.momentum))
+        canvas.axes[1, 1].plot(step, angle, **style("prediction"))
+    titles = (
+        "largest error of the exact law so far",
+        r"$|\langle q, g\rangle| / |q||g|$, largest of a layer",
+        r"effective learning rate $\eta / ((1-\beta) |q|^2)$",
+        r"angular update (dashed: $\sqrt{2\eta k/(1+\beta)}$)",
+    )
+    for panel, title in zip(canvas.axes.flat, titles, strict=True):
+        panel.set(title=title, xlabel="step", yscale="log")
+    canvas.axes[0, 0].legend(fontsize=5, frameon=False, ncols=2)
+    kept = ("step", "learning_rate", "filter_worst", "filter_residual", "filter_measured", "filter_angle", "filter_layer")
+    directory.save_figure(canvas.figure, "residuals", **{name: arrays[name] for name in kept})
+
+
+def _classifier(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
+    families: list[tuple[str, str, Any]] = [("classifier", "sums over classes (translation)", None)]
+    if "unit_measured" in arrays:
+        families.append(("unit", "imbalance of hidden units (rescale)", arrays["unit_layer"]))
+    canvas = new_figure(1, len(families))
+    kept = {"step": arrays["step"]}
+    for panel, (family, title, _) in zip(canvas.axes.flat, families, strict=True):
+        measured, predicted = arrays[f"{family}_measured"], arrays[f"{family}_predicted"]
+        shown = np.linspace(0, measured.shape[1] - 1, min(10, measured.shape[1])).astype(int)
+        panel.plot(arrays["step"], measured[:, shown], linewidth=1.6, alpha=0.6)
+        panel.plot(arrays["step"], predicted[:, shown], **style("prediction"))
+        panel.set(title=title, xlabel="step")
+        kept |= {f"{family}_measured": measured, f"{family}_predicted": predicted}
+    directory.save_figure(canvas.figure, "classifier", **kept)
