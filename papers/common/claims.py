@@ -1,6 +1,7 @@
 """Claims: sentences of a paper made measurable, and the verdict of a measurement over seeds.
 
-A threshold is written down before the run; the verdict follows from it and the values alone. A claim that fails is a result.
+A threshold is written down before the run; the verdict follows from it and the values alone. A claim that fails is a
+result.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A confidence interval of a mean; the ends are infinite for fewer than two values, NaN for values that are not finite."""
+    """A confidence interval of a mean: without ends for a single value, NaN where a value is not finite."""
 
     mean: float
     low: float
@@ -121,7 +122,8 @@ def verdict(values: Sequence[float], threshold: float, direction: Direction) -> 
     Args:
         values: one number for each seed, shape (n,).
         threshold: written before the run; positive for ``within``.
-        direction: the claim is that the mean is ``above`` or ``below`` the threshold, or ``within`` it in absolute value.
+        direction: the claim is that the mean is ``above`` or ``below`` the threshold, or ``within`` it in absolute
+            value.
 
     Returns:
         ``undecided`` for fewer than three seeds, a value that is not finite, or an interval that reaches across.
@@ -165,7 +167,8 @@ def claim_over_seeds(
         threshold: written before the run.
         direction: as in :func:`verdict`.
         reduced: whether the run is smaller than the paper's; it then stays undecided about the paper's own setting.
-        environment: holds ``device``, ``versions`` and ``commit``, as :func:`papers.common.runs.environment` gives them.
+        environment: holds ``device``, ``versions`` and ``commit``, as :func:`papers.common.runs.environment` gives
+            them.
         **words: ``claim``, ``figure``, ``paper``, ``source``, ``data``, ``model``, ``command``.
 
     Returns:

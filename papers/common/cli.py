@@ -1,8 +1,9 @@
 """Command lines from frozen dataclasses: typed flags, one-sentence errors, exit codes.
 
-Every entry point of the papers is a frozen dataclass with a docstring under each field, and a function of it. tyro does the
-parsing and the help; because it reports a mistake as a box, the flags are compared with the fields first, so that the user reads
-one plain sentence. Nothing heavy is imported here: an entry function imports jax when it runs, and ``--help`` stays quick.
+Every entry point of the papers is a frozen dataclass with a docstring under each field, and a function of it. tyro does
+the parsing and the help; because it reports a mistake as a box, the flags are compared with the fields first, so that
+the user reads one plain sentence. Nothing heavy is imported here: an entry function imports jax when it runs, and
+``--help`` stays quick.
 """
 
 from __future__ import annotations
@@ -80,15 +81,15 @@ def main(
         prog: the command as the user types it, such as ``python -m papers.noether.train``.
         description: the text above the help; the class's docstring by default.
         argv: the arguments; those of the process by default.
-        presets: name -> an object with a ``config``, the starting point of ``--preset name``; its other fields are shown by
-            ``--help``.
+        presets: name -> an object with a ``config``, the starting point of ``--preset name``; its other fields are
+            shown by ``--help``.
 
     Returns:
         0 once the entry function has returned.
 
     Raises:
-        SystemExit: code 0 after ``--help``, 2 for a UserError, 3 for a Divergence, 130 when interrupted; but for the first,
-            after one sentence on the standard error.
+        SystemExit: code 0 after ``--help``, 2 for a UserError, 3 for a Divergence, 130 when interrupted; but for the
+            first, after one sentence on the standard error.
     """
     try:
         config = parse(config_class, prog, description, argv, presets)
@@ -139,10 +140,9 @@ def parse(
 
 def _starting_point(config_class: type[Config], arguments: Sequence[str], presets: Mapping[str, Any]) -> Config:
     """The configuration that the given options change: a preset's, or the class's defaults."""
-    joined = " ".join(arguments).replace("--preset=", "--preset ").split()
-    if "--preset" not in joined[:-1]:
-        return config_class()
-    name = joined[joined.index("--preset") + 1]
+    tokens = [part for argument in arguments for part in argument.split("=", 1)]
+    places = [index for index, token in enumerate(tokens[:-1]) if token == "--preset"]
+    name = tokens[places[-1] + 1] if places else "none"
     if name == "none":
         return config_class()
     if name not in presets:

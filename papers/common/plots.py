@@ -1,6 +1,7 @@
 """The look of every figure: one size, one grid, and one colour for one meaning.
 
-Figures are made without pyplot: no global state, no window, nothing to close. matplotlib is imported when a figure is made.
+Figures are made without pyplot: no global state, no window, nothing to close. matplotlib is imported when a figure is
+made.
 """
 
 from __future__ import annotations

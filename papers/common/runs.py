@@ -1,8 +1,8 @@
 """Run directories: one folder a run, holding everything that it was and everything that came of it.
 
-``config.json`` (resolved configuration, command, versions, commit, device, XLA flags), ``metrics.jsonl`` (one record a line),
-arrays as ``.npz``, figures as ``.png`` beside the arrays they were drawn from, ``claims.json``. Nothing is ever overwritten by
-another run: a directory with anything in it is refused, and one in use is locked.
+``config.json`` (resolved configuration, command, versions, commit, device, XLA flags), ``metrics.jsonl`` (one record a
+line), arrays as ``.npz``, figures as ``.png`` beside the arrays they were drawn from, ``claims.json``. Nothing is ever
+overwritten by another run: a directory with anything in it is refused, and one in use is locked.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def environment() -> dict[str, Any]:
     Starts jax's backend, so call it after everything that configures jax.
 
     Returns:
-        ``versions``, ``commit`` (None outside the repository, ``-dirty`` behind it where tracked files were changed), ``device``
-        (kind, platform, count, cpu), ``xla_flags``, ``started`` (UTC); ready for JSON.
+        ``versions``, ``commit`` (None outside the repository, ``-dirty`` behind it where tracked files were changed),
+        ``device`` (kind, platform, count, cpu), ``xla_flags``, ``started`` (UTC); ready for JSON.
     """
     import jax
 
@@ -77,8 +77,8 @@ class RunDirectory:
     Attributes:
         path: the directory.
         environment: as recorded now; for a resumed run, that of this process.
-        changes: for a resumed run, what differs from the process that began it (versions, device, commit), as ``old -> new``;
-            the continuation is bit-identical only where this is empty.
+        changes: for a resumed run, what differs from the process that began it (versions, device, commit), as ``old ->
+            new``; the continuation is bit-identical only where this is empty.
     """
 
     def __init__(self, path: Path, lock: IO[str]):
@@ -113,7 +113,7 @@ class RunDirectory:
             _refuse_contents(path)
             run.environment = environment()
             record = {"config": to_json(config), "command": command, **run.environment}
-            _write_atomically(path / "config.json", _dump(record).encode())
+            write_atomically(path / "config.json", _dump(record).encode())
         except BaseException:
             run.close()
             raise
@@ -134,7 +134,9 @@ class RunDirectory:
         path = Path(path)
         file = path / "config.json"
         if not file.is_file():
-            raise UserError(f"{path} holds no run to resume (no config.json): name the directory of one, or start a new run")
+            raise UserError(
+                f"{path} holds no run to resume (no config.json): name the directory of one, or start a new run"
+            )
         run = cls(path, _acquire(path))
         try:
             try:
@@ -151,7 +153,7 @@ class RunDirectory:
             run.environment = environment()
             run.changes = _differences(record, run.environment, ("config", "command", "started", "resumed"))
             record.setdefault("resumed", []).append(run.environment)
-            _write_atomically(file, _dump(record).encode())
+            write_atomically(file, _dump(record).encode())
         except BaseException:
             run.close()
             raise
@@ -171,7 +173,7 @@ class RunDirectory:
             self._metrics = None
         kept = [record for record in read_metrics(self.path) if record.get("step", step) <= step]
         text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept)
-        _write_atomically(self.path / "metrics.jsonl", text.encode())
+        write_atomically(self.path / "metrics.jsonl", text.encode())
 
     def save_arrays(self, name: str, **arrays: Any) -> Path:
         """Write arrays as ``name.npz``, all of them or none; bfloat16 is widened to float32, objects are refused.
@@ -189,7 +191,7 @@ class RunDirectory:
             plain[key] = array
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **plain)
-        return _write_atomically(self.path / f"{name}.npz", buffer.getvalue())
+        return write_atomically(self.path / f"{name}.npz", buffer.getvalue())
 
     def save_figure(self, figure: Any, name: str, **arrays: Any) -> Path:
         """Write a matplotlib figure as ``name.png`` below 200 kB, and the arrays it was drawn from as ``name.npz``.
@@ -202,12 +204,14 @@ class RunDirectory:
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=dpi)
             if buffer.tell() < LARGEST_PNG:
-                return _write_atomically(self.path / f"{name}.png", buffer.getvalue())
-        raise ValueError(f"the figure {name} has {buffer.tell()} bytes at 40 dpi, but must have fewer than {LARGEST_PNG}")
+                return write_atomically(self.path / f"{name}.png", buffer.getvalue())
+        raise ValueError(
+            f"the figure {name} has {buffer.tell()} bytes at 40 dpi, but must have fewer than {LARGEST_PNG}"
+        )
 
     def write_claims(self, claims: Sequence[Claim]) -> Path:
         """Write ``claims.json``: the list of the run's claims."""
-        return _write_atomically(self.path / "claims.json", _dump(list(claims)).encode())
+        return write_atomically(self.path / "claims.json", _dump(list(claims)).encode())
 
     def close(self) -> None:
         """Close the metrics and give the lock back; closing twice does nothing."""
@@ -244,7 +248,9 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 def to_json(value: Any) -> Any:
-    """Reduce a value to what strict JSON holds: dataclasses and NamedTuples become objects, arrays lists, NaN and infinities null.
+    """Reduce a value to what strict JSON holds.
+
+    Dataclasses and NamedTuples become objects, arrays lists, paths text, NaN and infinities null.
 
     >>> to_json({"loss": float("nan"), "shape": (1, np.int64(2)), "out": Path("run")})
     {'loss': None, 'shape': [1, 2], 'out': 'run'}
@@ -274,7 +280,8 @@ def _dump(value: Any) -> str:
     return json.dumps(to_json(value), indent=2, allow_nan=False) + "\n"
 
 
-def _write_atomically(file: Path, content: bytes) -> Path:
+def write_atomically(file: Path, content: bytes) -> Path:
+    """Write a file so that a reader, or a kill in between, sees the old content or the new one and nothing else."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -296,7 +303,9 @@ def _refuse_contents(path: Path) -> None:
     names = sorted(item.name for item in path.iterdir() if item.name != LOCK)
     if names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        raise UserError(f"the run directory {path} is not empty ({shown}): name a new one, or continue its run with --resume")
+        raise UserError(
+            f"the run directory {path} is not empty ({shown}): name a new one, or continue its run with --resume"
+        )
 
 
 def _acquire(path: Path) -> IO[str]:

@@ -69,7 +69,13 @@ def test_above_and_below_are_opposite(values, threshold):
 
 @pytest.mark.parametrize(
     ("values", "threshold", "direction"),
-    [([1.0], 0.0, "beside"), ([1.0], math.nan, "above"), ([1.0], -1.0, "within"), ([], 0.0, "above"), ([[1.0]], 0.0, "above")],
+    [
+        ([1.0], 0.0, "beside"),
+        ([1.0], math.nan, "above"),
+        ([1.0], -1.0, "within"),
+        ([], 0.0, "above"),
+        ([[1.0]], 0.0, "above"),
+    ],
 )
 def test_nonsense_is_refused(values, threshold, direction):
     with pytest.raises(ValueError, match="must be"):
@@ -89,7 +95,9 @@ def test_a_reduced_run_decides_about_itself_alone():
 
 
 def test_fields_are_those_of_the_design():
-    required = "claim figure paper source measured spread seeds threshold verdict data model device versions commit command"
+    required = (
+        "claim figure paper source measured spread seeds threshold verdict data model device versions commit command"
+    )
     assert list(Claim.__dataclass_fields__)[:15] == required.split()
 
 

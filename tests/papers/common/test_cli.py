@@ -163,6 +163,54 @@ def test_an_error_raised_while_the_configuration_is_built_is_kept(capsys):
     assert capsys.readouterr().err == "prog: --width is 3, but must be even\n"
 
 
+@dataclasses.dataclass(frozen=True)
+class Choosing:
+    """A job with presets."""
+
+    preset: str = "none"
+    """Where the options start from."""
+
+    width: float = 1.0
+    """Width of the network."""
+
+    out: str = "run"
+    """Where the run is written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    config: Choosing
+    expected: str
+
+
+PANELS = {"a": Panel(Choosing("a", 2.0), "a gap"), "b": Panel(Choosing("b", 3.0), "no gap")}
+
+
+def choose(argv):
+    seen = []
+    assert cli.main(seen.append, Choosing, "prog", argv=argv, presets=PANELS) == 0
+    return seen[0]
+
+
+def test_options_replace_those_of_a_preset():
+    assert choose([]) == choose(["--preset", "none"]) == Choosing()
+    assert choose(["--preset", "a"]) == choose(["--preset=a"]) == Choosing("a", 2.0)
+    assert choose(["--width", "5", "--preset", "b"]) == Choosing("b", 5.0)
+    assert choose(["--out", "my --preset b"]) == Choosing(out="my --preset b")
+
+
+def test_an_unknown_preset_and_the_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        choose(["--preset", "z"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "prog: --preset is z, but must be one of a, b\n"
+    with pytest.raises(SystemExit) as stop:
+        choose(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "a: a gap" in text and "b: no gap" in text
+
+
 def test_help_is_quick_and_imports_no_jax():
     script = textwrap.dedent(
         """

@@ -161,7 +161,9 @@ def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):
 
 def test_arrays_return_as_they_were(tmp_path):
     with RunDirectory.create(tmp_path / "run", {}, "prog") as run:
-        path = run.save_arrays("curves", loss=jnp.arange(3.0), names=np.array(["a", "b"]), half=jnp.ones(2, jnp.bfloat16))
+        path = run.save_arrays(
+            "curves", loss=jnp.arange(3.0), names=np.array(["a", "b"]), half=jnp.ones(2, jnp.bfloat16)
+        )
         with pytest.raises(ValueError, match="objects"):
             run.save_arrays("bad", x=np.array([object()]))
     with np.load(path) as read:
@@ -199,7 +201,7 @@ def test_a_figure_is_small_and_beside_its_arrays(tmp_path):
 
 
 def test_curves_have_the_roles_colours():
-    figure, axes = plots.new_figure(1, 2)
+    _, axes = plots.new_figure(1, 2)
     steps = np.arange(5)
     plots.band(axes[0, 1], steps, np.stack([steps, steps + 2.0]), "free", "free norm")
     plots.band(axes[0, 1], steps, steps[None, :], "prediction", "law")
