@@ -1,3 +1,5 @@
 """Mechanics of learning: exact discrete laws, their continuous limits, closed forms and Lagrangians."""
 
+from symjax.mechanics import adaptive as adaptive
+from symjax.mechanics import closed_forms as closed_forms
 from symjax.mechanics import discrete as discrete

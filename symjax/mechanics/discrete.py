@@ -74,7 +74,7 @@ def quadratic_start(value: jax.Array) -> QuadraticState:
 
 def quadratic_value(state: QuadraticState) -> jax.Array:
     """Return the predicted `R_n = <q_n, M q_n>`, after the last step's projection if it had one."""
-    return state.start + state.increment
+    return (state.start + state.increment) - state.compensation
 
 
 @functools.partial(jax.jit, static_argnames=("nesterov",))
@@ -133,7 +133,7 @@ def quadratic_step(
     slope = source + beta * inner if nesterov else inner
     change = eta * (eta * square - 2 * slope)
     increment, compensation = _add(state.increment, state.compensation, change)
-    unprojected = state.start + increment
+    unprojected = (state.start + increment) - compensation
     gain = jnp.ones_like(value)
     if project_to is not None:
         free = jnp.isinf(project_to)
@@ -152,7 +152,7 @@ def linear_start(value: jax.Array) -> LinearState:
 
 def linear_value(state: LinearState) -> jax.Array:
     """Return the predicted `s_n = <q_n, n>`."""
-    return state.start + state.increment
+    return (state.start + state.increment) - state.compensation
 
 
 @functools.partial(jax.jit, static_argnames=("nesterov",))

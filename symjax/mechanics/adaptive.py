@@ -1,0 +1,134 @@
+"""The implicit adaptive optimiser: a normalised network under SGD as RMSProp on the unit sphere.
+
+The loss depends on the direction `qh = q/r` alone, and the direction sees the learning rate `eta/((1 - beta) r^2)`. As
+r^2 accumulates squared gradients and weight decay forgets them, the norm plays the part of RMSProp's denominator.
+
+Source: Tanaka & Kunin 2021, Noether's Learning Dynamics, Sec. 4 and Eq. 18; angles: Wan et al. 2021, Spherical Motion
+Dynamics.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+class Correspondence(NamedTuple):
+    """The RMSProp that a scale-symmetric filter under SGD follows, `qh -= learning_rate gh/sqrt(G)`."""
+
+    rho: jax.Array  #: forgetting of G, 1 - 4 eta k/(1 - beta)
+    learning_rate: jax.Array  #: sqrt(2 eta k/(1 + beta))
+    average: jax.Array  #: G at the start, r_0^4 2 k (1 - beta)^2/(eta (1 + beta))
+    prefactor: jax.Array  #: of the integral of |gh|^2 in r^4, 2 eta (1 + beta)/(1 - beta)^3; RMSProp ties it to rho
+
+
+class RMSPropState(NamedTuple):
+    """Unit vectors, shape (..., n), and their running mean of squared gradient norms, shape (...)."""
+
+    direction: jax.Array
+    average: jax.Array
+
+
+def rmsprop_correspondence(
+    squared_norm: jax.Array, *, learning_rate: ArrayLike, momentum: ArrayLike, weight_decay: ArrayLike
+) -> Correspondence:
+    """Map SGD's hyper-parameters and the first squared norm to RMSProp's.
+
+    `rho = 1 - 4 eta k/(1 - beta)`, and from `eta/((1 - beta) r^2) = sqrt(2 eta k/(1 + beta))/sqrt(G)` the learning rate
+    and `G(0) = r_0^4 2 k (1 - beta)^2/(eta (1 + beta))`. Needs k > 0: without decay nothing is forgotten (AdaGrad).
+
+    Source: Tanaka & Kunin 2021, Sec. 4, Eq. 17-18; the equivalent learning rate is derived.
+
+    Args:
+        squared_norm: r_0^2, any shape, floating.
+        learning_rate: eta, constant.
+        momentum: beta < 1.
+        weight_decay: k > 0.
+    """
+    eta, beta, decay = (jnp.asarray(x, squared_norm.dtype) for x in (learning_rate, momentum, weight_decay))
+    return Correspondence(
+        rho=1 - 4 * eta * decay / (1 - beta),
+        learning_rate=jnp.sqrt(2 * eta * decay / (1 + beta)),
+        average=squared_norm**2 * (2 * decay * (1 - beta) ** 2 / (eta * (1 + beta))),
+        prefactor=2 * eta * (1 + beta) / (1 - beta) ** 3,
+    )
+
+
+@jax.jit
+def rmsprop_step(state: RMSPropState, gradient: jax.Array, *, learning_rate: ArrayLike, rho: ArrayLike) -> RMSPropState:
+    """Take one step of norm-wise RMSProp on the unit sphere.
+
+    `q <- (q - eta gh/sqrt(G))/|.|`, `G <- rho G + (1 - rho)|gh|^2`: one denominator for a whole filter.
+
+    Source: Tanaka & Kunin 2021, Eq. 18.
+    Deviation: renormalised after each step, as the direction of a filter is.
+
+    Args:
+        state: directions (..., n) and averages (...).
+        gradient: gh, of the loss at the unit vector, shape (..., n).
+        learning_rate: of RMSProp.
+        rho: forgetting factor.
+    """
+    dtype = gradient.dtype
+    rho, rate = jnp.asarray(rho, dtype), jnp.asarray(learning_rate, dtype)
+    moved = state.direction - (rate / jnp.sqrt(state.average))[..., None] * gradient
+    norm = jnp.sqrt(jnp.sum(moved**2, axis=-1, keepdims=True))
+    average = rho * state.average + (1 - rho) * jnp.sum(gradient**2, axis=-1)
+    return RMSPropState(moved / norm, average)
+
+
+def effective_learning_rate(
+    squared_norm: jax.Array, *, learning_rate: ArrayLike, momentum: ArrayLike, weight_decay: ArrayLike = 0.0
+) -> jax.Array:
+    """Return the learning rate of a filter's direction, `eta/((1 - beta - eta k) r^2)`.
+
+    Exact at beta = 0, where one step of SGD is a step of that size from the unit vector along gh, renormalised; with
+    momentum of leading order in eta k/(1 - beta), where Tanaka & Kunin 2021, Eq. 15, has `eta/((1 - beta) r^2)`.
+
+    Source: Tanaka & Kunin 2021, Eq. 15; the decay's part is derived.
+    """
+    eta, beta, decay = (jnp.asarray(x, squared_norm.dtype) for x in (learning_rate, momentum, weight_decay))
+    return eta / ((1 - beta - eta * decay) * squared_norm)
+
+
+def angular_update(
+    squared_norm: jax.Array, squared_gradient: jax.Array, *, learning_rate: ArrayLike, weight_decay: ArrayLike
+) -> jax.Array:
+    """Return the angle in radians by which one step turns a filter, exactly, without momentum.
+
+    `tan(theta_n) = eta |gh|/((1 - eta k) r_n^2)`, `|gh|^2 = r_n^2 |g_n|^2`, the gradient being tangent.
+
+    Source: derived.
+
+    Args:
+        squared_norm: r_n^2, any shape.
+        squared_gradient: `|gh|^2`, same shape.
+        learning_rate: eta.
+        weight_decay: k < 1/eta.
+    """
+    rate = effective_learning_rate(squared_norm, learning_rate=learning_rate, momentum=0.0, weight_decay=weight_decay)
+    return jnp.arctan(rate * jnp.sqrt(squared_gradient))
+
+
+def equilibrium_angle(*, learning_rate: ArrayLike, momentum: ArrayLike, weight_decay: ArrayLike) -> jax.Array:
+    """Return the angle in radians between successive filters once their norm is stationary.
+
+    `cos(theta) = 1 - eta k/(1 + beta)`: the gradient's size does not matter. It follows from the exact discrete law
+    with constant `R` and `|v|^2` (`eta |v|^2 (1 + beta)/2 = k R`); at beta = 0 it is `cos(theta) = 1 - eta k`.
+
+    Source: derived; to leading order `sqrt(2 eta k/(1 + beta))`, Wan et al. 2021.
+    """
+    share = jnp.asarray(learning_rate) * jnp.asarray(weight_decay) / (1 + jnp.asarray(momentum))
+    return 2 * jnp.arcsin(jnp.sqrt(share / 2))
+
+
+def equilibrium_squared_norm_without_momentum(
+    squared_gradient: jax.Array, *, learning_rate: ArrayLike, weight_decay: ArrayLike
+) -> jax.Array:
+    """Return the exact fixed point of the discrete law at beta = 0, `r^4 = eta |gh|^2/(k (2 - eta k))`.
+
+    Source: derived from `R <- (1 - eta k)^2 R + eta^2 |gh|^2/R`.
+    """
+    eta, decay = (jnp.asarray(x, squared_gradient.dtype) for x in (learning_rate, weight_decay))
+    return jnp.sqrt(eta / (decay * (2 - eta * decay)) * squared_gradient)
