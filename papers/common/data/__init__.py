@@ -11,14 +11,18 @@ neither jax nor tensorflow-datasets.
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from papers.common.data.dataset import Dataset, Split, select
+from papers.common.data.dataset import Dataset, Split, check_selection, select
 from papers.common.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
     from papers.common.data.recipe import Recipe
     from papers.common.data.transforms import augment, normalise
 
-__all__ = ["Dataset", "Name", "Split", "augment", "load", "normalise", "select"]
+__all__ = ["Dataset", "Name", "Split", "augment", "load", "normalise", "prepared", "select"]
 
 Name = Literal["digits", "cifar10", "tiny_imagenet"]
 
@@ -56,19 +60,25 @@ def load(
         from papers.common.data import digits
 
         return select(digits.load(size), classes, limit)
-    from papers.common.data import prepare
-
     chosen = _recipe(name)
     if size is not None and (size, size) != chosen.shape[:2]:
-        raise UserError(f"size is {size}, but {name} has {chosen.shape[0]} pixels; leave it out or choose digits.")
-    if classes is not None and not 2 <= classes <= chosen.classes:  # before minutes of preparation
-        raise UserError(f"classes is {classes}, but {name} allows 2 to {chosen.classes}.")
-    if limit is not None and limit < 1:
-        raise UserError(f"limit is {limit}, but at least 1 image of each split must be kept.")
-    arrays = prepare.arrays(chosen, data_dir, cache_dir)
+        raise UserError(
+            f"size is {size}, but {name} has {chosen.shape[0]} pixels a side: leave size out, or choose digits"
+        )
+    check_selection(name, chosen.classes, classes, limit)  # before minutes of preparation
+    arrays = prepared(name, data_dir, cache_dir)
     train, test = (Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
     whole = Dataset(name, train, test, chosen.classes, 255.0, chosen.mean, chosen.std, chosen.augmentation)
     return select(whole, classes, limit)
+
+
+def prepared(
+    name: str, data_dir: Path | None = None, cache_dir: Path | None = None, check: bool = False
+) -> "Mapping[str, np.ndarray]":
+    """Open the prepared arrays of a downloaded set, preparing them first; see `prepare.arrays`."""
+    from papers.common.data import prepare
+
+    return prepare.arrays(_recipe(name), data_dir, cache_dir, check)
 
 
 def _recipe(name: str) -> "Recipe":
@@ -77,7 +87,7 @@ def _recipe(name: str) -> "Recipe":
 
     recipes = {"cifar10": cifar10.recipe, "tiny_imagenet": tiny_imagenet.recipe}
     if name not in recipes:
-        raise UserError(f"data set is {name!r}, but digits, cifar10 and tiny_imagenet are allowed.")
+        raise UserError(f"data set is {name!r}, but must be digits, cifar10 or tiny_imagenet")
     return recipes[name]()
 
 

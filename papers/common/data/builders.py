@@ -67,6 +67,8 @@ def write_records(recipe: Recipe, members: Members, directory: Path) -> None:
     """Prepare array_record files in a directory."""
     with _quiet():
         globals()[recipe.builder](recipe=recipe, members=members, data_dir=directory).download_and_prepare()
+    with contextlib.suppress(OSError):
+        (directory / "downloads").rmdir()  # made, though nothing is downloaded into it
 
 
 def read_records(recipe: Recipe, directory: Path, split: str) -> Iterator[dict]:

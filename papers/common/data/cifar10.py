@@ -44,11 +44,11 @@ def recipe(members: Mapping[str, Mapping[str, str]] = MEMBERS, per_member: int =
         present = source.names("")
         for file, md5 in [entry for files in members.values() for entry in files.items()]:
             if file not in present:
-                raise UserError(f"{source.path} is damaged: {file} is missing; remove it and {archive.remedy}.")
+                raise UserError(f"{source.path} is damaged: {file} is missing; remove it and {archive.remedy}")
             if (found := hashlib.md5(source.read(file)).hexdigest()) != md5:
                 raise UserError(
                     f"{source.path}/{file} is damaged: md5 {found} found, {md5} expected; "
-                    f"remove the folder and {archive.remedy}."
+                    f"remove the folder and {archive.remedy}"
                 )
 
     def examples(source: Members, split: str) -> Iterator[Example]:

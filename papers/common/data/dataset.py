@@ -45,15 +45,20 @@ def select(dataset: Dataset, classes: int | None = None, limit: int | None = Non
     Raises:
         UserError: a number out of range.
     """
-    if classes is not None and not 2 <= classes <= dataset.classes:
-        raise UserError(f"classes is {classes}, but {dataset.name} allows 2 to {dataset.classes}.")
-    if limit is not None and limit < 1:
-        raise UserError(f"limit is {limit}, but at least 1 image of each split must be kept.")
+    check_selection(dataset.name, dataset.classes, classes, limit)
     kept = dataset.classes if classes is None else classes
     if kept == dataset.classes and limit is None:
         return dataset
     train, test = (_select(split, kept, limit) for split in (dataset.train, dataset.test))
     return dataset._replace(train=train, test=test, classes=kept)
+
+
+def check_selection(name: str, available: int, classes: int | None, limit: int | None) -> None:
+    """Raise UserError when `select` would: `available` is the number of classes of the set called `name`."""
+    if classes is not None and not 2 <= classes <= available:
+        raise UserError(f"classes is {classes}, but must be 2 to {available}, the number {name} has")
+    if limit is not None and limit < 1:
+        raise UserError(f"limit is {limit}, but must be at least 1, the number of images kept in each split")
 
 
 def _select(split: Split, classes: int, limit: int | None) -> Split:

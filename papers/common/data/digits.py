@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def load(size: int | None = None) -> Dataset:
     """
     size = SIZES[0] if size is None else size
     if size not in SIZES:
-        raise UserError(f"size is {size}, but digits can be enlarged to 32 or 64 pixels only.")
+        raise UserError(f"size is {size}, but must be 32 or 64 for digits")
     table = _table()
     images = table[:, :-1].reshape(-1, 8, 8).astype(np.uint8)
     labels = table[:, -1].astype(np.int32)
@@ -71,15 +72,15 @@ def _table() -> np.ndarray:
     # Importing sklearn.datasets costs a second; its file alone costs 0.01 s.
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
-        raise UserError("digits are read from scikit-learn, which is not installed; run `pip install scikit-learn`.")
+        raise UserError("digits are read from scikit-learn, which is not installed; run `pip install scikit-learn`")
     path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
     try:
         with gzip.open(path, "rt") as file:
             values = np.loadtxt(file, np.float32, delimiter=",")
         if values.shape != (1797, 65) or values.min() < 0 or values[:, :-1].max() > 16 or values[:, -1].max() > 9:
             raise ValueError(f"a table of shape {values.shape} was found in place of (1797, 65)")
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise UserError(
-            f"{path} is absent or damaged ({error}); run `pip install --force-reinstall scikit-learn`."
+            f"{path} is absent or damaged ({error}); run `pip install --force-reinstall scikit-learn`"
         ) from error
     return values

@@ -1,5 +1,8 @@
 """From a verified source to a memory-mapped cache: records first, then decoded images, each whole or absent."""
 
+import errno
+import math
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -13,7 +16,9 @@ from papers.common.data.source import obtain
 from papers.common.errors import UserError
 
 
-def arrays(recipe: Recipe, data_dir: Path | None, cache_dir: Path | None, check: bool = False) -> Mapping[str, np.ndarray]:
+def arrays(
+    recipe: Recipe, data_dir: Path | None, cache_dir: Path | None, check: bool = False
+) -> Mapping[str, np.ndarray]:
     """Open the decoded images, after preparing them when they are absent or damaged.
 
     The source is looked for only when there is something to prepare: a whole cache needs no `data_dir`.
@@ -39,14 +44,27 @@ def arrays(recipe: Recipe, data_dir: Path | None, cache_dir: Path | None, check:
             _say(f"{damage}; it is prepared again")
             _remove(decoded)
     try:
+        root.mkdir(parents=True, exist_ok=True)
+        _check_room(recipe, root)
         if not (records.exists() and _decode_again(recipe, records, decoded)):
             _prepare(recipe, data_dir, root, records, decoded)
         return _open(recipe, decoded, check)
-    except OSError as error:
+    except (OSError, cache.Damaged) as error:
         raise UserError(
             f"{recipe.name} could not be prepared in {root} ({error}); make room or name another directory "
-            f"by SYMJAX_PAPERS_CACHE, and {recipe.archive.remedy}."
+            f"by SYMJAX_PAPERS_CACHE, then {recipe.archive.remedy}"
         ) from error
+
+
+def _check_room(recipe: Recipe, root: Path) -> None:
+    # Writing a memory map on a full disk kills the process by SIGBUS, so room is made sure of before.
+    needed = 2 * recipe.archive.size + sum(recipe.counts.values()) * math.prod(recipe.shape)
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise UserError(
+            f"{root} has {free:,} bytes free, but preparing {recipe.name} needs {needed:,}: make room, or name another "
+            f"directory by SYMJAX_PAPERS_CACHE"
+        )
 
 
 def _open(recipe: Recipe, directory: Path, check: bool) -> Mapping[str, np.ndarray]:
@@ -62,13 +80,13 @@ def _prepare(recipe: Recipe, data_dir: Path | None, root: Path, records: Path, d
     from papers.common.data import builders
 
     start, downloads = time.monotonic(), root / "downloads"
-    _say(f"{recipe.name}: verifying and preparing {sum(recipe.counts.values()):,} images, once, in {root}")
+    members = obtain(recipe.archive, data_dir, downloads)
+    recipe.verify(members)
+    _say(f"{recipe.name}: preparing {sum(recipe.counts.values()):,} images, once, in {root}")
     try:
-        members = obtain(recipe.archive, data_dir, downloads)
-        recipe.verify(members)
         with cache.whole_directory(records) as directory:
             builders.write_records(recipe, members, directory)
-        _decode(recipe, records, decoded)
+        _decode(recipe, records, decoded, members.path)
     except BaseException:
         _remove(records)
         raise
@@ -79,16 +97,19 @@ def _prepare(recipe: Recipe, data_dir: Path | None, root: Path, records: Path, d
 
 def _decode_again(recipe: Recipe, records: Path, decoded: Path) -> bool:
     # Whatever array_record or its index raises on damage, the answer is the same: begin with the source.
+    _say(f"{recipe.name}: decoding {sum(recipe.counts.values()):,} images from {records}")
     try:
-        _decode(recipe, records, decoded)
+        _decode(recipe, records, decoded, records)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the records are not to blame
         _say(f"{records} cannot be read ({error}); it is prepared again")
         _remove(records)
         return False
     return True
 
 
-def _decode(recipe: Recipe, records: Path, decoded: Path) -> None:
+def _decode(recipe: Recipe, records: Path, decoded: Path, origin: Path) -> None:
     from papers.common.data import builders
 
     with cache.whole_directory(decoded) as directory:
@@ -101,13 +122,13 @@ def _decode(recipe: Recipe, records: Path, decoded: Path) -> None:
                     images[index] = recipe.decode(record["image"])
                 except (OSError, ValueError) as error:
                     raise UserError(
-                        f"{recipe.name} is damaged: {_text(record['member'])} is no image ({error}); "
-                        f"{recipe.archive.remedy}."
+                        f"{origin} is damaged: {_text(record['member'])} is no image ({error}); remove it and "
+                        f"{recipe.archive.remedy}"
                     ) from error
                 labels[index] = record["label"]
             made |= {f"{split}_images": images, f"{split}_labels": labels}
         if wrong := recipe.check(made):
-            raise UserError(f"{recipe.name} is not the published set: {wrong}; {recipe.archive.remedy}.")
+            raise UserError(f"{origin} is not the published set: {wrong}; remove it and {recipe.archive.remedy}")
         cache.seal(directory, made)
 
 

@@ -1,6 +1,8 @@
 """Where a data set's files come from: a published archive, its unpacked folder, or a download."""
 
+import contextlib
 import hashlib
+import http.client
 import os
 import tarfile
 import urllib.request
@@ -30,7 +32,7 @@ class Archive(NamedTuple):
         """The half sentence that tells how to mend absent or damaged data."""
         return (
             f"fetch {self.url} ({self.size:,} bytes, md5 {self.md5}) into a directory DIR and run "
-            f"`python -m papers.common.data {self.dataset} --data-dir DIR`"
+            f"`python -m papers.common.data --dataset {self.dataset} --data-dir DIR`"
         )
 
 
@@ -112,25 +114,26 @@ def obtain(archive: Archive, data_dir: Path | None, downloads: Path) -> Members:
     """
     if data_dir is None:
         path = downloads / archive.file
-        if not path.exists():
-            download(archive, path)
+        with contextlib.suppress(OSError, UserError):  # of an earlier preparation that was interrupted
+            verify(archive, path)
             return open_members(archive, path)
+        download(archive, path)
     else:
         path = _locate(archive, Path(data_dir).expanduser())
-    if path.is_file():
-        verify(archive, path)
+        if path.is_file():
+            verify(archive, path)
     return open_members(archive, path)
 
 
 def _locate(archive: Archive, data_dir: Path) -> Path:
     if not data_dir.exists():
-        raise UserError(f"{data_dir} does not exist, so {archive.dataset} cannot be read from it; {archive.remedy}.")
+        raise UserError(f"{data_dir} does not exist, so {archive.dataset} cannot be read from it; {archive.remedy}")
     if data_dir.is_file() or data_dir.name == archive.folder:
         return data_dir
     for path in (data_dir / archive.file, data_dir / archive.folder):
         if path.exists():
             return path
-    raise UserError(f"{data_dir} holds neither {archive.file} nor {archive.folder}/; {archive.remedy}.")
+    raise UserError(f"{data_dir} holds neither {archive.file} nor {archive.folder}/; {archive.remedy}")
 
 
 def open_members(archive: Archive, path: Path) -> Members:
@@ -148,11 +151,11 @@ def verify(archive: Archive, path: Path) -> None:
     """
     size = path.stat().st_size
     if size != archive.size:
-        raise UserError(f"{path} is damaged: {size:,} bytes found, {archive.size:,} expected; {archive.remedy}.")
+        raise UserError(f"{path} is damaged: {size:,} bytes found, {archive.size:,} expected; {archive.remedy}")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != archive.md5:
-        raise UserError(f"{path} is damaged: md5 {found} found, {archive.md5} expected; {archive.remedy}.")
+        raise UserError(f"{path} is damaged: md5 {found} found, {archive.md5} expected; {archive.remedy}")
 
 
 def download(archive: Archive, path: Path) -> None:
@@ -168,10 +171,10 @@ def download(archive: Archive, path: Path) -> None:
             with urllib.request.urlopen(archive.url, timeout=60) as response, partial.open("wb") as file:
                 while block := response.read(BLOCK):
                     file.write(block)
-        except OSError as error:  # URLError is an OSError; a full disk is another
+        except (OSError, http.client.HTTPException) as error:  # URLError is an OSError; a full disk is another
             reason = getattr(error, "reason", error)
             raise UserError(
-                f"{archive.dataset} is not in {path.parent} and could not be downloaded ({reason}); {archive.remedy}."
+                f"{archive.dataset} is not in {path.parent} and could not be downloaded ({reason}); {archive.remedy}"
             ) from error
         verify(archive, partial)
         partial.rename(path)

@@ -69,13 +69,13 @@ def verify(members: Members, classes: int, per_class: int, validation: int, arch
     def expect(what: str, found: int, expected: int) -> None:
         if found != expected:
             raise UserError(
-                f"{members.path} is damaged: {found:,} of {expected:,} {what} found; remove it and {archive.remedy}."
+                f"{members.path} is damaged: {found:,} of {expected:,} {what} found; remove it and {archive.remedy}"
             )
 
     for file in ("wnids.txt", "val/val_annotations.txt"):
         folder, _, name = file.rpartition("/")
         if name not in members.names(folder):
-            raise UserError(f"{members.path} is damaged: {file} is missing; remove it and {archive.remedy}.")
+            raise UserError(f"{members.path} is damaged: {file} is missing; remove it and {archive.remedy}")
     wnids = _wnids(members)
     expect("different wnids in wnids.txt", len(set(wnids)), classes)
     for wnid in wnids:
@@ -83,8 +83,9 @@ def verify(members: Members, classes: int, per_class: int, validation: int, arch
         present = members.names(folder) & {_train_name(wnid, index) for index in range(per_class)}
         expect(f"images in {folder}", len(present), per_class)
     annotations = _annotations(members)
-    expect("annotations of the wnids in val/val_annotations.txt", sum(w in wnids for w in annotations.values()),
-           validation)
+    expect(
+        "annotations of the wnids in val/val_annotations.txt", sum(w in wnids for w in annotations.values()), validation
+    )
     expect("annotated images in val/images", len(members.names("val/images") & annotations.keys()), validation)
 
 
@@ -138,7 +139,7 @@ def mean_and_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _wnids(members: Members) -> list[str]:
-    return sorted(members.read("wnids.txt").decode().split())
+    return sorted(members.read("wnids.txt").decode(errors="replace").split())
 
 
 def _train_name(wnid: str, index: int) -> str:
@@ -146,5 +147,5 @@ def _train_name(wnid: str, index: int) -> str:
 
 
 def _annotations(members: Members) -> dict[str, str]:
-    lines = members.read("val/val_annotations.txt").decode().splitlines()
-    return {name: wnid for name, wnid in (line.split("\t")[:2] for line in lines if line.count("\t"))}
+    lines = members.read("val/val_annotations.txt").decode(errors="replace").splitlines()
+    return dict(line.split("\t")[:2] for line in lines if "\t" in line)
