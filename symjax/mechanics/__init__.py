@@ -3,3 +3,4 @@
 from symjax.mechanics import adaptive as adaptive
 from symjax.mechanics import closed_forms as closed_forms
 from symjax.mechanics import discrete as discrete
+from symjax.mechanics import modified_ode as modified_ode

@@ -8,7 +8,7 @@ with x the sum along a translation, a filter's squared norm or a unit's imbalanc
 `e^{+Gam t}` overflows in float32 after 840 steps at beta = 0.9; here each step multiplies by the exact 2x2 matrix
 exponential, whose entries all decay.
 
-Source: Kunin et al. 2021, Neural Mechanics, Sec. 6; Tanaka & Kunin 2021, Noether's Learning Dynamics, Eq. 16-17.
+Source: Kunin et al. 2021, Neural Mechanics; Tanaka & Kunin 2021, Noether's Learning Dynamics, Eq. 16-17.
 """
 
 from typing import Literal, NamedTuple
@@ -57,7 +57,7 @@ def oscillator_coefficients(
     `om^2 = 2 k/(eta (1 - delta)(1 + beta))` for translation, twice that for scale and rescale. The force F is 0 for
     translation, `2 |v|^2/(1 - delta)^2` for scale and `2 (|v_2|^2 - |v_1|^2)/(1 - delta)^2` for rescale, v the buffer.
 
-    Source: Kunin et al. 2021, Sec. 6.
+    Source: Kunin et al. 2021.
 
     Raises:
         ValueError: if the symmetry is unknown.
@@ -89,7 +89,7 @@ def homogeneous(time: jax.Array, *, damping: ArrayLike, stiffness: ArrayLike) ->
     `h = (a_+ e^{a_- t} - a_- e^{a_+ t})/(a_+ - a_-)` overdamped, `e^{-Gam t}(1 + Gam t)` critical,
     `e^{-Gam t}(cos w t + (Gam/w) sin w t)` underdamped, `w^2 = om^2 - Gam^2`; one expression through all three.
 
-    Source: Kunin et al. 2021, Sec. 6.
+    Source: Kunin et al. 2021.
 
     Args:
         time: t >= 0, any shape, floating.
@@ -107,7 +107,7 @@ def green(time: jax.Array, *, damping: ArrayLike, stiffness: ArrayLike) -> jax.A
     `G = (e^{a_+ t} - e^{a_- t})/(a_+ - a_-)`, `t e^{-Gam t}` or `e^{-Gam t} sin(w t)/w`. From rest,
     `x(t) = x(0) h(t) + int_0^t G(t - tau) F(tau) dtau`. Arguments as for `homogeneous`.
 
-    Source: Kunin et al. 2021, Sec. 6.
+    Source: Kunin et al. 2021.
     """
     return _modes(time, jnp.asarray(damping, time.dtype), jnp.asarray(stiffness, time.dtype))[1]
 
@@ -150,7 +150,7 @@ def oscillator_step(
     The quadrature is therefore piecewise constant (the force of the step, held): of first order in the duration if F is
     sampled at the step's start, of second if at its middle. Coefficients may change from step to step.
 
-    Source: Kunin et al. 2021, Sec. 6, whose integrating factors `e^{+Gam t}` overflow.
+    Source: Kunin et al. 2021, whose integrating factors `e^{+Gam t}` overflow.
     Deviation: the exponential is applied step by step, so schedules are allowed and nothing grows.
 
     Args:
@@ -174,7 +174,7 @@ def relaxation_step(value: jax.Array, *, force: jax.Array, rate: ArrayLike, dura
     Translation: rate = k, F = 0. Scale: rate = 2 k, `F = eta |g|^2`; rescale: the difference of the two sides' squares.
     A rate of zero is exact: `x + F dt`, conservation when F = 0.
 
-    Source: Kunin et al. 2021, Sec. 5 (gradient flow with decay and finite step).
+    Source: Kunin et al. 2021 (gradient flow with decay and finite step).
     Deviation: the reference code drives with `g + k q`; g alone is what the derivation gives.
     """
     rate, duration = jnp.asarray(rate, value.dtype), jnp.asarray(duration, value.dtype)

@@ -101,7 +101,7 @@ def quadratic_step(
     where `<M q_n, u_n>` is `a_n` (heavy ball) or `k_n + beta a_n` (Nesterov). A projection `q <- c q` after the step,
     `c = sqrt(project_to / R_{n+1})`, leaves the buffer alone, so only `<M q, v>` takes up the factor.
 
-    Source: derived; generalises `R_{n+1} = R_n + eta^2 |g|^2` (Kunin et al. 2021, Sec. 5) to the whole rule.
+    Source: derived; generalises `R_{n+1} = R_n + eta^2 |g|^2` (Kunin et al. 2021) to the whole rule.
 
     Args:
         state: what `quadratic_start` or the step before returned.
@@ -171,7 +171,7 @@ def linear_step(
     With `w_n = <v_n, n>`: `w_{n+1} = beta w_n + (1 - delta)(k s_n + e_n)` and `s_{n+1} = s_n - eta_n w_{n+1}`, or with
     `k s_n + e_n + beta w_{n+1}` in place of `w_{n+1}` for Nesterov.
 
-    Source: derived; the discrete form of Kunin et al. 2021, Sec. 5, translation.
+    Source: derived; the discrete form of Kunin et al. 2021, translation.
 
     Args:
         state: what `linear_start` or the step before returned.
