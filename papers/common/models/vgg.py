@@ -116,9 +116,10 @@ class VGG11(nn.Module):
         """Return the standard deviation of an initial kernel.
 
         Convolutions: Kaiming normal over the fan-out, sqrt(2 / (9 features)), so that a filter's expected squared norm is
-        2 channels / features. Dense layers: 0.01.
+        2 channels / features. Dense layers: 0.01 at width 1, 0.01 / sqrt(width) in general, which keeps the gain of each
+        layer, 0.01 sqrt(inputs): with 0.01 itself a narrow network's logits are too small to leave the first plateau.
         """
-        return (2 / (9 * shape[-1])) ** 0.5 if len(shape) == 4 else 0.01
+        return (2 / (9 * shape[-1])) ** 0.5 if len(shape) == 4 else 0.01 / self.width**0.5
 
 
 def vgg11_channels(variables: dict) -> dict[str, Channel]:

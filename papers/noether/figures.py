@@ -1,0 +1,141 @@
+"""Draw the paper's panels and the toy figures: ``python -m papers.noether.figures``.
+
+A panel runs every setting in both arms and all seeds, one directory a run, and draws when the last is finished. Finished runs
+are kept, stopped ones continued; the same command started twice shares the work, each process taking runs that no other has.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from papers.common.cli import check, main
+from papers.noether.config import TrainConfig
+
+PROG = "python -m papers.noether.figures"
+
+
+@dataclasses.dataclass(frozen=True)
+class FiguresConfig:
+    """Panels A to D of the paper, and the figures of its theory."""
+
+    panel: Literal["a", "b", "c", "d", "toys"] = "toys"
+    """a: learning rate; b: momentum; c: weight decay; d: initial norm; toys: the theory's figures, which need no data."""
+
+    values: tuple[float, ...] = ()
+    """Values of what the panel varies; all of the specification's by default."""
+
+    seeds: int = 3
+    """Seeds of every setting; claims need at least 3."""
+
+    data: Literal["digits", "cifar10", "tiny_imagenet"] = "digits"
+    """Data set; the paper's is tiny_imagenet."""
+
+    size: Literal[32, 64] | None = None
+    """Side of the images in pixels, for digits."""
+
+    classes: int | None = None
+    """Keep the first so many classes only."""
+
+    limit: int | None = None
+    """Keep so many images of each split only."""
+
+    width: float = 0.125
+    """Multiplies the number of channels and hidden units; 1 is the paper's."""
+
+    epochs: int = 15
+    """Epochs of every run; the paper's runs are about 100 long."""
+
+    batch_size: int = 128
+    """Images a step."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Inputs of convolutions and dense layers."""
+
+    record_every: int = 50
+    """Steps between two stored records of the charges."""
+
+    data_dir: Path | None = None
+    """Folder with the published archive or its unpacked folder."""
+
+    cache_dir: Path | None = None
+    """Folder of the prepared data."""
+
+    out: Path = Path("runs/figures")
+    """Folder of the runs and figures; what is finished in it is used."""
+
+    def validate(self) -> None:
+        """Refuse what no panel can be."""
+        check(self.seeds >= 1, "seeds", self.seeds, "at least 1")
+        check(not (self.values and self.panel == "toys"), "values", self.values, "left out with --panel toys")
+        if self.panel == "c":
+            none = not self.values or 0.0 in self.values
+            check(none, "values", self.values, "a list with 0 in it: panel c compares weight decay with none")
+        self.base().validate()
+
+    def base(self) -> TrainConfig:
+        """What all runs of a panel share."""
+        shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"out", "seed"}
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name in shared}
+        return TrainConfig(checkpoint_epochs=0, **own)
+
+
+def entry(config: FiguresConfig) -> None:
+    """Draw one panel, running first what it still needs."""
+    from papers.common.compilation import use_compilation_cache
+
+    use_compilation_cache(config.cache_dir)
+    from papers.common.claims import format_claims
+    from papers.common.runs import RunDirectory, command_line
+
+    command = command_line("papers.noether.figures")
+    if config.panel == "toys":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        from papers.noether import toys
+
+        with RunDirectory.create(config.out / "toys", dataclasses.asdict(config), command) as directory:
+            claims = toys.draw_all(directory)
+            directory.write_claims(claims)
+    else:
+        from papers.noether import panels
+
+        wanted = panels.members(config.panel, config.base(), config.values or None, config.seeds, config.out)
+        if not _run_all(wanted, command):
+            return
+        runs = [(member, panels.load(member)) for member in wanted]
+        with RunDirectory.create(config.out / f"panel-{config.panel}", dataclasses.asdict(config), command) as directory:
+            claims = panels.draw(config.panel, runs, directory, command)
+    print(format_claims(claims))
+    print(f"figures, arrays and claims are in {config.out}")
+
+
+def _run_all(wanted: list, command: str) -> bool:
+    """Run what is not finished; False where another process still works on some of it."""
+    from papers.common.errors import UserError
+    from papers.noether import panels
+    from papers.noether.run import run
+
+    elsewhere = []
+    for number, member in enumerate(wanted, 1):
+        if panels.finished(member):
+            continue
+        print(f"[{number}/{len(wanted)}] {member.config.out.name}", flush=True)
+        begun = (member.config.out / "checkpoints").is_dir()
+        try:
+            outcome = run(dataclasses.replace(member.config, resume=begun), command)
+        except UserError as error:
+            if "in use" not in str(error):
+                raise
+            elsewhere.append(member.config.out.name)
+            continue
+        if not outcome.finished:
+            raise KeyboardInterrupt
+    missing = [member.config.out.name for member in wanted if not panels.finished(member)]
+    if missing:
+        print(f"not yet finished, in other processes: {', '.join(missing)}; the same command draws when they are")
+    return not missing
+
+
+if __name__ == "__main__":
+    main(entry, FiguresConfig, PROG)
