@@ -1,6 +1,7 @@
 """What a training run is: its configuration, checked, and the presets of the paper's panels."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,12 +10,25 @@ from papers.common.cli import check
 FilterNorm = Literal["free", "fixed"]
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """One run of VGG11 with its charges predicted and measured at every step."""
+# of the learning rule: field -> (test, words)
+RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "learning_rate": (lambda value: value > 0, "above 0"),
+    "momentum": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    "weight_decay": (lambda value: value >= 0, "at least 0"),
+    "initial_scale": (lambda value: value > 0, "above 0"),
+    "seed": (lambda value: value >= 0, "at least 0"),
+}
 
-    preset: str = "none"
-    """A panel of the paper; options given beside it replace the preset's. The help lists them."""
+
+def check_range(name: str, value: float, field: str) -> None:
+    """Refuse a number of the learning rule out of its range; ``field`` is the configuration's field that held it."""
+    allowed, words = RANGES[name]
+    check(allowed(value), field, value, words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What a single run and every member of a sweep have in common: data, network, length, directory."""
 
     data: Literal["digits", "cifar10", "tiny_imagenet"] = "digits"
     """Data set; digits needs no download."""
@@ -29,28 +43,13 @@ class TrainConfig:
     """Keep so many images of each split only, the same share of each class."""
 
     width: float = 0.25
-    """Multiplies the number of channels and hidden units; 1 is the paper's VGG11."""
+    """Multiplies the number of channels and hidden units of VGG11; 1 is the paper's."""
 
     batch_norm: bool = True
     """Normalise after every convolution."""
 
-    filter_norm: FilterNorm = "free"
-    """Leave the filters' norms to the learning rule, or set each back to its initial value after every step."""
-
-    initial_scale: float = 1.0
-    """Multiplies the initial filters."""
-
     dropout: float = 0.5
-    """Dropout rate of the two hidden dense layers."""
-
-    learning_rate: float = 0.03
-    """Learning rate eta."""
-
-    momentum: float = 0.9
-    """Heavy-ball momentum beta."""
-
-    weight_decay: float = 1e-4
-    """Weight decay k, inside the gradient, on every parameter."""
+    """Dropout rate of VGG11's two hidden dense layers."""
 
     drops: tuple[float, ...] = ()
     """Epochs after which the learning rate is multiplied by 0.1."""
@@ -61,14 +60,8 @@ class TrainConfig:
     epochs: int = 12
     """Epochs."""
 
-    seed: int = 0
-    """Seed of the initial parameters, the data order, the augmentation and the dropout."""
-
     precision: Literal["float32", "bfloat16"] = "float32"
     """Inputs of convolutions and dense layers; parameters, momentum, statistics and logs stay float32."""
-
-    driver: Literal["auto", "loop", "scan"] = "auto"
-    """A jitted step called from Python, or a compiled chunk of steps; auto takes the loop on CPU."""
 
     record_every: int = 10
     """Steps between two stored records of the charges; every step is predicted and measured all the same."""
@@ -91,12 +84,7 @@ class TrainConfig:
     def validate(self) -> None:
         """Refuse what no run can be; what depends on the data is checked once it is loaded."""
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
-        check(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        check(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
-        check(0 <= self.weight_decay, "weight_decay", self.weight_decay, "at least 0")
         check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-        check(self.initial_scale > 0, "initial_scale", self.initial_scale, "above 0")
-        check(self.seed >= 0, "seed", self.seed, "at least 0")
         check(self.checkpoint_epochs >= 0, "checkpoint_epochs", self.checkpoint_epochs, "at least 0 (0: only at the end)")
         for field in ("batch_size", "epochs", "record_every"):
             check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
@@ -106,10 +94,45 @@ class TrainConfig:
             check(value is None or value >= least, field, value, f"at least {least}")
         ordered = list(self.drops) == sorted(set(self.drops)) and all(drop > 0 for drop in self.drops)
         check(ordered, "drops", " ".join(map(str, self.drops)), "positive epochs in increasing order")
-        fixed_without = self.filter_norm == "fixed" and not self.batch_norm
-        check(not fixed_without, "filter_norm", "fixed", "free without BatchNorm (only a normalised filter's norm is a symmetry)")
         wrong_size = self.size is not None and self.data != "digits"
         check(not wrong_size, "size", self.size, f"left out with --data {self.data}, whose images have their own size")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Setting):
+    """One run of VGG11 with its charges predicted and measured at every step."""
+
+    preset: str = "none"
+    """A panel of the paper; options given beside it replace the preset's. The help lists them."""
+
+    filter_norm: FilterNorm = "free"
+    """Leave the filters' norms to the learning rule, or set each back to its initial value after every step."""
+
+    initial_scale: float = 1.0
+    """Multiplies the initial filters."""
+
+    learning_rate: float = 0.03
+    """Learning rate eta."""
+
+    momentum: float = 0.9
+    """Heavy-ball momentum beta."""
+
+    weight_decay: float = 1e-4
+    """Weight decay k, inside the gradient, on every parameter."""
+
+    seed: int = 0
+    """Seed of the initial parameters, the data order, the augmentation and the dropout."""
+
+    driver: Literal["auto", "loop", "scan"] = "auto"
+    """A jitted step called from Python, or a compiled chunk of steps; auto takes the loop on CPU."""
+
+    def validate(self) -> None:
+        """Refuse what no run can be; what depends on the data is checked once it is loaded."""
+        super().validate()
+        for field in RANGES:
+            check_range(field, getattr(self, field), field)
+        fixed_without = self.filter_norm == "fixed" and not self.batch_norm
+        check(not fixed_without, "filter_norm", "fixed", "free without BatchNorm (only a normalised filter's norm is a symmetry)")
 
 
 @dataclasses.dataclass(frozen=True)
