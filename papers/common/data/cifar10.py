@@ -31,7 +31,9 @@ MEMBERS = {
 RECORD = 1 + 3 * 32 * 32
 
 
-def recipe(members: Mapping[str, Mapping[str, str]] = MEMBERS, per_member: int = 10_000, archive: Archive = ARCHIVE):
+def recipe(
+    members: Mapping[str, Mapping[str, str]] = MEMBERS, per_member: int = 10_000, archive: Archive = ARCHIVE
+) -> Recipe:
     """Describe CIFAR-10.
 
     Args:
