@@ -116,7 +116,7 @@ def fit(
     while at < epochs * per_epoch:
         epoch, place = divmod(at, per_epoch)
         order = epoch_order(seed, epoch, images)
-        for indices in _chunks(order, batch_size, place, chunk):
+        for indices in chunks(order, batch_size, place, chunk):
             state, metrics = run(state, data, indices)
             hand_out(pending)
             pending = Pending(at, metrics, read(state))
@@ -130,7 +130,7 @@ def fit(
     return state
 
 
-def _chunks(order: np.ndarray, batch_size: int, place: int, chunk: int) -> Iterator[np.ndarray]:
+def chunks(order: np.ndarray, batch_size: int, place: int, chunk: int) -> Iterator[np.ndarray]:
     """Index arrays (steps, batch) from step ``place`` of an epoch to its end, cut at multiples of ``chunk``."""
     full = len(order) // batch_size
     whole = order[: full * batch_size].reshape(full, batch_size)
