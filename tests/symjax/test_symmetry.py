@@ -1,0 +1,311 @@
+"""Everything that follows from a flow: against loops over generators, NumPy, finite differences and closed forms."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symjax.actions import rotate, translate
+from symjax.channels import Layer, coordinates, mlp_channels, rescale
+from symjax.symmetry import (
+    generator,
+    kinetic_energy,
+    kinetic_symmetry_breaking,
+    noether_charge,
+    pairing,
+    symmetry_residual,
+)
+
+DTYPES = [jnp.float64, jnp.float32]
+seeds = st.integers(0, 2**32 - 1)
+MASS = 0.3
+
+
+def error(value: Any, expected: Any) -> float:
+    """Largest difference over all leaves, each relative to the largest entry of the expected leaf."""
+    assert jax.tree.structure(value) == jax.tree.structure(expected)
+    worst = 0.0
+    for a, b in zip(jax.tree.leaves(value), jax.tree.leaves(expected), strict=True):
+        assert jnp.shape(a) == jnp.shape(b)
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        worst = max(worst, float(np.max(np.abs(a - b)) / max(np.max(np.abs(b)), 1e-300)))
+    return worst
+
+
+def normal(rng: np.random.Generator, dtype: Any, *shape: int) -> jax.Array:
+    return jnp.asarray(rng.standard_normal(shape), dtype)
+
+
+def network(rng: np.random.Generator, dtype: Any = jnp.float64, hidden: int = 4) -> tuple[Layer, ...]:
+    shapes = [(3, hidden), (hidden, 5), (5, 2)]
+    return tuple(Layer(normal(rng, dtype, *shape), normal(rng, dtype, shape[1])) for shape in shapes)
+
+
+def network_flow(layers: tuple[Layer, ...]) -> Callable[..., Any]:
+    return partial(rescale, channels=mlp_channels(layers), kind="rescale")
+
+
+def unit_inner_products(layers: tuple[Layer, ...], covector: tuple[Layer, ...]) -> dict[str, np.ndarray]:
+    """Inner product of every hidden unit's writers minus that of its readers, in NumPy, one unit at a time."""
+    result = {}
+    for i in range(len(layers) - 1):
+        q, p, out, out_p = (
+            [np.asarray(leaf, np.float64) for leaf in layer]
+            for layer in (layers[i], covector[i], layers[i + 1], covector[i + 1])
+        )
+        units = range(q[1].size)
+        result[f"hidden{i}"] = np.array(
+            [q[0][:, j] @ p[0][:, j] + q[1][j] * p[1][j] - out[0][j] @ out_p[0][j] for j in units]
+        )
+    return result
+
+
+def scale(s: jax.Array, q: jax.Array) -> jax.Array:
+    return jnp.exp(s) * q
+
+
+def opposite(s: jax.Array, q: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {"in": jnp.exp(s) * q["in"], "out": jnp.exp(-s) * q["out"]}
+
+
+def projective(s: jax.Array, q: jax.Array) -> jax.Array:
+    """Flow of q' = q^2, entry by entry: a symmetry that is not linear."""
+    return q / (1 - s * q)
+
+
+@jax.jit
+def network_pairing(zero: Any, layers: Any, covector: Any) -> Any:
+    return pairing(network_flow(layers), zero, layers, covector)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(seed=seeds)
+def test_pairing_is_a_loop_over_generators_and_numpy(tolerance: Callable[..., float], dtype: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    layers, covector = network(rng, dtype), network(rng, dtype)
+    zero = coordinates(mlp_channels(layers), "rescale", dtype)
+    pairs = network_pairing(zero, layers, covector)
+    assert {name: value.dtype for name, value in pairs.items()} == dict.fromkeys(zero, jnp.dtype(dtype))
+    assert error(pairs, unit_inner_products(layers, covector)) < 10 * tolerance("oracle", dtype)
+
+
+def test_pairing_agrees_with_generators_one_by_one(tolerance: Callable[..., float]) -> None:
+    rng = np.random.default_rng(0)
+    layers, covector = network(rng), network(rng)
+    flow, zero = network_flow(layers), coordinates(mlp_channels(layers), "rescale")
+    tangent_of = jax.jit(lambda direction: generator(flow, zero, layers, direction))
+    loop = {name: np.zeros(value.size) for name, value in zero.items()}
+    for name, value in zero.items():
+        for i in range(value.size):
+            tangent = tangent_of({**zero, name: value.at[i].set(1)})
+            products = jax.tree.map(lambda a, b: np.vdot(np.asarray(a), np.asarray(b)), tangent, covector)
+            loop[name][i] = sum(jax.tree.leaves(products))
+    assert error(pairing(flow, zero, layers, covector), loop) < tolerance("oracle", jnp.float64)
+
+
+def test_pairing_costs_one_pass_for_any_number_of_units() -> None:
+    def equations(hidden: int) -> int:
+        layers = network(np.random.default_rng(1), hidden=hidden)
+        zero = coordinates(mlp_channels(layers), "rescale")
+        return str(jax.make_jaxpr(partial(pairing, network_flow(layers), zero))(layers, layers)).count("=")
+
+    assert equations(4) == equations(64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_generators_in_closed_form(tolerance: Callable[..., float], dtype: Any) -> None:
+    rng = np.random.default_rng(2)
+    q, v, one = normal(rng, dtype, 2, 3), normal(rng, dtype, 2), jnp.ones((), dtype)
+    limit = tolerance("oracle", dtype)
+    assert error(generator(scale, 0 * one, q, one), q) < limit
+    assert error(generator(translate, 0 * v, q, v), jnp.repeat(v[:, None], 3, axis=1)) < limit
+    assert error(generator(rotate, jnp.zeros(1, dtype), q, jnp.ones(1, dtype)), jnp.stack([-q[1], q[0]])) < limit
+    assert error(generator(projective, 0 * one, q, one), q**2) < limit
+    pair = {"in": q, "out": v}
+    assert error(generator(opposite, 0 * one, pair, one), {"in": q, "out": -v}) < limit
+
+
+def test_generator_is_linear_and_the_derivative_of_the_flow(tolerance: Callable[..., float]) -> None:
+    rng = np.random.default_rng(3)
+    layers = network(rng)
+    flow, zero = network_flow(layers), coordinates(mlp_channels(layers), "rescale")
+    a, b = ({name: normal(rng, jnp.float64, value.size) for name, value in zero.items()} for _ in range(2))
+    along = partial(generator, flow, zero, layers)
+    both = along(jax.tree.map(lambda x, y: 2 * x - y, a, b))
+    assert error(both, jax.tree.map(lambda x, y: 2 * x - y, along(a), along(b))) < 10 * tolerance(
+        "oracle", a["hidden0"].dtype
+    )
+    ahead, behind = (flow(jax.tree.map(lambda x, h=h: h * x, a), layers) for h in (1e-5, -1e-5))
+    slope = jax.tree.map(lambda x, y: (x - y) / 2e-5, ahead, behind)
+    assert error(along(a)[0], slope[0]) < 1e-8
+    assert not np.any(np.asarray(along(a)[-1].bias))  # no unit reads or writes the last bias
+
+
+@pytest.mark.parametrize("flow", [scale, projective], ids=["linear", "nonlinear"])
+def test_residual_of_any_loss_is_its_slope_along_the_flow(flow: Callable[..., Any]) -> None:
+    q = jnp.asarray([0.3, -0.7, 1.1])
+
+    def loss(q: jax.Array, target: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.sin(q) * target)
+
+    target = jnp.asarray([1.0, 2.0, 3.0])
+    residual = symmetry_residual(flow, jnp.zeros(()), loss, q, target)
+    slope = (loss(flow(1e-5, q), target) - loss(flow(-1e-5, q), target)) / 2e-5
+    assert abs(float(residual)) > 0.1
+    assert float(residual) == pytest.approx(float(slope), rel=1e-8)
+
+
+def four_symmetries(function: Callable[..., Any], pair: dict[str, jax.Array], velocity: dict[str, jax.Array]) -> Any:
+    """Apply a quantity to the translation, rotation, scale and rescale of a small pair of arrays."""
+    q, v = pair["in"], velocity["in"]
+    zeros, zero = jnp.zeros(3, q.dtype), jnp.zeros((), q.dtype)
+    return {
+        "translation": function(translate, zeros, q, v, MASS),
+        "rotation": function(rotate, zeros, q, v, MASS),
+        "scale": function(scale, zero, q, v, MASS),
+        "rescale": function(opposite, zero, pair, velocity, MASS),
+    }
+
+
+four_charges = jax.jit(partial(four_symmetries, noether_charge))
+four_breakings = jax.jit(partial(four_symmetries, kinetic_symmetry_breaking))
+
+
+def sample_pair(rng: np.random.Generator, dtype: Any) -> dict[str, jax.Array]:
+    return {"in": normal(rng, dtype, 3, 4), "out": normal(rng, dtype, 5)}
+
+
+def absolute_errors(value: Any, expected: Any) -> dict[str, float]:
+    return {name: float(np.max(np.abs(np.asarray(value[name], np.float64) - expected[name]))) for name in expected}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(seed=seeds)
+def test_charges_in_closed_form(tolerance: Callable[..., float], dtype: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pair, velocity = sample_pair(rng, dtype), sample_pair(rng, dtype)
+    (q, out), (v, out_v) = ([np.asarray(tree[name], np.float64) for name in ("in", "out")] for tree in (pair, velocity))
+    # coordinates (1,0), (2,0), (2,1) turn the planes xy, xz, yz: angular momenta L_z, -L_y, L_x
+    momentum = MASS * np.cross(q.T, v.T).sum(axis=0)
+    expected = {
+        "translation": MASS * v.sum(axis=1),
+        "rotation": np.array([momentum[2], -momentum[1], momentum[0]]),
+        "scale": MASS * np.sum(q * v),
+        "rescale": MASS * (np.sum(q * v) - out @ out_v),
+    }
+    charges = four_charges(pair, velocity)
+    limit = (
+        tolerance("oracle", dtype) * (np.abs(q).max() + np.abs(out).max() + 1) * (np.abs(v).sum() + np.abs(out_v).sum())
+    )
+    assert max(absolute_errors(charges, expected).values()) < limit
+    assert {charge.dtype for charge in charges.values()} == {jnp.dtype(dtype)}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(seed=seeds)
+def test_kinetic_symmetry_breaking_is_the_table(tolerance: Callable[..., float], dtype: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pair, velocity = sample_pair(rng, dtype), sample_pair(rng, dtype)
+    squares = {name: np.sum(np.square(np.asarray(leaf, np.float64))) for name, leaf in velocity.items()}
+    expected = {
+        "translation": np.zeros(3),
+        "rotation": np.zeros(3),
+        "scale": MASS * squares["in"],
+        "rescale": MASS * (squares["in"] - squares["out"]),
+    }
+    breakings = four_breakings(pair, velocity)
+    limit = tolerance("oracle", dtype) * sum(squares.values())
+    assert max(absolute_errors(breakings, expected).values()) < limit
+    assert not np.any(np.asarray(breakings["translation"]))
+
+
+def test_kinetic_symmetry_breaking_of_a_nonlinear_flow(tolerance: Callable[..., float]) -> None:
+    """q / (1 - s q) carries a velocity to q' / (1 - s q)^2, so dT/ds = 2 m sum q q'^2."""
+    q, v = np.array([0.5, -1.0, 2.0]), np.array([1.0, 3.0, -2.0])
+    breaking = kinetic_symmetry_breaking(projective, jnp.zeros(()), jnp.asarray(q), jnp.asarray(v), MASS)
+    assert error(breaking, 2 * MASS * np.sum(q * v**2)) < tolerance("oracle", jnp.float64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_all_units_of_a_network_in_one_pass(tolerance: Callable[..., float], dtype: Any) -> None:
+    rng = np.random.default_rng(4)
+    layers, velocity = network(rng, dtype), network(rng, dtype)
+    flow, zero = network_flow(layers), coordinates(mlp_channels(layers), "rescale", dtype)
+    charges = {name: MASS * value for name, value in unit_inner_products(layers, velocity).items()}
+    squares = {name: MASS * value for name, value in unit_inner_products(velocity, velocity).items()}
+    limit = 10 * tolerance("oracle", dtype)
+    assert error(noether_charge(flow, zero, layers, velocity, MASS), charges) < limit
+    assert error(kinetic_symmetry_breaking(flow, zero, layers, velocity, MASS), squares) < limit
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_kinetic_energy_is_half_the_squares(tolerance: Callable[..., float], dtype: Any) -> None:
+    velocity = {"a": jnp.asarray([3.0, 4.0], dtype), "b": jnp.asarray(2.0, dtype)}
+    assert float(kinetic_energy(velocity)) == 14.5
+    energy = kinetic_energy(velocity, 0.3)
+    assert energy.dtype == dtype
+    assert error(energy, 0.3 * 14.5) < tolerance("oracle", dtype)
+
+
+def quantities(flow: Callable[..., Any], zero: Any, layers: Any, velocity: Any, mass: Any) -> dict[str, Any]:
+    def loss(layers: Any) -> jax.Array:
+        return sum(jnp.sum(jnp.cos(leaf)) for leaf in jax.tree.leaves(layers))
+
+    return {
+        "pairing": pairing(flow, zero, layers, velocity),
+        "generator": generator(flow, zero, layers, jax.tree.map(jnp.ones_like, zero))[0],
+        "residual": symmetry_residual(flow, zero, loss, layers),
+        "charge": noether_charge(flow, zero, layers, velocity, mass),
+        "breaking": kinetic_symmetry_breaking(flow, zero, layers, velocity, mass),
+        "energy": kinetic_energy(velocity, mass),
+    }
+
+
+def test_jit_and_vmap_over_networks_and_masses(tolerance: Callable[..., float]) -> None:
+    rng = np.random.default_rng(5)
+    layers, velocities = ([network(rng) for _ in range(3)] for _ in range(2))
+    masses = jnp.asarray([0.1, 0.2, 0.3])
+    one = partial(quantities, network_flow(layers[0]), coordinates(mlp_channels(layers[0]), "rescale"))
+
+    def stack(trees: list[Any]) -> Any:
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+    loop = stack([one(q, v, m) for q, v, m in zip(layers, velocities, masses, strict=True)])
+    batched = jax.jit(jax.vmap(one))(stack(layers), stack(velocities), masses)
+    assert error(batched, loop) < 10 * tolerance("oracle", jnp.float64)
+
+
+def test_a_charge_and_a_breaking_can_be_differentiated(tolerance: Callable[..., float]) -> None:
+    """C = m (<q1', q1> - <q2', q2>) per unit: its gradient in q is m (q1', -q2'), that of dT/ds in q' twice as much."""
+    rng = np.random.default_rng(6)
+    layers, velocity = network(rng)[:2], network(rng)[:2]
+    flow, zero = network_flow(layers), coordinates(mlp_channels(layers), "rescale")
+
+    def total(function: Callable[..., Any], q: Any, v: Any) -> jax.Array:
+        return jnp.sum(function(flow, zero, q, v, MASS)["hidden0"])
+
+    first, second = velocity
+    expected = (
+        Layer(MASS * first.kernel, MASS * first.bias),
+        Layer(-MASS * second.kernel, jnp.zeros_like(second.bias)),
+    )
+    charge = jax.jit(jax.grad(partial(total, noether_charge), argnums=0))(layers, velocity)
+    breaking = jax.jit(jax.grad(partial(total, kinetic_symmetry_breaking), argnums=1))(layers, velocity)
+    for derivative, factor in ((charge, 1), (breaking, 2)):
+        assert not np.any(np.asarray(derivative[1].bias))
+        for a, b in zip(jax.tree.leaves(derivative)[:3], jax.tree.leaves(expected)[:3], strict=True):
+            assert error(a, factor * b) < tolerance("oracle", jnp.float64)
+
+
+def test_a_covector_of_another_structure_or_type_is_refused() -> None:
+    q = jnp.ones(2)
+    with pytest.raises((TypeError, ValueError), match="tree structure"):
+        pairing(scale, jnp.zeros(()), q, {"q": q})
+    with pytest.raises((TypeError, ValueError), match=r"shape|type"):
+        pairing(scale, jnp.zeros(()), q, jnp.ones(3))
