@@ -91,7 +91,8 @@ def fit(
       report: read from the state at the end of each chunk, compiled.
       on_chunk: takes each :class:`Fetched`, in order.
       on_epoch: called with the number of finished epochs and the state, after the epoch's chunks were handed out.
-      should_stop: asked after each chunk; when true, what is pending is handed out and the state returned.
+      should_stop: asked after each chunk; when true, what is pending is handed out, a complete epoch ended as always, and
+        the state returned.
 
     Returns:
       The last state.
@@ -99,7 +100,9 @@ def fit(
     Raises:
       Divergence: a loss is not finite; the sentence names the step and the last finite loss.
     """
-    run = _driver("loop" if driver == "auto" and jax.default_backend() == "cpu" else driver, step)
+    if driver == "auto":
+        driver = "loop" if jax.default_backend() == "cpu" else "scan"
+    run = _driver(driver, step)
     read = jax.jit(lambda state: jax.tree.map(jnp.copy, report(state)))
     images, per_epoch = data.labels.shape[0], steps_per_epoch(data.labels.shape[0], batch_size)
     pending: Pending | None = None
@@ -121,12 +124,15 @@ def fit(
             hand_out(pending)
             pending = Pending(at, metrics, read(state))
             at += len(indices)
-            if should_stop():
+            # an epoch that is complete gets its on_epoch even so: the continuation begins after it
+            if at % per_epoch and should_stop():
                 hand_out(pending)
                 return state
         hand_out(pending)
         pending = None
         on_epoch(epoch + 1, state)
+        if should_stop():
+            return state
     return state
 
 
@@ -183,9 +189,9 @@ def _check_finite(fetched: Fetched, last_finite: float) -> float:
     if len(bad) == 0:
         return float(loss[-1])
     before = float(loss[bad[0] - 1]) if bad[0] else last_finite
+    last = f"last finite loss {before:.4g}" if math.isfinite(before) else "no finite loss before it"
     raise Divergence(
-        f"the loss became {loss[bad[0]]} at step {fetched.step + bad[0]} (last finite loss {before:.4g}); "
-        "a smaller --learning-rate or a larger --weight-decay keeps it finite"
+        f"the loss became {loss[bad[0]]} at step {fetched.step + bad[0]} ({last}): try a smaller --learning-rate"
     )
 
 
@@ -200,7 +206,10 @@ def evaluate(model: Any, normalise: Callable[[jax.Array], jax.Array], batch_size
         logits = model.apply({"params": params, "batch_stats": stats}, normalise(images), train=False)
         logits = logits.astype(jnp.float32)
         loss = jax.vmap(cross_entropy)(logits[:, None], labels[:, None])
-        rank = (logits > jnp.take_along_axis(logits, labels[:, None], 1)).sum(1)
+        own = jnp.take_along_axis(logits, labels[:, None], 1)
+        # equal logits rank by class, as argmax has them, and NaN ranks last: a dead network is not always right
+        tied = (logits == own) & (jnp.arange(logits.shape[1])[None, :] < labels[:, None])
+        rank = (~(logits <= own) | tied).sum(1)
         rows = jnp.stack([loss, (rank < 1).astype(jnp.float32), (rank < 5).astype(jnp.float32)])
         return jnp.where(weight > 0, rows, 0.0).sum(1)
 
@@ -242,10 +251,10 @@ class Progress:
             self._bar.update(done - self._bar.n)
         elif now - self._said > self._seconds or done >= self._total:
             self._said = now
-            left = (self._total - done) / rate
+            left = round((self._total - done) / rate)
             print(
                 f"step {done}/{self._total}  loss {loss:.3f}  accuracy {accuracy:.3f}  {rate * self._batch:.0f} images/s  "
-                f"{left // 60:.0f}:{left % 60:02.0f} left",
+                f"{left // 60}:{left % 60:02} left",
                 flush=True,
             )
 

@@ -25,8 +25,9 @@ def step_schedule(learning_rate: jax.Array | float, drops: tuple[int, ...] = (),
     """
 
     def schedule(step: jax.Array) -> jax.Array:
-        passed = sum((step >= drop).astype(jnp.float32) for drop in drops) if drops else jnp.float32(0.0)
-        return jnp.asarray(learning_rate, jnp.result_type(float)) * jnp.float32(factor) ** passed
+        dtype = jnp.result_type(float)
+        passed = sum((jnp.zeros((), dtype), *((step >= drop).astype(dtype) for drop in drops)))
+        return jnp.asarray(learning_rate, dtype) * jnp.asarray(factor, dtype) ** passed
 
     return schedule
 
@@ -41,6 +42,8 @@ class BufferState(NamedTuple):
 def dampened_trace(decay: jax.Array | float, dampening: jax.Array | float, nesterov: bool) -> Any:
     """Momentum as PyTorch has it with dampening: ``v = beta v + (1 - delta) g``, the first buffer undamped, ``v_1 = g``.
 
+    At ``beta = 0`` PyTorch keeps no buffer, and dampening has no effect.
+
     Source: the algorithm printed in the documentation of ``torch.optim.SGD``.
     """
 
@@ -49,7 +52,7 @@ def dampened_trace(decay: jax.Array | float, dampening: jax.Array | float, neste
 
     def update(updates: Any, state: BufferState, params: Any = None) -> tuple[Any, BufferState]:
         del params
-        weight = jnp.where(state.count == 0, 1.0, 1.0 - dampening)
+        weight = jnp.where((state.count == 0) | (jnp.asarray(decay) == 0), 1.0, 1.0 - dampening)
         buffer = jax.tree.map(lambda v, g: decay * v + weight.astype(g.dtype) * g, state.trace, updates)
         moved = jax.tree.map(lambda v, g: g + decay * v, buffer, updates) if nesterov else buffer
         return moved, BufferState(buffer, state.count + 1)

@@ -50,8 +50,9 @@ Observer = Callable[[Any, Update], tuple[Any, Any]]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Mean cross-entropy in nats: logits (batch, classes), labels (batch,) integers -> float32 scalar."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels).mean()
+    """Mean cross-entropy in nats: logits (batch, classes), labels (batch,) integers -> scalar, at least float32."""
+    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return optax.softmax_cross_entropy_with_integer_labels(wide, labels).mean()
 
 
 def start(variables: Any, optimiser: Any, key: jax.Array, monitor: Any = ()) -> TrainState:
