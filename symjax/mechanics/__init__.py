@@ -3,4 +3,6 @@
 from symjax.mechanics import adaptive as adaptive
 from symjax.mechanics import closed_forms as closed_forms
 from symjax.mechanics import discrete as discrete
+from symjax.mechanics import lagrangian as lagrangian
+from symjax.mechanics import laws as laws
 from symjax.mechanics import modified_ode as modified_ode

@@ -1,0 +1,289 @@
+"""Learning rules as Lagrangians, and Noether's theorem with the terms a learning rule adds to it.
+
+The Bregman Lagrangian of a loss f with a mirror map h and scales (alpha, beta, gamma) of time,
+
+    L = e^{alpha + gamma} ( D_h(q + e^{-alpha} q', q) - e^{beta} f(q) ),
+
+has Nesterov's method, damped motion, natural gradient flow and gradient descent with momentum as special cases. A
+symmetry of f that its kinetic energy lacks does not conserve a charge, it drives it. (The scale beta is no momentum.)
+
+Source: Tanaka & Kunin 2021, Noether's Learning Dynamics, Sec. 2-3, after Wibisono, Wilson & Jordan 2016, A variational
+perspective on accelerated methods in optimization.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+
+from symjax.symmetry import Coordinates, Flow, Params, pairing
+
+Potential = Callable[[Params], jax.Array]
+Mirror = Callable[[Params], jax.Array]
+Lagrangian = Callable[[jax.Array, Params, Params], jax.Array]  # (time, position, velocity) -> scalar
+Factor = Literal["full", "relative"]
+
+
+class Scales(NamedTuple):
+    """The three scales of a Bregman Lagrangian, functions of the time (a floating scalar array)."""
+
+    alpha: Callable[[jax.Array], jax.Array]
+    beta: Callable[[jax.Array], jax.Array]
+    gamma: Callable[[jax.Array], jax.Array]
+
+
+class NoetherTerms(NamedTuple):
+    """Terms of the generalised Noether theorem, each like the flow's coordinates.
+
+    `charge_motion + dissipation = dynamic_asymmetry + non_euclidean_metric + potential` along every solution.
+    """
+
+    charge: Coordinates  #: <Delta, dQ>
+    charge_motion: Coordinates  #: d/dt <Delta, dQ>
+    dissipation: Coordinates  #: gamma' <Delta, dQ>
+    dynamic_asymmetry: Coordinates  #: <Delta, dQ'>
+    non_euclidean_metric: Coordinates  #: e^alpha <Delta - e^{-alpha} Hess h q', dQ>
+    potential: Coordinates  #: -e^{alpha + beta} <grad V, dQ>, zero if V has the symmetry
+
+
+def _dot(x: Params, y: Params) -> jax.Array:
+    return sum(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), x, y)))
+
+
+def _move(q: Params, scale: jax.Array, v: Params) -> Params:
+    return jax.tree.map(lambda a, b: a + scale * b, q, v)
+
+
+def euclidean(q: Params) -> jax.Array:
+    """Return `|q|^2/2`, the mirror map of Euclidean mechanics."""
+    return _dot(q, q) / 2
+
+
+def with_decay(loss: Potential, weight_decay: ArrayLike) -> Potential:
+    """Return the potential `f + k/2 |q|^2` of a loss under weight decay k."""
+    return lambda q: loss(q) + jnp.asarray(weight_decay, loss(q).dtype) * euclidean(q)
+
+
+def nesterov_scales() -> Scales:
+    """Return the scales of `q'' + (3/t) q' + grad f = 0`: `(log 2/t, log t^2/4, log t^2)`, t > 0.
+
+    Source: Wibisono, Wilson & Jordan 2016; Tanaka & Kunin 2021, Table 1.
+    """
+    return Scales(
+        lambda t: jnp.log(2 / t), lambda t: 2 * jnp.log(t) - jnp.log(jnp.full_like(t, 4)), lambda t: 2 * jnp.log(t)
+    )
+
+
+def damped_scales(*, mass: ArrayLike, friction: ArrayLike) -> Scales:
+    """Return the scales of `m q'' + mu q' + grad f = 0`: `(-log m, log m, mu t/m)`.
+
+    With any mirror map and m -> 0 the motion is natural gradient flow, `mu q' + F^{-1} grad f = 0`, F = Hess h.
+
+    Source: Tanaka & Kunin 2021, Table 1.
+    """
+
+    def log_mass(t: jax.Array) -> jax.Array:
+        return jnp.log(jnp.asarray(mass, t.dtype))
+
+    rate = jnp.asarray(friction) / jnp.asarray(mass)
+    return Scales(lambda t: -log_mass(t), log_mass, lambda t: jnp.asarray(rate, t.dtype) * t)
+
+
+def sgd_scales(*, learning_rate: ArrayLike, momentum: ArrayLike) -> Scales:
+    """Return the scales of gradient descent with momentum: damped motion, `m = eta (1 + beta)/2`, `mu = 1 - beta`.
+
+    Source: Tanaka & Kunin 2021, Table 1 and Eq. 3.
+    """
+    mass = jnp.asarray(learning_rate) * (1 + jnp.asarray(momentum)) / 2
+    return damped_scales(mass=mass, friction=1 - jnp.asarray(momentum))
+
+
+def bregman_divergence(mirror: Mirror, y: Params, x: Params) -> jax.Array:
+    """Return `D_h(y, x) = h(y) - h(x) - <grad h(x), y - x>`.
+
+    >>> print(float(bregman_divergence(euclidean, jnp.array([3.0]), jnp.array([1.0]))))
+    2.0
+    """
+    value, slope = jax.value_and_grad(mirror)(x)
+    return mirror(y) - value - _dot(slope, jax.tree.map(jnp.subtract, y, x))
+
+
+def bregman_kinetic_energy(mirror: Mirror, alpha: ArrayLike, position: Params, velocity: Params) -> jax.Array:
+    """Return `T_h = e^alpha D_h(q + e^{-alpha} q', q)`, to leading order `(e^{-alpha}/2) <q', Hess h q'>`.
+
+    The Euclidean one, `(m/2)|q'|^2` with `m = e^{-alpha}`, is not invariant under scale: `dT/ds = m |q'|^2`.
+
+    Source: Tanaka & Kunin 2021, Eq. 5 and 7.
+    Deviation: Eq. 9's symbol carries a factor `e^gamma`, this does not; and the submission's table prints
+    `e^{-2 alpha}|q'|^2` in the scale row, an erratum: by its own definition it is `e^{-alpha}|q'|^2 = m |q'|^2`.
+    """
+    value = mirror(position)
+    alpha = jnp.asarray(alpha, value.dtype)
+    return jnp.exp(alpha) * bregman_divergence(mirror, _move(position, jnp.exp(-alpha), velocity), position)
+
+
+def bregman_lagrangian(potential: Potential, mirror: Mirror, scales: Scales, *, factor: Factor = "full") -> Lagrangian:
+    """Return `L(t, q, q') = e^{alpha + gamma} ( D_h(q + e^{-alpha} q', q) - e^{beta} f(q) )`.
+
+    Source: Tanaka & Kunin 2021, Eq. 2; Wibisono, Wilson & Jordan 2016.
+
+    Args:
+        potential: f, or f with decay, of the parameters alone.
+        mirror: h, convex; `euclidean` for the usual kinetic energy.
+        scales: alpha, beta, gamma.
+        factor: "relative" divides by the value of e^gamma at the time of evaluation. The first derivatives in time and
+            so the equations of motion stay the same, but nothing overflows: for SGD gamma grows by
+            `2 (1 - beta)/(1 + beta)` a step.
+
+    Raises:
+        ValueError: if `factor` is unknown.
+    """
+    if factor not in ("full", "relative"):
+        raise ValueError(f"factor must be 'full' or 'relative', got {factor!r}; choose one of them")
+
+    def lagrangian(time: jax.Array, position: Params, velocity: Params) -> jax.Array:
+        alpha, gamma = scales.alpha(time), scales.gamma(time)
+        if factor == "relative":
+            gamma = gamma - jax.lax.stop_gradient(gamma)
+        kinetic = bregman_kinetic_energy(mirror, alpha, position, velocity)
+        return jnp.exp(gamma) * (kinetic - jnp.exp(alpha + scales.beta(time)) * potential(position))
+
+    return lagrangian
+
+
+def sgd_lagrangian(
+    loss: Potential, *, learning_rate: ArrayLike, momentum: ArrayLike, weight_decay: ArrayLike = 0.0
+) -> Lagrangian:
+    """Return the Lagrangian of SGD with momentum and weight decay, with its full factor.
+
+    `L = exp(2 (1 - beta) t/(eta (1 + beta))) [ eta (1 + beta)/4 |q'|^2 - (f(q) + k/2 |q|^2) ]`.
+
+    Source: Tanaka & Kunin 2021, Eq. 4.
+    """
+    return bregman_lagrangian(
+        with_decay(loss, weight_decay), euclidean, sgd_scales(learning_rate=learning_rate, momentum=momentum)
+    )
+
+
+def euler_lagrange_residual(
+    lagrangian: Lagrangian, time: jax.Array, position: Params, velocity: Params, acceleration: Params
+) -> Params:
+    """Return `d/dt (dL/dq') - dL/dq` at a state with a given acceleration, for any Lagrangian.
+
+    Source: the Euler-Lagrange equation (Tanaka & Kunin 2021, Sec. 2); the time derivative is one forward pass along
+    (1, q', q'').
+
+    Args:
+        lagrangian: `L(t, q, q') -> scalar`.
+        time: t, a floating scalar array.
+        position: q, a pytree.
+        velocity: q', like q.
+        acceleration: q'', like q.
+
+    Returns:
+        A pytree like q, zero along a solution.
+    """
+    state, tangent = (time, position, velocity), (jnp.ones_like(time), velocity, acceleration)
+    rate = jax.jvp(jax.grad(lagrangian, argnums=2), state, tangent)[1]
+    return jax.tree.map(jnp.subtract, rate, jax.grad(lagrangian, argnums=1)(*state))
+
+
+def euler_lagrange_acceleration(lagrangian: Lagrangian, time: jax.Array, position: Params, velocity: Params) -> Params:
+    """Solve the Euler-Lagrange equation for q''.
+
+    `(d^2 L/dq'^2) q'' = dL/dq - (d/dt at fixed q') dL/dq'`: a dense system over all parameters, meant for toys.
+
+    Args:
+        lagrangian: `L(t, q, q') -> scalar`, strictly convex in q'.
+        time: t, a floating scalar array.
+        position: q, a pytree.
+        velocity: q', like q.
+
+    Returns:
+        q'', a pytree like q.
+    """
+    flat, unravel = ravel_pytree(velocity)
+    zero = jax.tree.map(jnp.zeros_like, velocity)
+    force, _ = ravel_pytree(euler_lagrange_residual(lagrangian, time, position, velocity, zero))
+    inertia = jax.hessian(lambda v: lagrangian(time, position, unravel(v)))(flat)
+    return unravel(jnp.linalg.solve(inertia, -force))
+
+
+def noether_terms(
+    flow: Flow,
+    zero: Coordinates,
+    *,
+    mirror: Mirror,
+    scales: Scales,
+    potential: Potential,
+    time: jax.Array,
+    position: Params,
+    velocity: Params,
+    acceleration: Params,
+) -> NoetherTerms:
+    """Return every term of the generalised Noether theorem at one state, for all coordinates of a flow at once.
+
+    With `Delta = grad h(q + e^{-alpha} q') - grad h(q)` (so that `dL/dq' = e^gamma Delta`), dQ the generator and dQ'
+    its time derivative along the motion,
+
+        d/dt <Delta, dQ> + gamma' <Delta, dQ> = <Delta, dQ'> + e^alpha <Delta - e^{-alpha} Hess h q', dQ>
+                                                - e^{alpha + beta} <grad V, dQ>.
+
+    No symmetry is assumed; if V has it the last term is zero. Euclidean: `Delta = m q'`, the metric term vanishes, and
+    without kinetic symmetry breaking the charge decays as `e^{-mu t/m}`.
+
+    Source: Tanaka & Kunin 2021, Eq. 8 and 10-12 (re-derived).
+
+    Args:
+        flow: the symmetry, `flow(s, q) -> q`.
+        zero: coordinates of the identity.
+        mirror: h.
+        scales: alpha, beta, gamma.
+        potential: V, the loss, with its decay if any.
+        time: t, a floating scalar array.
+        position: q, a pytree.
+        velocity: q', like q.
+        acceleration: q'', like q, of the motion (`euler_lagrange_acceleration`).
+    """
+    gradient = jax.grad(mirror)
+
+    def momentum(t: jax.Array, q: Params, v: Params) -> Params:
+        return jax.tree.map(jnp.subtract, gradient(_move(q, jnp.exp(-scales.alpha(t)), v)), gradient(q))
+
+    def charge(t: jax.Array, q: Params, v: Params) -> Coordinates:
+        return pairing(flow, zero, q, momentum(t, q, v))
+
+    def times(factor: jax.Array, coordinates: Coordinates) -> Coordinates:
+        return jax.tree.map(lambda leaf: factor * leaf, coordinates)
+
+    state, tangent = (time, position, velocity), (jnp.ones_like(time), velocity, acceleration)
+    value, motion = jax.jvp(charge, state, tangent)
+    delta = momentum(*state)
+    turning = jax.jvp(lambda q: pairing(flow, zero, q, delta), (position,), (velocity,))[1]
+    alpha = scales.alpha(time)
+    leading = jax.jvp(gradient, (position,), (velocity,))[1]
+    metric = pairing(flow, zero, position, _move(delta, -jnp.exp(-alpha), leading))
+    pull = pairing(flow, zero, position, jax.grad(potential)(position))
+    return NoetherTerms(
+        charge=value,
+        charge_motion=motion,
+        dissipation=times(jax.grad(scales.gamma)(time), value),
+        dynamic_asymmetry=turning,
+        non_euclidean_metric=times(jnp.exp(alpha), metric),
+        potential=times(-jnp.exp(alpha + scales.beta(time)), pull),
+    )
+
+
+def noether_theorem_error(terms: NoetherTerms) -> Coordinates:
+    """Return how far the two sides are apart, relative to the largest term; zero along exact solutions."""
+
+    def compare(_: jax.Array, *parts: jax.Array) -> jax.Array:
+        motion, dissipation, asymmetry, metric, potential = parts
+        scale = jnp.max(jnp.abs(jnp.stack(parts)), axis=0)
+        gap = jnp.abs(motion + dissipation - asymmetry - metric - potential)
+        return jnp.where(scale > 0, gap / jnp.where(scale > 0, scale, 1), 0)
+
+    return jax.tree.map(compare, *terms)
