@@ -1,0 +1,286 @@
+"""What a finite step does to a path, and which continuous model follows it.
+
+Gradient flow is the limit of small steps; the modified loss `L + (eta/4)|grad L|^2` and the modified equation
+`m q'' + mu q' = -grad f` keep the next order. The last needs the matched start velocity `-grad f(q_0)/(1 + beta)`:
+from rest it lags by half a step.
+
+Source: Tanaka & Kunin 2021, Eq. 3; figures after Kunin et al. 2021, Neural Mechanics, Sec. 4-5.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from papers.common.claims import Claim
+from papers.common.plots import new_figure
+from papers.common.runs import RunDirectory
+from papers.noether.toys.measure import random_starts, toy_claim
+from symjax.mechanics.modified_ode import solve_sgd
+
+LARGEST_RADIUS_ERROR = 5e-3
+LARGEST_ERROR_RATIO = 1.0
+LARGEST_ORDER_ERROR = 0.1
+
+CIRCLE_RATE, CIRCLE_STEPS = 0.1, 100
+DESCENT_RATE, DESCENT_STEPS = 0.1, 20
+MOMENTUM_RATE, MOMENTUM, MOMENTUM_STEPS = 0.01, 0.9, 50
+ORDER_RATES, ORDER_TIME = (0.04, 0.02, 0.01, 0.005, 0.0025), 1.0
+ORDER_MOMENTA = (0.0, 0.5)
+
+MODELS: dict[str, dict[str, str]] = {
+    "flow": {"model": "gradient_flow"},
+    "modified_loss": {"model": "modified_flow"},
+    "rest": {"start_velocity": "rest"},
+    "matched": {"start_velocity": "matched"},
+}
+"""The continuous models, as keywords of `solve_sgd`: the last two are the second-order equation."""
+
+LABELS = {
+    "flow": ("gradient flow", "tab:orange"),
+    "modified_loss": ("modified loss", "tab:green"),
+    "rest": ("modified eq., from rest", "tab:purple"),
+    "matched": ("modified eq., matched start", "tab:blue"),
+}
+
+HESSIAN = np.array([[2.5, -1.5], [-1.5, 2.5]])
+"""Eigenvalue 4 along (-1, 1), 1 along (1, 1)."""
+
+
+class Paths(NamedTuple):
+    """A discrete path beside its continuous models at the times of its steps; S starts, N steps."""
+
+    time: jax.Array  #: (N + 1,), learning rate times step
+    discrete: jax.Array  #: (S, N + 1, 2)
+    models: dict[str, jax.Array]  #: name -> (S, N + 1, 2)
+    errors: dict[str, jax.Array]  #: name -> (S,), largest distance from the discrete path, over |q_0|
+
+
+class Orders(NamedTuple):
+    """Distances at one fixed time for halved learning rates; S starts, B momenta, E rates."""
+
+    learning_rate: jax.Array  #: (E,)
+    errors: dict[str, jax.Array]  #: name -> (S, B, E)
+    order: dict[str, jax.Array]  #: name -> (S, B), log2 of the last two errors' quotient
+
+
+def circling(q: jax.Array) -> jax.Array:
+    """Give the gradient-like field whose descent circles: `-J q`, J a quarter turn."""
+    return jnp.stack([q[1], -q[0]])
+
+
+def quadratic_gradient(q: jax.Array) -> jax.Array:
+    """Give the gradient `H q` of the quadratic."""
+    return jnp.asarray(HESSIAN, q.dtype) @ q
+
+
+def descend(
+    gradient: Callable[[jax.Array], jax.Array], start: jax.Array, rate: jax.Array, momentum: jax.Array, steps: int
+) -> jax.Array:
+    """Take steps of heavy-ball descent, `v <- beta v + g`, `q <- q - eta v`; returns (steps + 1, n)."""
+
+    def step(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        q, v = carry
+        v = momentum * v + gradient(q)
+        return (q - rate * v, v), q
+
+    (last, _), path = jax.lax.scan(step, (start, jnp.zeros_like(start)), length=steps)
+    return jnp.concatenate([path, last[None]])
+
+
+def paths(
+    gradient: Callable[[jax.Array], jax.Array],
+    starts: jax.Array,
+    learning_rate: float,
+    momentum: float,
+    steps: int,
+    models: tuple[str, ...] = tuple(MODELS),
+) -> Paths:
+    """Compare descent with its continuous models, step n at time `eta n`.
+
+    Args:
+        gradient: (2,) -> (2,).
+        starts: (S, 2), float64.
+        learning_rate: eta.
+        momentum: beta.
+        steps: N.
+        models: which of `MODELS`.
+    """
+    time = learning_rate * jnp.arange(steps + 1.0)
+    rate, beta = jnp.asarray(learning_rate), jnp.asarray(momentum)
+    discrete = jax.jit(jax.vmap(lambda q: descend(gradient, q, rate, beta, steps)))(starts)
+
+    def model(name: str) -> jax.Array:
+        solved = lambda q: solve_sgd(gradient, q, time, learning_rate=rate, momentum=beta, **MODELS[name])  # noqa: E731
+        return jax.jit(jax.vmap(lambda q: solved(q).position))(starts)
+
+    found = {name: model(name) for name in models}
+    size = jnp.linalg.norm(starts, axis=-1)
+    errors = {name: jnp.linalg.norm(path - discrete, axis=-1).max(axis=1) / size for name, path in found.items()}
+    return Paths(time, discrete, found, errors)
+
+
+def orders(starts: jax.Array, momenta: jax.Array, rates: jax.Array, time: float) -> Orders:
+    """Measure the order in eta of each model's distance from descent on the quadratic, at one fixed time.
+
+    Gradient flow 1, the equation from rest 1, with matched start 2; the modified loss 2 without momentum and 1 with it.
+
+    Args:
+        starts: (S, 2), float64.
+        momenta: beta, (B,).
+        rates: eta, (E,), each half of the one before.
+        time: where the distance is measured, a multiple of every rate.
+    """
+    counts = jnp.round(time / rates).astype(int)
+    most = int(counts.max())
+    times = jnp.array([0.0, time])
+
+    def over_all(distance: Callable[..., jax.Array]) -> jax.Array:
+        inner = jax.vmap(distance, in_axes=(None, None, 0, 0))
+        return jax.jit(jax.vmap(jax.vmap(inner, in_axes=(None, 0, None, None)), in_axes=(0, None, None, None)))(
+            starts, momenta, rates, counts
+        )
+
+    end = over_all(lambda q, beta, rate, count: descend(quadratic_gradient, q, rate, beta, most)[count])
+
+    def model(name: str) -> jax.Array:
+        def reached(q: jax.Array, beta: jax.Array, rate: jax.Array, _: jax.Array) -> jax.Array:
+            hyper = {"learning_rate": rate, "momentum": beta}
+            return solve_sgd(quadratic_gradient, q, times, **hyper, **MODELS[name]).position[-1]
+
+        return jnp.linalg.norm(over_all(reached) - end, axis=-1)
+
+    errors = {name: model(name) for name in MODELS}
+    return Orders(rates, errors, {name: jnp.log2(e[..., -2] / e[..., -1]) for name, e in errors.items()})
+
+
+def draw_discretisation(directory: RunDirectory, command: str) -> list[Claim]:
+    """Draw the circle, descent and momentum on a quadratic, and the orders of the models."""
+    starts = jnp.asarray(np.concatenate([[[1.0, 0.0]], random_starts("discretisation", 2, 0.5, 1.5, 4)]))
+    circle = paths(circling, starts, CIRCLE_RATE, 0.0, CIRCLE_STEPS, ("flow", "modified_loss"))
+    plain = paths(quadratic_gradient, starts, DESCENT_RATE, 0.0, DESCENT_STEPS)
+    heavy = paths(quadratic_gradient, starts, MOMENTUM_RATE, MOMENTUM, MOMENTUM_STEPS)
+    order = orders(starts, jnp.array(ORDER_MOMENTA), jnp.array(ORDER_RATES), ORDER_TIME)
+    canvas = new_figure(2, 2, width=3.9, height=3.1)
+    _draw_circle(canvas.axes[0, 0], circle)
+    _draw_paths(canvas.axes[0, 1], plain, f"descent on a quadratic, η = {DESCENT_RATE}, {DESCENT_STEPS} steps")
+    title = f"momentum {MOMENTUM}, η = {MOMENTUM_RATE}, {MOMENTUM_STEPS} steps"
+    _draw_paths(canvas.axes[1, 0], heavy, title)
+    _draw_orders(canvas.axes[1, 1], order)
+    radius_error = radius_errors(circle)
+    arrays = {"circle_radius_error": radius_error, "order_learning_rate": order.learning_rate}
+    for name, run in (("circle", circle), ("descent", plain), ("momentum", heavy)):
+        arrays |= {f"{name}_time": run.time, f"{name}_discrete": run.discrete}
+        arrays |= {f"{name}_{key}": path for key, path in run.models.items()}
+        arrays |= {f"{name}_{key}_error": error for key, error in run.errors.items()}
+    for key in MODELS:
+        arrays |= {f"order_{key}_error": order.errors[key], f"order_{key}": order.order[key]}
+    directory.save_figure(canvas.figure, "toy_discretisation", **arrays)
+    return _claims(directory, command, radius_error, plain, heavy, order)
+
+
+def radius_errors(circle: Paths) -> jax.Array:
+    """Return the largest relative error of `|q_0| e^{eta t / 2}` as the radius of the discrete path, (S,)."""
+    radius = jnp.linalg.norm(circle.discrete, axis=-1)
+    predicted = radius[:, :1] * jnp.exp(CIRCLE_RATE * circle.time[None] / 2)
+    return jnp.abs(radius / predicted - 1).max(axis=1)
+
+
+def _claims(
+    directory: RunDirectory, command: str, radius_error: jax.Array, plain: Paths, heavy: Paths, order: Orders
+) -> list[Claim]:
+    words = {
+        "figure": "discretisation",
+        "paper": "the modified equation follows SGD where gradient flow does not",
+        "model": "quadratic with eigenvalues 4 and 1",
+    }
+    first = "Tanaka & Kunin 2021, Eq. 3; figure after Kunin et al. 2021"
+    claims = [
+        toy_claim(
+            directory,
+            command,
+            radius_error,
+            LARGEST_RADIUS_ERROR,
+            "below",
+            source=first,
+            claim="steps along a circle spiral out with radius exp(eta t/2): largest relative error",
+            **(words | {"model": "circle field, eta 0.1, 100 steps"}),
+        )
+    ]
+    for name, run in (("without momentum", plain), (f"with momentum {MOMENTUM}", heavy)):
+        ratio = run.errors["matched"] / run.errors["flow"]
+        claims.append(
+            toy_claim(
+                directory,
+                command,
+                ratio,
+                LARGEST_ERROR_RATIO,
+                "below",
+                source=first,
+                claim=f"the modified equation with matched start is nearer to descent {name} than gradient flow: "
+                "quotient of the largest distances",
+                **words,
+            )
+        )
+    for name, expected in (("flow", 1), ("rest", 1), ("matched", 2)):
+        worst = jnp.abs(order.order[name] - expected).max(axis=1)
+        claims.append(
+            toy_claim(
+                directory,
+                command,
+                worst,
+                LARGEST_ORDER_ERROR,
+                "below",
+                claim=f"{LABELS[name][0]} is of order {expected} in eta at momentum 0 and 0.5: "
+                "largest distance of the measured order",
+                source="derived: spec 1.2 and 3",
+                **words,
+            )
+        )
+    return claims
+
+
+def _draw_circle(panel, circle: Paths) -> None:
+    panel.plot(*circle.discrete[0].T, ".", color="black", markersize=3, label="descent")
+    for name in ("flow", "modified_loss"):
+        label, colour = LABELS[name]
+        label = label if name == "flow" else r"modified flow, radius $e^{\eta t/2}$"
+        panel.plot(*circle.models[name][0].T, color=colour, linewidth=1.3, label=label)
+    panel.set(title=f"circle field, η = {CIRCLE_RATE}", xlabel="$q_1$", ylabel="$q_2$", aspect="equal")
+    panel.set(xlim=(-1.7, 3.9), ylim=(-1.8, 1.8))
+    panel.legend(fontsize=6.5, frameon=False, loc="center right")
+
+
+def _draw_paths(panel, run: Paths, title: str) -> None:
+    low, high = run.discrete[0].min(axis=0) - 0.15, run.discrete[0].max(axis=0) + 0.15
+    x, y = np.linspace(low[0], high[0], 60), np.linspace(low[1], high[1], 60)
+    points = np.stack(np.meshgrid(x, y), axis=-1)
+    panel.contour(x, y, np.einsum("...i,ij,...j", points, HESSIAN, points) / 2, 12, colors="0.8", linewidths=0.6)
+    for name, path in run.models.items():
+        label, colour = LABELS[name]
+        panel.plot(*path[0].T, color=colour, linewidth=1.3, label=f"{label}: {float(run.errors[name][0]):.2g}")
+    panel.plot(*run.discrete[0].T, "o-", color="black", markersize=2.5, linewidth=0.5, label="descent")
+    panel.set(title=title, xlabel="$q_1$", ylabel="$q_2$")
+    legend = panel.legend(fontsize=6.5, frameon=False, title="largest distance")
+    legend.get_title().set_fontsize(6.5)
+
+
+def _draw_orders(panel, order: Orders) -> None:
+    for name in MODELS:
+        label, colour = LABELS[name]
+        for index, line in enumerate(("-", "--")):
+            panel.plot(
+                order.learning_rate,
+                order.errors[name][0, index],
+                "o" + line,
+                color=colour,
+                markersize=3,
+                linewidth=1.2,
+                label=f"{label}" if index == 0 else None,
+            )
+    panel.set(xscale="log", yscale="log", xlabel="learning rate η", ylabel="distance")
+    panel.set_title(f"at t = {ORDER_TIME:g}; solid: momentum {ORDER_MOMENTA[0]:g}, dashed: {ORDER_MOMENTA[1]:g}")
+    panel.title.set_size(9)
+    panel.legend(fontsize=6.5, frameon=False)

@@ -1,0 +1,268 @@
+"""A particle in a rotation-symmetric potential: symmetry of trajectories, and the decay of its angular momentum.
+
+    m q'' + mu q' = -grad f(q),   f(R q) = f(q)
+    =>   Q(t; R q_0, R v_0) = R Q(t; q_0, v_0),   C(t) = C(0) e^{-mu t / m}
+
+Source: Tanaka & Kunin 2021, Fig. 1a, Fig. 2 and Eq. 12-13.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from papers.common.claims import Claim
+from papers.common.plots import new_figure, style
+from papers.common.runs import RunDirectory
+from papers.noether.toys.measure import SEEDS, random_starts, toy_claim
+from symjax.actions import rotate
+from symjax.mechanics.modified_ode import solve
+from symjax.symmetry import kinetic_energy, noether_charge
+
+Potential = Callable[[jax.Array], jax.Array]
+
+LARGEST_ROTATION_ERROR = 1e-6
+LARGEST_ENERGY_ERROR = 1e-6
+SMALLEST_CONTROL_ERROR = 0.1
+LARGEST_DECAY_ERROR = 1e-6
+SMALLEST_KEPT_CHARGE = 0.99
+LARGEST_LOST_CHARGE = 1e-6
+
+MASSES = (1000.0, 10.0, 2.0, 0.5, 0.1, 0.01)
+"""m / mu of the decay figure, mu = 1; the first is the conserved limit, the last the gradient flow's."""
+
+
+class RotatedStarts(NamedTuple):
+    """One trajectory, and those from rotated starts; S angles, T times."""
+
+    time: jax.Array  #: (T,)
+    angle: jax.Array  #: (S,), radians
+    reference: jax.Array  #: (T, 2), from the start that is not rotated
+    position: jax.Array  #: (S, T, 2), from the rotated starts
+    deviation: jax.Array  #: (S, T), distance from the rotated reference, over the reference's largest radius
+    energy: jax.Array  #: (S, T)
+    energy_error: jax.Array  #: (S,), largest distance from the reference's energy at the start, relative
+
+
+class ChargeDecay(NamedTuple):
+    """Angular momentum against time; S starts, M masses, T times."""
+
+    time: jax.Array  #: (T,)
+    mass: jax.Array  #: (M,), in units of the friction: m / mu
+    charge: jax.Array  #: (S, M, T), C(t) / C(0)
+    predicted: jax.Array  #: (M, T), e^{-mu t / m}
+    error: jax.Array  #: (S,), largest |charge - predicted|
+
+
+def sombrero(q: jax.Array) -> jax.Array:
+    """Give `f(q) = (|q|^2 - 1)^2 / 4`, which every rotation leaves alone."""
+    return (q @ q - 1) ** 2 / 4
+
+
+def tilted(q: jax.Array) -> jax.Array:
+    """Give the sombrero with a slope, `f(q) + 0.2 q_1`: no symmetry, the control."""
+    return sombrero(q) + 0.2 * q[0]
+
+
+def particle(
+    potential: Potential, start: jax.Array, velocity: jax.Array, times: jax.Array, mass: jax.Array, friction: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Integrate `m q'' + mu q' = -grad f(q)` and return positions and velocities, each (T, n)."""
+    slope = jax.grad(potential)
+
+    def field(state: tuple[jax.Array, jax.Array], time: jax.Array) -> tuple[jax.Array, jax.Array]:
+        q, v = state
+        return v, -(slope(q) + friction * v) / mass
+
+    return solve(field, (start, velocity), times)
+
+
+def rotated_starts(
+    potential: Potential, start: jax.Array, velocity: jax.Array, angles: jax.Array, times: jax.Array
+) -> RotatedStarts:
+    """Follow a frictionless particle of mass 1 from a start and from rotated ones.
+
+    `Q(t; R q_0, R v_0) = R Q(t; q_0, v_0)` and one energy, where the potential has the symmetry.
+
+    Source: Tanaka & Kunin 2021, Fig. 1a.
+
+    Args:
+        potential: f, (2,) -> scalar.
+        start: q_0, (2,), float64.
+        velocity: v_0, (2,).
+        angles: (S,), radians.
+        times: (T,), increasing from 0.
+    """
+    one, zero = jnp.ones(()), jnp.zeros(())
+
+    def follow(angle: jax.Array) -> tuple[jax.Array, jax.Array]:
+        turned = rotate(angle[None], start), rotate(angle[None], velocity)
+        return particle(potential, *turned, times, one, zero)
+
+    def energy(q: jax.Array, v: jax.Array) -> jax.Array:
+        return kinetic_energy(v) + potential(q)
+
+    position, speed = jax.jit(jax.vmap(follow))(jnp.concatenate([jnp.zeros(1), angles]))
+    energies = jax.vmap(jax.vmap(energy))(position, speed)
+    reference, position = position[0], position[1:]
+    expected = jax.vmap(lambda angle: jax.vmap(lambda q: rotate(angle[None], q))(reference))(angles)
+    size = jnp.linalg.norm(reference, axis=-1).max()
+    error = jnp.abs(energies[1:] / energies[0, 0] - 1).max(axis=-1)
+    return RotatedStarts(
+        times, angles, reference, position, jnp.linalg.norm(position - expected, axis=-1) / size, energies[1:], error
+    )
+
+
+def charge_decay(
+    potential: Potential, starts: jax.Array, velocities: jax.Array, masses: jax.Array, times: jax.Array
+) -> ChargeDecay:
+    """Follow the angular momentum `m <q', R' q>` of a damped particle, mu = 1.
+
+    `C(t) = C(0) e^{-mu t / m}`: kept for m >> mu, gone for m -> 0.
+
+    Source: Tanaka & Kunin 2021, Eq. 12-13 and Fig. 2.
+
+    Args:
+        potential: f, (2,) -> scalar, invariant under rotations.
+        starts: (S, 2), float64.
+        velocities: (S, 2), not parallel to the starts.
+        masses: (M,).
+        times: (T,), increasing from 0.
+    """
+    identity = jnp.zeros(1)
+
+    def follow(start: jax.Array, velocity: jax.Array, mass: jax.Array) -> jax.Array:
+        q, v = particle(potential, start, velocity, times, mass, jnp.ones(()))
+        charge = jax.vmap(lambda q, v: noether_charge(rotate, identity, q, v, mass)[0])(q, v)
+        return charge / charge[0]
+
+    for_masses = jax.vmap(follow, in_axes=(None, None, 0))
+    charge = jax.jit(jax.vmap(for_masses, in_axes=(0, 0, None)))(starts, velocities, masses)
+    predicted = jnp.exp(-times[None, :] / masses[:, None])
+    return ChargeDecay(times, masses, charge, predicted, jnp.abs(charge - predicted[None]).max(axis=(1, 2)))
+
+
+def draw_rotated_starts(directory: RunDirectory, command: str) -> list[Claim]:
+    """Draw trajectories from rotated starts, with and without the symmetry, and how far they are from rotated ones."""
+    turns = 2 * np.pi * (np.arange(SEEDS) + 1) / (SEEDS + 1)
+    angles = jnp.asarray(turns + np.random.default_rng(1).uniform(-0.3, 0.3, SEEDS))
+    start, velocity, times = jnp.array([1.6, 0.0]), jnp.array([0.0, 0.45]), jnp.linspace(0.0, 12.0, 600)
+    found = {f.__name__: rotated_starts(f, start, velocity, angles, times) for f in (sombrero, tilted)}
+    canvas = new_figure(1, 3, width=3.1, height=2.9)
+    grid = np.linspace(-2.1, 2.1, 121)
+    points = jnp.asarray(np.stack(np.meshgrid(grid, grid), axis=-1))
+    for panel, potential, title in zip(
+        canvas.axes[0], (sombrero, tilted), ("with the symmetry", "without: potential tilted"), strict=False
+    ):
+        height = jax.vmap(jax.vmap(potential))(points)
+        panel.contourf(grid, grid, height, levels=np.linspace(-0.6, 3.0, 13), cmap="Greys", alpha=0.6, extend="both")
+        for index, path in enumerate(found[potential.__name__].position[:4]):
+            panel.plot(*path[:300].T, color=f"C{index}", linewidth=1.2)
+            panel.plot(*path[0], "o", color=f"C{index}", markersize=4)
+        panel.set(title=title, xlabel="$q_1$", ylabel="$q_2$", aspect="equal", xlim=(-2.1, 2.1), ylim=(-2.1, 2.1))
+    for (name, run), colour in zip(found.items(), ("black", "tab:orange"), strict=True):
+        curves = np.maximum(run.deviation, 1e-16)
+        canvas.axes[0, 2].plot(times, curves.T, color=colour, linewidth=0.8)
+        canvas.axes[0, 2].plot([], [], color=colour, label=name)
+    canvas.axes[0, 2].set(title=r"$|Q(R q_0) - R\,Q(q_0)|$, relative", xlabel="time", yscale="log")
+    canvas.axes[0, 2].legend(fontsize=7, frameon=False)
+    with_symmetry, control = found["sombrero"], found["tilted"]
+    directory.save_figure(
+        canvas.figure,
+        "toy_rotated_starts",
+        **{f"{name}_{key}": value for name, run in found.items() for key, value in run._asdict().items()},
+    )
+    words = {
+        "figure": "Fig. 1a",
+        "paper": "a symmetry of the potential maps motions to motions of the same energy",
+        "source": "Tanaka & Kunin 2021, Fig. 1a",
+        "model": "particle in (|q|^2 - 1)^2 / 4",
+    }
+    largest = with_symmetry.deviation.max(axis=1)
+    parted = control.deviation.max(axis=1)
+    return [
+        toy_claim(
+            directory,
+            command,
+            largest,
+            LARGEST_ROTATION_ERROR,
+            "below",
+            claim="rotated starts give rotated trajectories: largest relative distance",
+            **words,
+        ),
+        toy_claim(
+            directory,
+            command,
+            with_symmetry.energy_error,
+            LARGEST_ENERGY_ERROR,
+            "below",
+            claim="rotated trajectories have the same, constant energy: largest relative difference",
+            **words,
+        ),
+        toy_claim(
+            directory,
+            command,
+            parted,
+            SMALLEST_CONTROL_ERROR,
+            "above",
+            claim="control: in a tilted potential they do not: largest relative distance",
+            **words,
+        ),
+    ]
+
+
+def draw_charge_decay(directory: RunDirectory, command: str) -> list[Claim]:
+    """Draw the angular momentum against time, from conserved to gone."""
+    starts = jnp.asarray(random_starts("charge_decay", 2, 0.8, 1.6))
+    across = jnp.stack([-starts[:, 1], starts[:, 0]], axis=-1)
+    velocities = across + jnp.asarray(random_starts("charge_decay velocity", 2, 0.1, 0.4))
+    run = charge_decay(sombrero, starts, velocities, jnp.array(MASSES), jnp.linspace(0.0, 5.0, 201))
+    canvas = new_figure(1, 1, width=4.6, height=3.0)
+    panel = canvas.axes[0, 0]
+    from matplotlib import colormaps
+
+    for index, mass in enumerate(MASSES):
+        colour = colormaps["plasma"](0.9 * index / (len(MASSES) - 1))
+        panel.plot(run.time, run.charge[0, index], color=colour, linewidth=2.4, alpha=0.7, label=f"m/μ = {mass:g}")
+        panel.plot(run.time, run.predicted[index], **style("prediction"))
+    panel.plot([], [], label=r"$e^{-\mu t/m}$", **style("prediction"))
+    panel.set(title="angular momentum of a damped particle", xlabel="time", ylabel="C(t) / C(0)", ylim=(-0.04, 1.06))
+    panel.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    directory.save_figure(canvas.figure, "toy_charge_decay", **run._asdict())
+    words = {
+        "figure": "Fig. 2",
+        "paper": "the charge is conserved for m/mu >> 1, decays as exp(-mu t/m), and is zero for m -> 0",
+        "source": "Tanaka & Kunin 2021, Fig. 2 and Eq. 12-13",
+        "model": "damped particle in (|q|^2 - 1)^2 / 4",
+    }
+    return [
+        toy_claim(
+            directory,
+            command,
+            run.error,
+            LARGEST_DECAY_ERROR,
+            "below",
+            claim="the charge decays as exp(-mu t/m) at every m/mu: largest |C(t)/C(0) - prediction|",
+            **words,
+        ),
+        toy_claim(
+            directory,
+            command,
+            run.charge[:, 0, -1],
+            SMALLEST_KEPT_CHARGE,
+            "above",
+            claim=f"the charge is kept at m/mu = {MASSES[0]:g}: C(5)/C(0)",
+            **words,
+        ),
+        toy_claim(
+            directory,
+            command,
+            jnp.abs(run.charge[:, -1, -1]),
+            LARGEST_LOST_CHARGE,
+            "below",
+            claim=f"the charge is gone at m/mu = {MASSES[-1]:g}: |C(5)/C(0)|",
+            **words,
+        ),
+    ]
