@@ -5,7 +5,16 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from papers.common.models.convolution import convolve, max_pool
+from papers.common.models.convolution import (
+    THIN,
+    convolve,
+    convolve_windows,
+    normalise,
+    on_cpu,
+    relu_max_pool,
+    relu_max_windows,
+    tile,
+)
 from symjax.channels import Channel, Scaling, Site
 
 # (features, whether a max pool follows) of the eight convolutions, and the width of the two hidden dense layers
@@ -14,9 +23,13 @@ HIDDEN = 1024
 
 
 class Convolution(nn.Module):
-    """A 3x3 convolution with bias; its parameters are those of `nn.Conv`."""
+    """A 3x3 convolution with bias; its parameters are those of `nn.Conv`.
+
+    With `windows` the result is arranged by the windows of a max pool, as `convolve_windows` says.
+    """
 
     features: int
+    windows: bool
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -24,8 +37,8 @@ class Convolution(nn.Module):
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype))
-        return y + bias.astype(y.dtype)
+        y = (convolve_windows if self.windows else convolve)(x.astype(self.dtype), kernel.astype(self.dtype))
+        return y + tile(bias, y)
 
 
 class BatchNorm(nn.Module):
@@ -35,27 +48,27 @@ class BatchNorm(nn.Module):
     Deviation: the running variance is the biased one, as everywhere in Flax; PyTorch multiplies it by n / (n - 1).
     """
 
+    features: int
     epsilon: float = 1e-5
     momentum: float = 0.9
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        features = x.shape[-1:]
+        features = (self.features,)
         scale = self.param("scale", nn.initializers.ones, features)
         bias = self.param("bias", nn.initializers.zeros, features)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, features)
         running_var = self.variable("batch_stats", "var", jnp.ones, features)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if train:
-            mean = jnp.mean(x, axis=(0, 1, 2))
-            var = jnp.maximum(jnp.mean(jnp.square(x), axis=(0, 1, 2)) - jnp.square(mean), 0)
+            normalised, mean, var = normalise(x, scale.astype(x.dtype), bias.astype(x.dtype), self.epsilon)
             if not self.is_initializing():
                 for running, batch in ((running_mean, mean), (running_var, var)):
                     running.value = self.momentum * running.value + (1 - self.momentum) * batch.astype(running.value.dtype)
-        else:
-            mean, var = running_mean.value, running_var.value
-        slope = scale * lax.rsqrt(var + self.epsilon)
-        return x * slope.astype(x.dtype) + (bias - mean * slope).astype(x.dtype)
+            return normalised
+        slope = scale * lax.rsqrt(running_var.value + self.epsilon)
+        shift = bias - running_mean.value * slope
+        return x * tile(slope, x) + tile(shift, x)
 
 
 class VGG11(nn.Module):
@@ -95,12 +108,12 @@ class VGG11(nn.Module):
             raise ValueError(f"the images are {images.shape[1]}x{images.shape[2]}; VGG11 takes sides divisible by 32.")
         x = images
         for index, (features, pooled) in enumerate(CONVOLUTIONS, 1):
-            x = Convolution(self.scaled(features), self.dtype, name=f"conv{index}")(x)
+            features = self.scaled(features)
+            windows = pooled and x.shape[-1] <= THIN and on_cpu()
+            x = Convolution(features, windows, self.dtype, name=f"conv{index}")(x)
             if self.batch_norm:
-                x = BatchNorm(self.epsilon, name=f"norm{index}")(x, train)
-            x = nn.relu(x)
-            if pooled:
-                x = max_pool(x)
+                x = BatchNorm(features, self.epsilon, name=f"norm{index}")(x, train)
+            x = (relu_max_windows if windows else relu_max_pool)(x) if pooled else nn.relu(x)
         x = x.reshape(x.shape[0], -1)
         for index in (1, 2):
             x = nn.relu(nn.Dense(self.scaled(HIDDEN), dtype=self.dtype, name=f"dense{index}")(x))
