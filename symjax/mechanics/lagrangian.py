@@ -88,8 +88,10 @@ def damped_scales(*, mass: ArrayLike, friction: ArrayLike) -> Scales:
     def log_mass(t: jax.Array) -> jax.Array:
         return jnp.log(jnp.asarray(mass, t.dtype))
 
-    rate = jnp.asarray(friction) / jnp.asarray(mass)
-    return Scales(lambda t: -log_mass(t), log_mass, lambda t: jnp.asarray(rate, t.dtype) * t)
+    def gamma(t: jax.Array) -> jax.Array:
+        return jnp.asarray(friction, t.dtype) / jnp.asarray(mass, t.dtype) * t
+
+    return Scales(lambda t: -log_mass(t), log_mass, gamma)
 
 
 def sgd_scales(*, learning_rate: ArrayLike, momentum: ArrayLike) -> Scales:
@@ -97,8 +99,7 @@ def sgd_scales(*, learning_rate: ArrayLike, momentum: ArrayLike) -> Scales:
 
     Source: Tanaka & Kunin 2021, Table 1 and Eq. 3.
     """
-    mass = jnp.asarray(learning_rate) * (1 + jnp.asarray(momentum)) / 2
-    return damped_scales(mass=mass, friction=1 - jnp.asarray(momentum))
+    return damped_scales(mass=learning_rate * (1 + momentum) / 2, friction=1 - momentum)
 
 
 def bregman_divergence(mirror: Mirror, y: Params, x: Params) -> jax.Array:

@@ -91,8 +91,8 @@ def law_residual(
 def undriven_charge(start: jax.Array, time: jax.Array, *, mass: ArrayLike, friction: ArrayLike) -> jax.Array:
     """Return a charge whose symmetry the kinetic energy shares: `C(t) = C(0) e^{-(mu/m) t}`.
 
-    Angular momentum under a rotation-symmetric loss, `m <q', n>` under a translation-symmetric one. For m/mu -> infinity
-    it is conserved; for m -> 0 it vanishes at once, which is the conservation law `<q', dQ> = 0` of gradient flow.
+    Angular momentum under a rotation-symmetric loss, `m <q', n>` under a translation-symmetric one. It is conserved as
+    m/mu grows without bound, and vanishes as m -> 0: `<q', dQ> = 0`, the conservation laws of gradient flow.
 
     Source: Tanaka & Kunin 2021, Eq. 12-13.
 

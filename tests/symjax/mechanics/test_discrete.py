@@ -75,17 +75,6 @@ def predict(log, *, dtype=np.float64, nesterov=False, project_to=None, dampening
     return np.concatenate([log.value[:1], np.asarray(values, np.float64)]), np.asarray(unprojected)
 
 
-@functools.partial(jax.jit, static_argnames=("nesterov",))
-def linear_scan(start, rates, nesterov, rule):
-    def body(state, rate):
-        state = discrete.linear_step(
-            state, residual=jnp.zeros_like(start), learning_rate=rate, nesterov=nesterov, **rule
-        )
-        return state, discrete.linear_value(state)
-
-    return jax.lax.scan(body, discrete.linear_start(start), rates)[1]
-
-
 RULES = {
     "plain": {"momentum": 0.0, "weight_decay": 0.0},
     "decay": {"momentum": 0.0, "weight_decay": 0.02},
@@ -129,21 +118,6 @@ def rescale_loss(noise):
     return gradient, 0.7 * np.random.default_rng(4).normal(size=(FILTERS, 2, SIZE))
 
 
-def softmax_loss():
-    """Gradient of the cross-entropy of W (inputs, classes) on three random examples a step."""
-    rng = np.random.default_rng(5)
-    inputs, labels = rng.normal(size=(STEPS, 3, SIZE)), rng.integers(0, 5, size=(STEPS, 3))
-
-    def gradient(n, w):
-        logits = inputs[n] @ w
-        p = np.exp(logits - logits.max(-1, keepdims=True))
-        p /= p.sum(-1, keepdims=True)
-        p[np.arange(3), labels[n]] -= 1
-        return inputs[n].T @ p / 3
-
-    return gradient, rng.normal(size=(SIZE, 5))
-
-
 def norm_form(x, y):
     return (x * y).sum(-1)
 
@@ -161,8 +135,6 @@ def scale_log(rule, breaking=0.0):
 def test_toy_losses_have_their_symmetries():
     for gradient, q, form in [(*scale_loss(1.0), norm_form), (*rescale_loss(0.1), signed_form)]:
         assert np.abs(form(q, gradient(0, q))).max() < 1e-14
-    gradient, w = softmax_loss()
-    assert np.abs(gradient(0, w).sum(-1)).max() < 1e-15
 
 
 @pytest.mark.parametrize("breaking", [0.0, 0.1])
@@ -191,43 +163,6 @@ def test_rescale_imbalance_is_exact(rule):
     np.testing.assert_allclose(values / scale, log.value / scale, atol=1e-12)
     single, _ = predict(log, dtype=np.float32, **RULES[rule])
     np.testing.assert_allclose(single / scale, log.value / scale, atol=1e-5)
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_translation_is_exact(rule):
-    gradient, w = softmax_loss()
-    ones = np.ones(5)
-
-    def form(x, y):  # only the value is used: <q, n>
-        return x @ ones
-
-    log = simulate(gradient, form, w, schedule=DROPS, **RULES[rule])
-
-    def run(dtype):
-        rest = {"dampening": 0.0, **RULES[rule]}
-        nesterov = rest.pop("nesterov", False)
-        return linear_scan(jnp.asarray(log.value[0], dtype), jnp.asarray(log.rate[:-1], dtype), nesterov, rest)
-
-    scale = np.abs(log.value[0]).max()
-    np.testing.assert_allclose(run(np.float64) / scale, log.value[1:] / scale, atol=1e-12)
-    np.testing.assert_allclose(np.asarray(run(np.float32), np.float64) / scale, log.value[1:] / scale, atol=1e-5)
-
-
-def test_translation_with_residual():
-    """A force along n that breaks the symmetry: measured e_n restores exactness."""
-    rng = np.random.default_rng(0)
-    force = rng.normal(size=(STEPS,))
-    s, w = 1.0, 0.0
-    state = discrete.linear_start(jnp.array([1.0]))
-    for n in range(40):
-        full = force[n] + 0.1 * s
-        w = full if n == 0 else 0.9 * w + 0.7 * full
-        s -= DROPS[n] * w
-        state = discrete.linear_step(
-            state, residual=jnp.array([force[n]]), learning_rate=DROPS[n], momentum=0.9, weight_decay=0.1, dampening=0.3
-        )
-    np.testing.assert_allclose(discrete.linear_value(state), [s], rtol=1e-13)
-    np.testing.assert_allclose(state.velocity, [w], rtol=1e-12)
 
 
 @pytest.mark.parametrize("rule", ["decay", "heavy_ball_decay", "dampened", "nesterov"])
@@ -310,14 +245,6 @@ def test_step_under_vmap_with_traced_hyperparameters():
         np.testing.assert_allclose(
             batched[i], one(starts[i], float(rates[i]), float(betas[i]), float(decays[i])), rtol=1e-14
         )
-
-    def one_linear(value, rate):
-        state = discrete.linear_start(value)
-        return discrete.linear_value(
-            discrete.linear_step(state, residual=value, learning_rate=rate, momentum=0.5, weight_decay=0.1)
-        )
-
-    np.testing.assert_allclose(jax.jit(jax.vmap(one_linear))(starts, rates)[1], one_linear(starts[1], 0.2), rtol=1e-14)
 
 
 def test_nesterov_without_cross_is_refused():
