@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -103,7 +104,7 @@ def fit(
     if driver == "auto":
         driver = "loop" if jax.default_backend() == "cpu" else "scan"
     run = _driver(driver, step)
-    read = jax.jit(lambda state: jax.tree.map(jnp.copy, report(state)))
+    read = _reader(report)
     images, per_epoch = data.labels.shape[0], steps_per_epoch(data.labels.shape[0], batch_size)
     pending: Pending | None = None
     last_finite = math.nan
@@ -149,6 +150,13 @@ def chunks(order: np.ndarray, batch_size: int, place: int, chunk: int) -> Iterat
         yield rest[None]
 
 
+# both keep what they compiled: fitting again with the same step, as after a stop, compiles nothing
+@lru_cache(maxsize=2)
+def _reader(report: Callable[[TrainState], Any]) -> Callable[[TrainState], Any]:
+    return jax.jit(lambda state: jax.tree.map(jnp.copy, report(state)))
+
+
+@lru_cache(maxsize=2)
 def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainState, list[dict[str, jax.Array]]]]:
     def one(state: TrainState, images: jax.Array, labels: jax.Array, index: jax.Array) -> tuple[TrainState, Any]:
         return step(state, (images[index], labels[index]))
