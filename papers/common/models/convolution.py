@@ -49,7 +49,7 @@ def convolve_windows(images: Array, kernel: Array) -> Array:
         kernel: (3, 3, channels, features), of the same dtype.
 
     Returns:
-        (n, height / 2, width / 2, 4 * features); the last axis is ordered row, column, feature.
+        (n * height / 2 * width / 2, 4 * features); the last axis is ordered row, column, feature.
     """
     n, height, width, channels = images.shape
     features = kernel.shape[-1]
@@ -58,7 +58,7 @@ def convolve_windows(images: Array, kernel: Array) -> Array:
     blocks = blocks.reshape(n, height // 2 + 1, width // 2 + 1, 4 * channels)
     shifted = [jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i in (0, 1) for j in (0, 1)]
     block_kernel = jnp.stack(shifted, 3).reshape(2, 2, 2, 2, channels, 4 * features).transpose(0, 2, 1, 3, 4, 5)
-    return correlate(blocks, block_kernel.reshape(2, 2, 4 * channels, 4 * features))
+    return correlate(blocks, block_kernel.reshape(2, 2, 4 * channels, 4 * features)).reshape(-1, 4 * features)
 
 
 @jax.custom_vjp
@@ -137,7 +137,7 @@ def normalise(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Arra
     """Normalise every channel by its mean and biased variance, then scale and shift.
 
     Args:
-        x: (n, height, width, channels), or by windows, (n, height / 2, width / 2, 4 * channels).
+        x: (n, channels), or by windows, (n, 4 * channels).
         scale: (channels,).
         bias: (channels,).
         epsilon: added to the variance.
@@ -172,7 +172,7 @@ normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 def _sum(x: Array, channels: int) -> Array:
-    return jnp.sum(jnp.sum(x, (0, 1, 2)).reshape(-1, channels), 0)
+    return jnp.sum(jnp.sum(x, 0).reshape(-1, channels), 0)
 
 
 def tile(vector: Array, x: Array) -> Array:
@@ -205,10 +205,10 @@ def relu_max_windows(windows: Array) -> Array:
     """Apply ReLU and take the maximum of every window, as `relu_max_pool` does, of what `convolve_windows` returns.
 
     Args:
-        windows: (n, height / 2, width / 2, 4 * channels).
+        windows: (n, 4 * channels).
 
     Returns:
-        (n, height / 2, width / 2, channels).
+        (n, channels).
     """
     first, second, third, fourth = jnp.split(windows, 4, -1)
     return jax.nn.relu(jnp.maximum(jnp.maximum(first, second), jnp.maximum(third, fourth)))
@@ -234,8 +234,9 @@ relu_max_windows.defvjp(_windows_forward, _windows_backward)
 def _winner(corners: list[Array], pooled: Array) -> Array:
     """Return the number of the first corner that attains the maximum, -1 where ReLU cuts it off."""
     first, second, third, _ = (corner == pooled for corner in corners)
-    winner = jnp.where(first, 0, jnp.where(second, 1, jnp.where(third, 2, 3)))
-    return jnp.where(pooled > 0, winner, -1).astype(pooled.dtype)
+    zero, one, two, three = (jnp.full_like(pooled, corner) for corner in range(4))
+    winner = jnp.where(first, zero, jnp.where(second, one, jnp.where(third, two, three)))
+    return jnp.where(pooled > 0, winner, -one)
 
 
 @jax.custom_vjp

@@ -25,7 +25,8 @@ HIDDEN = 1024
 class Convolution(nn.Module):
     """A 3x3 convolution with bias; its parameters are those of `nn.Conv`.
 
-    With `windows` the result is arranged by the windows of a max pool, as `convolve_windows` says.
+    With `windows` the result is arranged by the windows of a max pool, as `convolve_windows` says. The bias is returned
+    beside it, for the normalisation: added before one it changes nothing but the mean.
     """
 
     features: int
@@ -33,18 +34,19 @@ class Convolution(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array) -> tuple[Array, Array]:
         shape = (3, 3, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_out", "normal"), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = (convolve_windows if self.windows else convolve)(x.astype(self.dtype), kernel.astype(self.dtype))
-        return y + tile(bias, y)
+        return y, bias
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation with the parameters, statistics and semantics of `nn.BatchNorm`.
+    """Batch normalisation of `x + shift`, with the parameters, statistics and semantics of `nn.BatchNorm`.
 
     The statistics are computed in float32 (float64 for float64 input) and averaged with momentum 0.9, PyTorch's 0.1.
+    The batch's own mean absorbs the shift, whose gradient in training is therefore exactly zero and not rounding noise.
     Deviation: the running variance is the biased one, as everywhere in Flax; PyTorch multiplies it by n / (n - 1).
     """
 
@@ -53,22 +55,22 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Array, shift: Array, train: bool) -> Array:
         features = (self.features,)
         scale = self.param("scale", nn.initializers.ones, features)
         bias = self.param("bias", nn.initializers.zeros, features)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, features)
         running_var = self.variable("batch_stats", "var", jnp.ones, features)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        if train:
-            normalised, mean, var = normalise(x, scale.astype(x.dtype), bias.astype(x.dtype), self.epsilon)
-            if not self.is_initializing():
-                for running, batch in ((running_mean, mean), (running_var, var)):
-                    running.value = self.momentum * running.value + (1 - self.momentum) * batch.astype(running.value.dtype)
-            return normalised
-        slope = scale * lax.rsqrt(running_var.value + self.epsilon)
-        shift = bias - running_mean.value * slope
-        return x * tile(slope, x) + tile(shift, x)
+        if not train:
+            slope = scale * lax.rsqrt(running_var.value + self.epsilon)
+            return x * tile(slope, x) + tile(bias + (shift - running_mean.value) * slope, x)
+        rows = x.reshape(-1, x.shape[-1])
+        normalised, mean, var = normalise(rows, scale.astype(x.dtype), bias.astype(x.dtype), self.epsilon)
+        if not self.is_initializing():
+            for running, batch in ((running_mean, mean + shift), (running_var, var)):
+                running.value = self.momentum * running.value + (1 - self.momentum) * batch.astype(running.value.dtype)
+        return normalised.reshape(x.shape)
 
 
 class VGG11(nn.Module):
@@ -110,10 +112,16 @@ class VGG11(nn.Module):
         for index, (features, pooled) in enumerate(CONVOLUTIONS, 1):
             features = self.scaled(features)
             windows = pooled and x.shape[-1] <= THIN and on_cpu()
-            x = Convolution(features, windows, self.dtype, name=f"conv{index}")(x)
+            n, height, width, _ = x.shape
+            x, bias = Convolution(features, windows, self.dtype, name=f"conv{index}")(x)
             if self.batch_norm:
-                x = BatchNorm(features, self.epsilon, name=f"norm{index}")(x, train)
-            x = (relu_max_windows if windows else relu_max_pool)(x) if pooled else nn.relu(x)
+                x = BatchNorm(features, self.epsilon, name=f"norm{index}")(x, bias, train)
+            else:
+                x = x + tile(bias, x)
+            if windows:
+                x = relu_max_windows(x).reshape(n, height // 2, width // 2, features)
+            else:
+                x = relu_max_pool(x) if pooled else nn.relu(x)
         x = x.reshape(x.shape[0], -1)
         for index in (1, 2):
             x = nn.relu(nn.Dense(self.scaled(HIDDEN), dtype=self.dtype, name=f"dense{index}")(x))
