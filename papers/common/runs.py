@@ -103,7 +103,8 @@ class RunDirectory:
         path = Path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            _refuse_contents(path)
+            if not (path / LOCK).exists():  # a directory in use is said to be in use, whatever it holds
+                _refuse_contents(path)
             run = cls(path, _acquire(path))
         except (NotADirectoryError, FileExistsError):
             raise UserError(f"{path} is a file or lies in one, but a run needs a directory: name another") from None
