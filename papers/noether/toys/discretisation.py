@@ -8,6 +8,7 @@ Source: Tanaka & Kunin 2021, Eq. 3; figures after Kunin et al. 2021, Neural Mech
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -27,8 +28,10 @@ LARGEST_ORDER_ERROR = 0.1
 CIRCLE_RATE, CIRCLE_STEPS = 0.1, 100
 DESCENT_RATE, DESCENT_STEPS = 0.1, 20
 MOMENTUM_RATE, MOMENTUM, MOMENTUM_STEPS = 0.01, 0.9, 50
-ORDER_RATES, ORDER_TIME = (0.04, 0.02, 0.01, 0.005, 0.0025), 1.0
+ORDER_RATES, ORDER_TIME = (0.02, 0.01, 0.005, 0.0025, 0.00125), 1.0
 ORDER_MOMENTA = (0.0, 0.5)
+POINTS = 200
+"""Intervals at whose ends the continuous models are stored: the same for all runs, so that they share one program."""
 
 MODELS: dict[str, dict[str, str]] = {
     "flow": {"model": "gradient_flow"},
@@ -50,11 +53,11 @@ HESSIAN = np.array([[2.5, -1.5], [-1.5, 2.5]])
 
 
 class Paths(NamedTuple):
-    """A discrete path beside its continuous models at the times of its steps; S starts, N steps."""
+    """A discrete path beside its continuous models; S starts, N steps, P intervals of time."""
 
-    time: jax.Array  #: (N + 1,), learning rate times step
+    time: jax.Array  #: (P + 1,), from 0 to eta N
     discrete: jax.Array  #: (S, N + 1, 2)
-    models: dict[str, jax.Array]  #: name -> (S, N + 1, 2)
+    models: dict[str, jax.Array]  #: name -> (S, P + 1, 2), at `time`
     errors: dict[str, jax.Array]  #: name -> (S,), largest distance from the discrete path, over |q_0|
 
 
@@ -105,21 +108,39 @@ def paths(
         starts: (S, 2), float64.
         learning_rate: eta.
         momentum: beta.
-        steps: N.
+        steps: N, a divisor of `POINTS`.
         models: which of `MODELS`.
+
+    Raises:
+        ValueError: where the steps do not divide `POINTS`.
     """
-    time = learning_rate * jnp.arange(steps + 1.0)
+    if POINTS % steps:
+        raise ValueError(f"the number of steps is {steps}, but must divide {POINTS}")
+    every = POINTS // steps
+    time = learning_rate / every * jnp.arange(POINTS + 1.0)
     rate, beta = jnp.asarray(learning_rate), jnp.asarray(momentum)
     discrete = jax.jit(jax.vmap(lambda q: descend(gradient, q, rate, beta, steps)))(starts)
-
-    def model(name: str) -> jax.Array:
-        solved = lambda q: solve_sgd(gradient, q, time, learning_rate=rate, momentum=beta, **MODELS[name])  # noqa: E731
-        return jax.jit(jax.vmap(lambda q: solved(q).position))(starts)
-
-    found = {name: model(name) for name in models}
-    size = jnp.linalg.norm(starts, axis=-1)
-    errors = {name: jnp.linalg.norm(path - discrete, axis=-1).max(axis=1) / size for name, path in found.items()}
+    found = {name: _solve(gradient, name, starts, time, rate, beta) for name in models}
+    size = np.linalg.norm(starts, axis=-1)
+    errors = {
+        name: jnp.asarray(np.linalg.norm(path[:, ::every] - discrete, axis=-1).max(axis=1) / size)
+        for name, path in found.items()
+    }
     return Paths(time, discrete, found, errors)
+
+
+@partial(jax.jit, static_argnames=("gradient", "name"))
+def _solve(
+    gradient: Callable[[jax.Array], jax.Array],
+    name: str,
+    starts: jax.Array,
+    time: jax.Array,
+    rate: jax.Array,
+    beta: jax.Array,
+) -> jax.Array:
+    """Integrate one model from every start; compiled once for each gradient and model, whatever the rate."""
+    hyper = {"learning_rate": rate, "momentum": beta}
+    return jax.vmap(lambda q: solve_sgd(gradient, q, time, **hyper, **MODELS[name]).position)(starts)
 
 
 def orders(starts: jax.Array, momenta: jax.Array, rates: jax.Array, time: float) -> Orders:
@@ -148,7 +169,7 @@ def orders(starts: jax.Array, momenta: jax.Array, rates: jax.Array, time: float)
     def model(name: str) -> jax.Array:
         def reached(q: jax.Array, beta: jax.Array, rate: jax.Array, _: jax.Array) -> jax.Array:
             hyper = {"learning_rate": rate, "momentum": beta}
-            return solve_sgd(quadratic_gradient, q, times, **hyper, **MODELS[name]).position[-1]
+            return solve_sgd(quadratic_gradient, q, times, rtol=1e-12, atol=1e-14, **hyper, **MODELS[name]).position[-1]
 
         return jnp.linalg.norm(over_all(reached) - end, axis=-1)
 
@@ -184,7 +205,7 @@ def draw_discretisation(directory: RunDirectory, command: str) -> list[Claim]:
 def radius_errors(circle: Paths) -> jax.Array:
     """Return the largest relative error of `|q_0| e^{eta t / 2}` as the radius of the discrete path, (S,)."""
     radius = jnp.linalg.norm(circle.discrete, axis=-1)
-    predicted = radius[:, :1] * jnp.exp(CIRCLE_RATE * circle.time[None] / 2)
+    predicted = radius[:, :1] * jnp.exp(CIRCLE_RATE * circle.time[:: POINTS // CIRCLE_STEPS][None] / 2)
     return jnp.abs(radius / predicted - 1).max(axis=1)
 
 
@@ -248,9 +269,10 @@ def _draw_circle(panel, circle: Paths) -> None:
         label, colour = LABELS[name]
         label = label if name == "flow" else r"modified flow, radius $e^{\eta t/2}$"
         panel.plot(*circle.models[name][0].T, color=colour, linewidth=1.3, label=label)
-    panel.set(title=f"circle field, η = {CIRCLE_RATE}", xlabel="$q_1$", ylabel="$q_2$", aspect="equal")
-    panel.set(xlim=(-1.7, 3.9), ylim=(-1.8, 1.8))
-    panel.legend(fontsize=6.5, frameon=False, loc="center right")
+    panel.set_title(f"circle field, η = {CIRCLE_RATE}", fontsize=9)
+    panel.set(xlabel="$q_1$", ylabel="$q_2$", xlim=(-2.75, 2.75), ylim=(-1.8, 2.6))
+    panel.set_aspect("equal")
+    panel.legend(fontsize=6.5, frameon=False, loc="upper left")
 
 
 def _draw_paths(panel, run: Paths, title: str) -> None:
@@ -262,7 +284,8 @@ def _draw_paths(panel, run: Paths, title: str) -> None:
         label, colour = LABELS[name]
         panel.plot(*path[0].T, color=colour, linewidth=1.3, label=f"{label}: {float(run.errors[name][0]):.2g}")
     panel.plot(*run.discrete[0].T, "o-", color="black", markersize=2.5, linewidth=0.5, label="descent")
-    panel.set(title=title, xlabel="$q_1$", ylabel="$q_2$")
+    panel.set_title(title, fontsize=9)
+    panel.set(xlabel="$q_1$", ylabel="$q_2$")
     legend = panel.legend(fontsize=6.5, frameon=False, title="largest distance")
     legend.get_title().set_fontsize(6.5)
 
@@ -281,6 +304,9 @@ def _draw_orders(panel, order: Orders) -> None:
                 label=f"{label}" if index == 0 else None,
             )
     panel.set(xscale="log", yscale="log", xlabel="learning rate η", ylabel="distance")
-    panel.set_title(f"at t = {ORDER_TIME:g}; solid: momentum {ORDER_MOMENTA[0]:g}, dashed: {ORDER_MOMENTA[1]:g}")
-    panel.title.set_size(9)
-    panel.legend(fontsize=6.5, frameon=False)
+    panel.set_title(
+        f"at t = {ORDER_TIME:g}; solid: momentum {ORDER_MOMENTA[0]:g}, dashed: {ORDER_MOMENTA[1]:g}", fontsize=9
+    )
+    panel.set_ylim(bottom=2e-11)
+    panel.xaxis.set_minor_formatter("")
+    panel.legend(fontsize=6.5, frameon=False, loc="lower right")

@@ -28,7 +28,7 @@ LARGEST_DIRECTION_ERROR = (1e-3, 1e-2)
 
 SMALLEST_CONTROL_ERROR = 0.1
 
-TURNS = 2.0
+TURNS = 10.0
 """How often the target goes round in the first two coordinates during the run."""
 
 FORM = np.array([[1.0, 0.3, 0.0, 0.2], [0.3, -0.5, 0.1, 0.0], [0.0, 0.1, 0.7, -0.4], [0.2, 0.0, -0.4, 0.1]])
@@ -106,7 +106,7 @@ def _unit(q: jax.Array) -> jax.Array:
 
 def draw_rmsprop(directory: RunDirectory, command: str) -> list[Claim]:
     """Draw the directions, the norm with RMSProp's denominator, and the distance between the directions."""
-    starts = jnp.asarray(random_starts("rmsprop", 4, 1.0, 2.0))
+    starts = jnp.asarray(random_starts("rmsprop", 4, 1.0, 1.6))
     run = overlay(starts, jnp.array(MOMENTA), RATE, DECAY, STEPS)
     canvas = new_figure(len(MOMENTA), 3, width=3.2, height=2.3)
     for row, momentum in enumerate(MOMENTA):
@@ -121,14 +121,22 @@ def draw_rmsprop(directory: RunDirectory, command: str) -> list[Claim]:
         constant = {"color": COLOURS["fixed"], "linewidth": 0.8, "linestyle": ":"}
         direction.plot(run.step, run.constant[0, row, :, 0], label="constant rate", **constant)
         direction.plot([], [], label="RMSProp", **style("prediction"))
-        direction.set(title=f"direction, β = {momentum:g}", xlabel="step", ylim=(-1.1, 1.6))
+        direction.set_title(f"direction, β = {momentum:g}", fontsize=9)
+        direction.set(xlabel="step", ylim=(-1.1, 1.7), xlim=(0, STEPS / 2))
         norms.plot(run.step, run.squared_norm[:, row].T, color=COLOURS["free"], linewidth=2.4, alpha=0.45)
         norms.plot(run.step, run.denominator[:, row].T, **style("prediction"))
         norms.plot([], [], color=COLOURS["free"], linewidth=2.4, alpha=0.45, label="$|q|^2$ of SGD")
         norms.plot([], [], label=r"$\sqrt{G}$ of RMSProp, scaled", **style("prediction"))
-        norms.set(title=f"norm as denominator, β = {momentum:g}", xlabel="step")
+        decayed = (
+            run.squared_norm[:, row, :1] * np.exp(-2 * DECAY * RATE / (1 - momentum) * (run.step - run.step[0]))[None]
+        )
+        norms.plot(run.step, decayed.T, color="0.4", linewidth=0.8, linestyle=":")
+        norms.plot([], [], color="0.4", linewidth=0.8, linestyle=":", label="decay alone")
+        norms.set_title(f"norm as denominator, β = {momentum:g}", fontsize=9)
+        norms.set(xlabel="step")
         distance.plot(run.step, run.distance[:, row].T, color="black", linewidth=0.8)
-        distance.set(title="distance of the directions", xlabel="step", yscale="log")
+        distance.set_title("distance of the directions", fontsize=9)
+        distance.set(xlabel="step", yscale="log")
     canvas.axes[0, 0].legend(fontsize=6, frameon=False, ncols=2, loc="upper center")
     canvas.axes[0, 1].legend(fontsize=6.5, frameon=False)
     directory.save_figure(canvas.figure, "toy_rmsprop", **run._asdict())

@@ -17,7 +17,6 @@ from papers.common.claims import Claim
 from papers.common.plots import new_figure, style
 from papers.common.runs import RunDirectory
 from papers.noether.toys.measure import SEEDS, random_starts, toy_claim
-from symjax.actions import rotate
 from symjax.mechanics.modified_ode import solve
 from symjax.symmetry import kinetic_energy, noether_charge
 
@@ -66,6 +65,14 @@ def tilted(q: jax.Array) -> jax.Array:
     return sombrero(q) + 0.2 * q[0]
 
 
+def turn(s: jax.Array, q: jax.Array) -> jax.Array:
+    """Rotate a point of the plane by the angle s: `symjax.actions.rotate` in closed form.
+
+    A thousand charges along trajectories would spend seconds compiling the matrix exponential of the general rotation.
+    """
+    return jnp.stack([jnp.cos(s) * q[0] - jnp.sin(s) * q[1], jnp.sin(s) * q[0] + jnp.cos(s) * q[1]])
+
+
 def particle(
     potential: Potential, start: jax.Array, velocity: jax.Array, times: jax.Array, mass: jax.Array, friction: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -95,24 +102,22 @@ def rotated_starts(
         angles: (S,), radians.
         times: (T,), increasing from 0.
     """
-    one, zero = jnp.ones(()), jnp.zeros(())
 
-    def follow(angle: jax.Array) -> tuple[jax.Array, jax.Array]:
-        turned = rotate(angle[None], start), rotate(angle[None], velocity)
-        return particle(potential, *turned, times, one, zero)
+    def follow(angle: jax.Array) -> tuple[jax.Array, ...]:
+        one, zero = jnp.ones_like(angle), jnp.zeros_like(angle)
+        q, v = particle(potential, turn(angle, start), turn(angle, velocity), times, one, zero)
+        return q, jax.vmap(lambda q, v: kinetic_energy(v) + potential(q))(q, v)
 
-    def energy(q: jax.Array, v: jax.Array) -> jax.Array:
-        return kinetic_energy(v) + potential(q)
+    @jax.jit
+    def compute() -> RotatedStarts:
+        position, energy = jax.vmap(follow)(jnp.concatenate([jnp.zeros(1), angles]))
+        reference, position = position[0], position[1:]
+        expected = jax.vmap(lambda angle: jax.vmap(lambda q: turn(angle, q))(reference))(angles)
+        deviation = jnp.linalg.norm(position - expected, axis=-1) / jnp.linalg.norm(reference, axis=-1).max()
+        error = jnp.abs(energy[1:] / energy[0, 0] - 1).max(axis=-1)
+        return RotatedStarts(times, angles, reference, position, deviation, energy[1:], error)
 
-    position, speed = jax.jit(jax.vmap(follow))(jnp.concatenate([jnp.zeros(1), angles]))
-    energies = jax.vmap(jax.vmap(energy))(position, speed)
-    reference, position = position[0], position[1:]
-    expected = jax.vmap(lambda angle: jax.vmap(lambda q: rotate(angle[None], q))(reference))(angles)
-    size = jnp.linalg.norm(reference, axis=-1).max()
-    error = jnp.abs(energies[1:] / energies[0, 0] - 1).max(axis=-1)
-    return RotatedStarts(
-        times, angles, reference, position, jnp.linalg.norm(position - expected, axis=-1) / size, energies[1:], error
-    )
+    return compute()
 
 
 def charge_decay(
@@ -131,11 +136,11 @@ def charge_decay(
         masses: (M,).
         times: (T,), increasing from 0.
     """
-    identity = jnp.zeros(1)
+    identity = jnp.zeros(())
 
     def follow(start: jax.Array, velocity: jax.Array, mass: jax.Array) -> jax.Array:
         q, v = particle(potential, start, velocity, times, mass, jnp.ones(()))
-        charge = jax.vmap(lambda q, v: noether_charge(rotate, identity, q, v, mass)[0])(q, v)
+        charge = jax.vmap(lambda q, v: noether_charge(turn, identity, q, v, mass))(q, v)
         return charge / charge[0]
 
     for_masses = jax.vmap(follow, in_axes=(None, None, 0))
@@ -151,22 +156,24 @@ def draw_rotated_starts(directory: RunDirectory, command: str) -> list[Claim]:
     start, velocity, times = jnp.array([1.6, 0.0]), jnp.array([0.0, 0.45]), jnp.linspace(0.0, 12.0, 600)
     found = {f.__name__: rotated_starts(f, start, velocity, angles, times) for f in (sombrero, tilted)}
     canvas = new_figure(1, 3, width=3.1, height=2.9)
-    grid = np.linspace(-2.1, 2.1, 121)
+    grid, levels = np.linspace(-2.1, 2.1, 121), [*np.linspace(-0.6, 3.0, 13), 5.0, 8.0, 12.0, 17.0]
     points = jnp.asarray(np.stack(np.meshgrid(grid, grid), axis=-1))
     for panel, potential, title in zip(
         canvas.axes[0], (sombrero, tilted), ("with the symmetry", "without: potential tilted"), strict=False
     ):
         height = jax.vmap(jax.vmap(potential))(points)
-        panel.contourf(grid, grid, height, levels=np.linspace(-0.6, 3.0, 13), cmap="Greys", alpha=0.6, extend="both")
+        panel.contourf(grid, grid, height, levels=levels, cmap="Greys", vmin=-0.6, vmax=30)
         for index, path in enumerate(found[potential.__name__].position[:4]):
             panel.plot(*path[:300].T, color=f"C{index}", linewidth=1.2)
             panel.plot(*path[0], "o", color=f"C{index}", markersize=4)
-        panel.set(title=title, xlabel="$q_1$", ylabel="$q_2$", aspect="equal", xlim=(-2.1, 2.1), ylim=(-2.1, 2.1))
+        panel.set_title(title, fontsize=9)
+        panel.set(xlabel="$q_1$", ylabel="$q_2$", aspect="equal", xlim=(-2.1, 2.1), ylim=(-2.1, 2.1))
     for (name, run), colour in zip(found.items(), ("black", "tab:orange"), strict=True):
         curves = np.maximum(run.deviation, 1e-16)
         canvas.axes[0, 2].plot(times, curves.T, color=colour, linewidth=0.8)
         canvas.axes[0, 2].plot([], [], color=colour, label=name)
-    canvas.axes[0, 2].set(title=r"$|Q(R q_0) - R\,Q(q_0)|$, relative", xlabel="time", yscale="log")
+    canvas.axes[0, 2].set_title(r"$|Q(R q_0) - R\,Q(q_0)|$, relative", fontsize=9)
+    canvas.axes[0, 2].set(xlabel="time", yscale="log")
     canvas.axes[0, 2].legend(fontsize=7, frameon=False)
     with_symmetry, control = found["sombrero"], found["tilted"]
     directory.save_figure(
@@ -228,7 +235,8 @@ def draw_charge_decay(directory: RunDirectory, command: str) -> list[Claim]:
         panel.plot(run.time, run.charge[0, index], color=colour, linewidth=2.4, alpha=0.7, label=f"m/μ = {mass:g}")
         panel.plot(run.time, run.predicted[index], **style("prediction"))
     panel.plot([], [], label=r"$e^{-\mu t/m}$", **style("prediction"))
-    panel.set(title="angular momentum of a damped particle", xlabel="time", ylabel="C(t) / C(0)", ylim=(-0.04, 1.06))
+    panel.set_title("angular momentum of a damped particle", fontsize=9)
+    panel.set(xlabel="time", ylabel="C(t) / C(0)", ylim=(-0.04, 1.06))
     panel.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     directory.save_figure(canvas.figure, "toy_charge_decay", **run._asdict())
     words = {

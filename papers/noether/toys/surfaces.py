@@ -38,7 +38,7 @@ LARGEST_RESIDUAL = 1e-12
 LARGEST_DRIFT = 1e-6
 LARGEST_LAW_ERROR = 1e-11
 
-FLOW_TIME, RATE, STEPS = 10.0, 0.1, 100
+FLOW_TIME, RATE, STEPS = 16.0, 0.4, 40
 
 INPUTS = np.array([[1.2, 0.3], [-0.4, 1.5], [0.6, -1.1], [-1.7, 0.2], [0.3, 0.8], [-0.2, -1.4]])
 """A batch of six inputs of the network with BatchNorm; the linear path reads the first column."""
@@ -198,7 +198,7 @@ def _draw_network(panel, network: Symmetric, run: SurfaceRun) -> None:
     points = jnp.asarray(np.stack(np.meshgrid(grid, grid), axis=-1))
     losses = jax.vmap(jax.vmap(network.loss))(points)
     levels = np.quantile(losses, np.linspace(0.0, 1.0, 14))
-    panel.contourf(grid, grid, losses, levels=levels, cmap="Greys", alpha=0.45)
+    panel.contourf(grid, grid, losses, levels=levels, cmap="Greys", vmin=losses.min(), vmax=3 * losses.max())
     coarse = np.linspace(-2.4, 2.4, 15)
     arrows = jnp.asarray(np.stack(np.meshgrid(coarse, coarse), axis=-1))
     field = -jax.vmap(jax.vmap(jax.grad(network.loss)))(arrows)
@@ -207,7 +207,15 @@ def _draw_network(panel, network: Symmetric, run: SurfaceRun) -> None:
     values = jax.vmap(jax.vmap(lambda q: quantity(network, q)))(points)
     for index, path in enumerate(run.path):
         first = index == 0
-        panel.contour(grid, grid, values, levels=[float(run.conserved[index, 0])], colors="tab:blue", linewidths=0.8)
+        panel.contour(
+            grid,
+            grid,
+            values,
+            levels=[float(run.conserved[index, 0])],
+            colors="tab:blue",
+            linewidths=0.8,
+            linestyles="solid",
+        )
         panel.plot(*path.T, color="black", linewidth=2, label="gradient flow" if first else None)
         panel.plot(
             *run.steps[index].T,
@@ -219,4 +227,5 @@ def _draw_network(panel, network: Symmetric, run: SurfaceRun) -> None:
         )
         panel.plot(*path[0], "o", color="black", markersize=4)
     panel.plot([], [], color="tab:blue", linewidth=0.8, label="conserved")
-    panel.set(title=network.title, xlabel="$q_1$", ylabel="$q_2$", aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
+    panel.set_title(network.title, fontsize=9)
+    panel.set(xlabel="$q_1$", ylabel="$q_2$", aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))

@@ -97,7 +97,8 @@ def draw_valley(directory: RunDirectory, command: str) -> list[Claim]:
     for role, losses in (("free", run.free_loss), ("fixed", run.fixed_loss)):
         panel.plot(steps, np.maximum(losses, 1e-17).T, color=COLOURS[role], linewidth=0.9)
         panel.plot([], [], label=f"{role} norm", **style(role))
-    panel.set(title=f"loss, η = {RATE:g}, {SEEDS} starts", xlabel="step", yscale="log", ylim=(1e-17, 4))
+    panel.set_title(f"loss, η = {RATE:g}, {SEEDS} starts", fontsize=9)
+    panel.set(xlabel="step", yscale="log", ylim=(1e-17, 4))
     panel.legend(fontsize=7, frameon=False, loc="center right")
     panel = canvas.axes[0, 2]
     panel.plot(steps, run.squared_norm.T, color=COLOURS["free"], linewidth=2.4, alpha=0.5)
@@ -105,7 +106,8 @@ def draw_valley(directory: RunDirectory, command: str) -> list[Claim]:
     panel.plot([], [], color=COLOURS["free"], linewidth=2.4, alpha=0.5, label="free norm")
     panel.plot([], [], label="exact law", **style("prediction"))
     panel.axhline(RATE / 2, color="0.4", linewidth=0.9, linestyle=":", label=r"stable above $\eta/2$")
-    panel.set(title="the squared norm grows until the step fits", xlabel="step", ylabel="$|q|^2$", xlim=(-0.3, 15))
+    panel.set_title("the norm grows until the step fits", fontsize=9)
+    panel.set(xlabel="step", ylabel="$|q|^2$", xlim=(-0.3, 15))
     panel.set_ylim(0, None)
     panel.legend(fontsize=7, frameon=False)
     directory.save_figure(canvas.figure, "toy_valley", **run._asdict())
@@ -150,10 +152,11 @@ def _draw_plane(panel, run: Valley) -> None:
     reach = 4.6
     x, y = np.linspace(-1.7, reach, 200), np.linspace(-2.2, reach, 200)
     losses = 1 - x[None] / np.hypot(x[None], y[:, None])
-    panel.contourf(x, y, losses, levels=12, cmap="Greys", alpha=0.5)
+    panel.contourf(x, y, losses, levels=12, cmap="Greys", vmin=0, vmax=5)
     panel.plot(*run.fixed[0].T, ".-", linewidth=0.7, markersize=4, color=COLOURS["fixed"], label="fixed norm")
     panel.plot(*run.flow[0].T, color="black", linewidth=2, label="gradient flow")
     panel.plot(*run.free[0].T, ".-", linewidth=1.0, markersize=4, color=COLOURS["free"], label="free norm")
     panel.plot(*run.free[0, 0], "o", color="black", markersize=4)
-    panel.set(title=r"$f = 1 - \cos(\mathrm{angle})$", xlabel="$q_1$", ylabel="$q_2$", aspect="equal")
+    panel.set_title(r"$f = 1 - \cos(\mathrm{angle})$", fontsize=9)
+    panel.set(xlabel="$q_1$", ylabel="$q_2$", aspect="equal")
     panel.legend(fontsize=7, frameon=True, framealpha=0.9, loc="upper left")
