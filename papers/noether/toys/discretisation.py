@@ -217,50 +217,21 @@ def _claims(
         "paper": "the modified equation follows SGD where gradient flow does not",
         "model": "quadratic with eigenvalues 4 and 1",
     }
-    first = "Tanaka & Kunin 2021, Eq. 3; figure after Kunin et al. 2021"
-    claims = [
-        toy_claim(
-            directory,
-            command,
-            radius_error,
-            LARGEST_RADIUS_ERROR,
-            "below",
-            source=first,
-            claim="steps along a circle spiral out with radius exp(eta t/2): largest relative error",
-            **(words | {"model": "circle field, eta 0.1, 100 steps"}),
-        )
-    ]
+    first = {"source": "Tanaka & Kunin 2021, Eq. 3; figure after Kunin et al. 2021"}
+    circle = first | {"model": "circle field, eta 0.1, 100 steps"}
+    sentence = "steps along a circle spiral out with radius exp(eta t/2): largest relative error"
+    measured = [(radius_error, LARGEST_RADIUS_ERROR, sentence, circle)]
     for name, run in (("without momentum", plain), (f"with momentum {MOMENTUM}", heavy)):
-        ratio = run.errors["matched"] / run.errors["flow"]
-        claims.append(
-            toy_claim(
-                directory,
-                command,
-                ratio,
-                LARGEST_ERROR_RATIO,
-                "below",
-                source=first,
-                claim=f"the modified equation with matched start is nearer to descent {name} than gradient flow: "
-                "quotient of the largest distances",
-                **words,
-            )
-        )
+        sentence = f"{name} the modified equation, matched start, is nearer than gradient flow: quotient of distances"
+        measured.append((run.errors["matched"] / run.errors["flow"], LARGEST_ERROR_RATIO, sentence, first))
     for name, expected in (("flow", 1), ("rest", 1), ("matched", 2)):
         worst = jnp.abs(order.order[name] - expected).max(axis=1)
-        claims.append(
-            toy_claim(
-                directory,
-                command,
-                worst,
-                LARGEST_ORDER_ERROR,
-                "below",
-                claim=f"{LABELS[name][0]} is of order {expected} in eta at momentum 0 and 0.5: "
-                "largest distance of the measured order",
-                source="derived: spec 1.2 and 3",
-                **words,
-            )
-        )
-    return claims
+        sentence = f"{LABELS[name][0]} is of order {expected} in eta at momentum 0 and 0.5: largest error of the order"
+        measured.append((worst, LARGEST_ORDER_ERROR, sentence, {"source": "derived: spec 1.2 and 3"}))
+    return [
+        toy_claim(directory, command, values, threshold, "below", claim=sentence, **(words | more))
+        for values, threshold, sentence, more in measured
+    ]
 
 
 def _draw_circle(panel, circle: Paths) -> None:
