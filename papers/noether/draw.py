@@ -108,9 +108,10 @@ def _norms(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
     for panel, name in zip(canvas.axes.flat, names, strict=False):
         own = np.flatnonzero(layers == name)
         shown = own[:: max(1, len(own) // 8)]
-        panel.plot(step, measured[:, shown], linewidth=1.6, alpha=0.6)
+        panel.plot(step, measured[:, shown], linewidth=2.8, alpha=0.55)
         lines = panel.plot(step, arrays["filter_predicted"][:, shown], **style("prediction"))
-        panel.set(title=f"{name}: squared norms of {len(shown)} filters", xlabel="step", ylabel="$|q|^2$")
+        panel.set_title(f"{name}: {len(shown)} filters", fontsize=9)
+        panel.set(xlabel="step", ylabel="$|q|^2$")
         mean = own.size
         verbatim = panel.plot(step, arrays["filter_eq17"][:, own].sum(1) / mean, color="tab:red", linewidth=1, linestyle=":")
         square = panel.plot(
@@ -147,7 +148,8 @@ def _residuals(directory: RunDirectory, arrays: dict[str, np.ndarray], config: T
         r"angular update (dashed: $\sqrt{2\eta k/(1+\beta)}$)",
     )
     for panel, title in zip(canvas.axes.flat, titles, strict=True):
-        panel.set(title=title, xlabel="step", yscale="log")
+        panel.set_title(title, fontsize=8)
+        panel.set(xlabel="step", yscale="log")
     canvas.axes[0, 0].legend(fontsize=5, frameon=False, ncols=2)
     kept = ("step", "learning_rate", "filter_worst", "filter_residual", "filter_measured", "filter_angle", "filter_layer")
     directory.save_figure(canvas.figure, "residuals", **{name: arrays[name] for name in kept})
@@ -162,8 +164,9 @@ def _classifier(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
     for panel, (family, title, _) in zip(canvas.axes.flat, families, strict=True):
         measured, predicted = arrays[f"{family}_measured"], arrays[f"{family}_predicted"]
         shown = np.linspace(0, measured.shape[1] - 1, min(10, measured.shape[1])).astype(int)
-        panel.plot(arrays["step"], measured[:, shown], linewidth=1.6, alpha=0.6)
+        panel.plot(arrays["step"], measured[:, shown], linewidth=2.8, alpha=0.55)
         panel.plot(arrays["step"], predicted[:, shown], **style("prediction"))
-        panel.set(title=title, xlabel="step")
+        panel.set_title(title, fontsize=8)
+        panel.set(xlabel="step")
         kept |= {f"{family}_measured": measured, f"{family}_predicted": predicted}
     directory.save_figure(canvas.figure, "classifier", **kept)
