@@ -40,8 +40,7 @@ def clock() -> float:
 
 def prepare(sweep: Sweep, batching: str, steps: int) -> Callable[[], float]:
     """Compile one way of batching; the function returned runs a chunk and gives its seconds."""
-    platform = jax.default_backend()
-    plan = choose(batching, members=len(sweep.members), convolutions=sweep.problem.convolutions, platform=platform)
+    plan = choose(batching, convolutions=sweep.problem.convolutions, platform=jax.default_backend())
     forward = advance(sweep.problem.step, plan)
     states = begin_all(sweep.problem, sweep.config, sweep.members, sweep.hypers)
     images, size = sweep.train.labels.shape[0], sweep.config.batch_size

@@ -204,7 +204,7 @@ def test_command_writes_one_npz_and_a_figure(tmp_path, monkeypatch, capsys):
         assert arrays["train_loss"].shape == (1, 6)
         assert arrays["squared_norm"].shape == (1, 6, 1)
     printed = capsys.readouterr().out
-    assert "6 members, batching vmap" in printed and "0 of 3" in printed
+    assert "6 members, batching map, steps by scan" in printed and "0 of 3" in printed
 
 
 def test_vgg_members_agree_between_vmap_and_loop_and_fixed_norms_stay():
@@ -214,9 +214,9 @@ def test_vgg_members_agree_between_vmap_and_loop_and_fixed_norms_stay():
         batch_size=16,
         epochs=1,
         learning_rates=(0.05,),
+        weight_decays=(0.1,),
         seeds=(1,),
         dropout=0.0,
-        batching="loop",
     )
     problem = sweep_run.build(config, data.load("digits", limit=config.limit))
     assert [member.filter_norm for member in problem.members] == ["free", "fixed"]
@@ -234,7 +234,7 @@ def test_vgg_members_agree_between_vmap_and_loop_and_fixed_norms_stay():
         np.testing.assert_allclose(by_vmap, by_loop, rtol=1e-5)
     filters = np.array([layer.startswith("conv") for layer in problem.problem.layers])
     free, fixed = np.abs(found["vmap"][0][:, filters] / before[:, filters] - 1)
-    assert fixed.max() < 1e-6 < 1e-4 < free.min()
+    assert fixed.max() < 1e-6 < 1e-3 < free.min()
     for family, error in found["vmap"][2].items():
         assert error < 1e-5, family
 
