@@ -141,9 +141,7 @@ def start(found: Families, params: Any) -> Monitor:
         value = _pair(found.filters, params, params)
         nothing = jnp.zeros_like(value)
         bernoulli = bernoulli_start(value)
-        filters = Filters(
-            quadratic_start(value), value, bernoulli, bernoulli, nothing, nothing, nothing, nothing
-        )
+        filters = Filters(quadratic_start(value), value, bernoulli, bernoulli, nothing, nothing, nothing, nothing)
     if found.units[0] is not None:
         value = _pair(found.units, params, params)
         size = _pair((found.unsigned, found.units[1]), params, params)

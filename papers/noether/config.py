@@ -1,6 +1,7 @@
 """What a training run is: its configuration, checked, and the presets of the paper's panels."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -12,10 +13,10 @@ FilterNorm = Literal["free", "fixed"]
 
 # of the learning rule: field -> (test, words)
 RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "learning_rate": (lambda value: value > 0, "above 0"),
+    "learning_rate": (lambda value: 0 < value < math.inf, "above 0 and finite"),
     "momentum": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    "weight_decay": (lambda value: value >= 0, "at least 0"),
-    "initial_scale": (lambda value: value > 0, "above 0"),
+    "weight_decay": (lambda value: 0 <= value < math.inf, "at least 0 and finite"),
+    "initial_scale": (lambda value: 0 < value < math.inf, "above 0 and finite"),
     "seed": (lambda value: value >= 0, "at least 0"),
 }
 
@@ -85,7 +86,9 @@ class Setting:
         """Refuse what no run can be; what depends on the data is checked once it is loaded."""
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
         check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-        check(self.checkpoint_epochs >= 0, "checkpoint_epochs", self.checkpoint_epochs, "at least 0 (0: only at the end)")
+        check(
+            self.checkpoint_epochs >= 0, "checkpoint_epochs", self.checkpoint_epochs, "at least 0 (0: only at the end)"
+        )
         for field in ("batch_size", "epochs", "record_every"):
             check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         for field in ("classes", "limit"):
@@ -132,7 +135,12 @@ class TrainConfig(Setting):
         for field in RANGES:
             check_range(field, getattr(self, field), field)
         fixed_without = self.filter_norm == "fixed" and not self.batch_norm
-        check(not fixed_without, "filter_norm", "fixed", "free without BatchNorm (only a normalised filter's norm is a symmetry)")
+        check(
+            not fixed_without,
+            "filter_norm",
+            "fixed",
+            "free without BatchNorm (only a normalised filter's norm is a symmetry)",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,16 +181,28 @@ PRESETS = {
     preset.config.preset: preset
     for preset in (
         _preset(
-            "panel-a-low", "panel A, learning rate 0.001", "free and fixed norms end within 1.5 points", learning_rate=0.001
+            "panel-a-low",
+            "panel A, learning rate 0.001",
+            "free and fixed norms end within 1.5 points",
+            learning_rate=0.001,
         ),
         _preset(
-            "panel-a-high", "panel A, learning rate 0.03", "free norms end more than 3 points above fixed", learning_rate=0.03
+            "panel-a-high",
+            "panel A, learning rate 0.03",
+            "free norms end more than 3 points above fixed",
+            learning_rate=0.03,
         ),
-        _preset("panel-b-zero", "panel B, momentum 0", "a small gap between free and fixed", momentum=0.0, drops=_DROPS),
+        _preset(
+            "panel-b-zero", "panel B, momentum 0", "a small gap between free and fixed", momentum=0.0, drops=_DROPS
+        ),
         _preset("panel-b-high", "panel B, momentum 0.9", "the gap is 2 points larger than at momentum 0", drops=_DROPS),
         _preset("panel-c-zero", "panel C, weight decay 0", "ends below the best decay", weight_decay=0.0, drops=_DROPS),
         _preset(
-            "panel-c-decay", "panel C, weight decay 5e-4", "ends 0.5 points above no decay", weight_decay=5e-4, drops=_DROPS
+            "panel-c-decay",
+            "panel C, weight decay 5e-4",
+            "ends 0.5 points above no decay",
+            weight_decay=5e-4,
+            drops=_DROPS,
         ),
         _preset("panel-d-one", "panel D, filters x1", "the loss curve of the standard initial norm", epochs=20),
         _preset(

@@ -49,5 +49,5 @@ class History:
         for row in np.flatnonzero(saved.get("step", np.zeros(0)) <= step):
             history.records.append({name: saved[name][row] for name in charges})
         for row in np.flatnonzero(saved["test_step"] <= step):
-            history.evaluations.append({name: float(saved[f"test_{name}"][row]) for name in EVALUATION})
+            history.evaluations.append({name: saved[f"test_{name}"][row].item() for name in EVALUATION})
         return history

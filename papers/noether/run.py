@@ -1,5 +1,7 @@
 """One training run from its configuration to a directory with everything it measured."""
 
+import json
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +15,9 @@ import numpy as np
 from papers.common import data
 from papers.common.checkpoint import Checkpoints
 from papers.common.cli import check
+from papers.common.errors import Divergence
 from papers.common.models import VGG11, initialise, vgg11_channels
-from papers.common.runs import RunDirectory
+from papers.common.runs import RunDirectory, to_json, write_atomically
 from papers.common.signals import Interrupt
 from papers.common.training import (
     Data,
@@ -58,15 +61,28 @@ class Outcome(NamedTuple):
     finished: bool
 
 
+def load(config: TrainConfig) -> data.Dataset:
+    """Load the data of a run, and refuse a batch larger than it before anything slow begins."""
+    dataset = data.load(
+        config.data,
+        size=config.size,
+        data_dir=config.data_dir,
+        cache_dir=config.cache_dir,
+        classes=config.classes,
+        limit=config.limit,
+    )
+    images, size = len(dataset.train.labels), config.batch_size
+    check(size <= images, "batch_size", size, f"at most {images}, the number of training images")
+    return dataset
+
+
 def build(config: TrainConfig, dataset: data.Dataset) -> Experiment:
     """Put a run together; nothing is compiled or trained yet."""
-    images = len(dataset.train.labels)
-    check(config.batch_size <= images, "batch_size", config.batch_size, f"at most {images}, the number of training images")
     dtype = jnp.dtype(config.precision)
     model = VGG11(dataset.classes, config.width, config.batch_norm, config.dropout, dtype)
     variables = initialise(model, config.seed, dataset.train.images.shape[1:])
     variables = _scale_filters(variables, config.initial_scale)
-    per_epoch = steps_per_epoch(images, config.batch_size)
+    per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
     schedule = step_schedule(config.learning_rate, tuple(round(drop * per_epoch) for drop in config.drops))
     optimiser = sgd(schedule, config.momentum, config.weight_decay)
     rule = charges.Rule(schedule, config.momentum, config.weight_decay, config.filter_norm == "fixed")
@@ -96,7 +112,7 @@ def run(config: TrainConfig, command: str, finish: Finish | None = None) -> Outc
     Args:
       config: the configuration.
       command: what to write down as the command, and to print with ``--resume`` when stopped.
-      finish: called as ``finish(directory, arrays, config, command)`` after the last step, with the directory still locked.
+      finish: called as ``finish(directory, arrays, config, command)`` after the last step, the directory still locked.
 
     Returns:
       The outcome; ``finished`` is False when the run was stopped, and its checkpoint is written then.
@@ -105,85 +121,128 @@ def run(config: TrainConfig, command: str, finish: Finish | None = None) -> Outc
       UserError: a configuration the data does not allow, a run directory in use, nothing to resume.
       Divergence: a loss is not finite; the newest checkpoint is kept.
     """
-    dataset = data.load(
-        config.data,
-        size=config.size,
-        data_dir=config.data_dir,
-        cache_dir=config.cache_dir,
-        classes=config.classes,
-        limit=config.limit,
-    )
-    experiment = build(config, dataset)
+    dataset = load(config)
     if config.resume:
         directory = RunDirectory.resume(config.out, config, MAY_DIFFER_ON_RESUME)
     else:
         directory = RunDirectory.create(config.out, config, command)
     with directory:
         with Interrupt() as interrupt:
-            outcome = _train(config, experiment, directory, interrupt, command)
+            outcome = _train(config, build(config, dataset), directory, interrupt, command)
         if outcome.finished and finish is not None:
             finish(directory, outcome.arrays, config, command)
         return outcome
 
 
+class _Session:
+    """A run on its way: the state and the history, written into the run's directory as they grow."""
+
+    def __init__(self, config: TrainConfig, experiment: Experiment, directory: RunDirectory) -> None:
+        self.config, self.experiment, self.directory = config, experiment, directory
+        self.checkpoints = Checkpoints(directory.path / "checkpoints")
+        self.state, self.history = experiment.state, History()
+
+    def begin(self) -> None:
+        """Evaluate before the first step."""
+        self._evaluate(0, self.state)
+
+    def restore(self) -> None:
+        """Go back to the newest checkpoint that is whole."""
+        step, state, skipped = self.checkpoints.restore(self.state)
+        for bad, reason in skipped:
+            print(f"checkpoint of step {bad} is damaged and was set aside ({reason})", flush=True)
+        print(f"continuing from the checkpoint of step {step}", flush=True)
+        self.directory.truncate_metrics(step)
+        self.state = jax.tree.map(jnp.asarray, state)
+        self.history = History.load(self.directory.path / "history.npz", step)
+
+    def train(self, interrupt: Interrupt) -> None:
+        """Train to the end or to a signal; what was not saved at the end of an epoch is saved then."""
+        config, experiment = self.config, self.experiment
+        self._progress = Progress(experiment.total_steps, config.batch_size, int(self.state.step))
+        try:
+            self.state = fit(
+                experiment.step,
+                self.state,
+                experiment.train,
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                seed=config.seed,
+                chunk=config.record_every,
+                driver=config.driver,
+                report=experiment.report,
+                on_chunk=self._on_chunk,
+                on_epoch=self._on_epoch,
+                should_stop=lambda: interrupt.requested,
+            )
+        finally:
+            self._progress.close()
+        if not self.finished:
+            self._save(self.state)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step was made."""
+        return int(self.state.step) == self.experiment.total_steps
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The history, with the layer of every filter and unit."""
+        return self.history.arrays() | self.experiment.layers
+
+    def _on_chunk(self, fetched: Any) -> None:
+        self.history.add(fetched)
+        means = {name: float(np.mean(values)) for name, values in fetched.metrics.items()}
+        self.directory.append({"step": fetched.step + len(fetched.metrics["loss"]), **means})
+        self._progress(fetched)
+
+    def _on_epoch(self, epoch: int, state: TrainState) -> None:
+        self._evaluate(epoch, state)
+        every = self.config.checkpoint_epochs
+        if epoch == self.config.epochs or (every and epoch % every == 0):
+            self._save(state)
+
+    def _evaluate(self, epoch: int, state: TrainState) -> None:
+        step, measured = int(state.step), self.experiment.evaluate(state, self.experiment.test)
+        # the last update may have left the finite numbers after a finite loss: such a state is not worth a checkpoint
+        if not math.isfinite(measured["loss"]):
+            raise Divergence(
+                f"the test loss became {measured['loss']} after step {step - 1} ({self._last_loss()}): "
+                "try a smaller --learning-rate"
+            )
+        self.history.evaluate(step, measured)
+        self.directory.append({"step": step, "epoch": epoch, **{f"test_{k}": v for k, v in measured.items()}})
+
+    def _last_loss(self) -> str:
+        losses = self.history.steps["loss"]
+        return f"last finite loss {losses[-1][-1]:.4g}" if losses else "no finite loss before it"
+
+    def _save(self, state: TrainState) -> None:
+        # the history first: a kill between the two leaves a checkpoint whose history is at least as long
+        self.directory.save_arrays("history", **self.arrays())
+        self.checkpoints.save(int(state.step), state)
+
+
 def _train(
     config: TrainConfig, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt, command: str
 ) -> Outcome:
-    checkpoints = Checkpoints(directory.path / "checkpoints")
-    state, history = experiment.state, History()
+    session = _Session(config, experiment, directory)
     if config.resume:
-        state, history = _restore(checkpoints, directory, state)
-    first, began = int(state.step), time.monotonic()
-    progress = Progress(experiment.total_steps, config.batch_size, first)
-
-    def on_chunk(fetched: Any) -> None:
-        history.add(fetched)
-        means = {name: float(np.mean(values)) for name, values in fetched.metrics.items()}
-        directory.append({"step": fetched.step + len(fetched.metrics["loss"]), **means})
-        progress(fetched)
-
-    def on_epoch(epoch: int, state: TrainState) -> None:
-        measured = experiment.evaluate(state, experiment.test)
-        history.evaluate(int(state.step), measured)
-        directory.append({"step": int(state.step), "epoch": epoch, **{f"test_{k}": v for k, v in measured.items()}})
-        due = config.checkpoint_epochs and epoch % config.checkpoint_epochs == 0
-        if due or epoch == config.epochs:
-            _save(checkpoints, directory, state, history, experiment)
-
-    if first == 0:
-        on_epoch_zero = experiment.evaluate(state, experiment.test)
-        history.evaluate(0, on_epoch_zero)
-        directory.append({"step": 0, "epoch": 0, **{f"test_{k}": v for k, v in on_epoch_zero.items()}})
-    try:
-        state = fit(
-            experiment.step,
-            state,
-            experiment.train,
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            seed=config.seed,
-            chunk=config.record_every,
-            driver=config.driver,
-            report=experiment.report,
-            on_chunk=on_chunk,
-            on_epoch=on_epoch,
-            should_stop=lambda: interrupt.requested,
-        )
-    finally:
-        progress.close()
-    finished = int(state.step) == experiment.total_steps
-    if not finished:
-        _save(checkpoints, directory, state, history, experiment)
+        session.restore()
+    else:
+        session.begin()
+    first, began = int(session.state.step), time.monotonic()
+    session.train(interrupt)
+    seconds, last = time.monotonic() - began, int(session.state.step)
+    if not session.finished:
         resumed = command if "--resume" in command else f"{command} --resume"
-        print(f"stopped at step {int(state.step)} of {experiment.total_steps}; continue with: {resumed}", flush=True)
-    seconds = time.monotonic() - began
-    images = (int(state.step) - first) * config.batch_size
-    arrays = history.arrays() | experiment.layers
+        print(f"stopped at step {last} of {experiment.total_steps}; continue with: {resumed}", flush=True)
+    images = (last - first) * config.batch_size
+    arrays = session.arrays()
     summary = summarise(arrays) | {"seconds": seconds, "images_per_second": images / max(seconds, 1e-9)}
-    if finished:
+    if session.finished:
         directory.save_arrays("history", **arrays)
-        (directory.path / "summary.json").write_text(_json(summary))
-    return Outcome(directory.path, arrays, summary, finished)
+        write_atomically(directory.path / "summary.json", (json.dumps(to_json(summary), indent=2) + "\n").encode())
+    return Outcome(directory.path, arrays, summary, session.finished)
 
 
 def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -196,30 +255,6 @@ def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     last = {f"test_{name}": float(arrays[f"test_{name}"][-1]) for name in ("loss", "top1", "top5")}
     tail = arrays["train_loss"][-max(1, len(arrays["train_loss"]) // 20) :]
     return {**last, "train_loss": float(tail.mean()), "steps": len(arrays["train_loss"]), **worst}
-
-
-def _json(value: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(value, indent=2) + "\n"
-
-
-def _save(
-    checkpoints: Checkpoints, directory: RunDirectory, state: TrainState, history: History, experiment: Experiment
-) -> None:
-    # the history first: a kill between the two leaves a checkpoint whose history is at least as long
-    directory.save_arrays("history", **history.arrays() | experiment.layers)
-    checkpoints.save(int(state.step), state)
-
-
-def _restore(checkpoints: Checkpoints, directory: RunDirectory, state: TrainState) -> tuple[TrainState, History]:
-    step, state, skipped = checkpoints.restore(state)
-    for bad, reason in skipped:
-        print(f"checkpoint of step {bad} is damaged and was set aside ({reason})", flush=True)
-    print(f"continuing from the checkpoint of step {step}", flush=True)
-    directory.truncate_metrics(step)
-    state = jax.tree.map(jnp.asarray, state)
-    return state, History.load(directory.path / "history.npz", step)
 
 
 def _resident(split: data.Split) -> Data:

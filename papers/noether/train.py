@@ -27,7 +27,9 @@ def entry(config: TrainConfig) -> None:
     for name, value in outcome.summary.items():
         print(f"  {name}: {value:.4g}")
     print(f"figures, arrays and claims are in {outcome.directory}")
-    print(f"the paper's setting: {PROG} --preset panel-a-high --data-dir DIR (one accelerator; --help lists the presets)")
+    print(
+        f"the paper's setting: {PROG} --preset panel-a-high --data-dir DIR (one accelerator; --help lists the presets)"
+    )
 
 
 def describe(config: TrainConfig) -> str:

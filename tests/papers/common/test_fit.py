@@ -10,7 +10,17 @@ import pytest
 
 from papers.common.errors import Divergence
 from papers.common.models import MLP, initialise
-from papers.common.training import Data, TrainState, evaluate, fit, sgd, start, step_schedule, steps_per_epoch, training_step
+from papers.common.training import (
+    Data,
+    TrainState,
+    evaluate,
+    fit,
+    sgd,
+    start,
+    step_schedule,
+    steps_per_epoch,
+    training_step,
+)
 from papers.common.training.fit import epoch_order
 
 IMAGES, BATCH, CLASSES = 22, 5, 7  # four full batches and one of two

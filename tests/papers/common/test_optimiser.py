@@ -134,7 +134,9 @@ def test_the_schedule_drops_at_its_steps():
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_trajectories_against_torch(name, dtype):
-    torch = pytest.importorskip("torch", reason="PyTorch, the rule's own source, is an oracle only where it is installed")
+    torch = pytest.importorskip(
+        "torch", reason="PyTorch, the rule's own source, is an oracle only where it is installed"
+    )
     momentum, dampening, nesterov, decay, drops = RULES[name]
     q = torch.tensor(START, dtype=getattr(torch, dtype), requires_grad=True)
     matrix = torch.tensor(MATRIX, dtype=q.dtype)

@@ -1,0 +1,273 @@
+"""The train command from its configuration to its directory: what it leaves, how it stops, continues and diverges.
+
+The network is VGG11 cut to two convolutions, which compiles in seconds and keeps every part; the whole one runs in
+tests/reliability/test_signals_and_resume.py.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from papers.common import cli, data
+from papers.common.checkpoint import Checkpoints
+from papers.common.errors import Divergence, UserError
+from papers.common.models import vgg
+from papers.common.runs import read_metrics
+from papers.noether import draw
+from papers.noether import run as running
+from papers.noether.config import PRESETS, TrainConfig
+from papers.noether.train import PROG, entry
+
+# 32 images in batches of 7: 5 steps an epoch, the last of 4 images; chunks of 2, 2 and 1 steps
+SMALL = TrainConfig(
+    width=1 / 16, limit=32, batch_size=7, epochs=2, record_every=2, checkpoint_epochs=1, drops=(1.0,), weight_decay=1e-2
+)
+STEPS = 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_network(tmp_path_factory):
+    """Two convolutions, and one compilation for all runs of the same configuration."""
+    cache = str(tmp_path_factory.mktemp("xla"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vgg, "CONVOLUTIONS", ((64, True), (128, True)))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
+        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+        names = (
+            "compilation_cache_dir",
+            "persistent_cache_min_compile_time_secs",
+            "persistent_cache_min_entry_size_bytes",
+        )
+        before = {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in names}
+        for name, value in zip(before, (cache, 0.0, -1), strict=True):
+            jax.config.update(name, value)
+        yield
+        for name, value in before.items():
+            jax.config.update(name, value)
+
+
+def run(config, out, **changes):
+    return running.run(dataclasses.replace(config, out=out, **changes), f"train --out {out}", draw.run_figures)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run never stopped."""
+    return run(SMALL, tmp_path_factory.mktemp("whole") / "run")
+
+
+def last_state(config, directory):
+    like = running.build(config, data.load("digits", limit=config.limit)).state
+    with Checkpoints(directory / "checkpoints") as checkpoints:
+        return checkpoints.restore(like)
+
+
+def assert_same_run(directory, reference, config=SMALL):
+    """Same bits in parameters, momentum, statistics, charges, key, step, history and metrics."""
+    one, other = last_state(config, directory), last_state(config, reference)
+    assert one.step == other.step == STEPS and int(one.tree.step) == STEPS
+    assert jax.tree.structure(one.tree) == jax.tree.structure(other.tree)
+    for (path, leaf), twin in zip(
+        jax.tree_util.tree_flatten_with_path(one.tree)[0], jax.tree.leaves(other.tree), strict=True
+    ):
+        np.testing.assert_array_equal(leaf, twin, err_msg=jax.tree_util.keystr(path))
+    with np.load(directory / "history.npz") as found, np.load(reference / "history.npz") as expected:
+        assert found.files == expected.files
+        for name in expected.files:
+            assert found[name].dtype == expected[name].dtype, name
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert read_metrics(directory) == read_metrics(reference)
+
+
+def stop_at(monkeypatch, step, number=signal.SIGTERM):
+    """Send this process a signal when the run reports a step, as a scheduler would."""
+
+    class Signalling(running.Progress):
+        def __call__(self, fetched):
+            super().__call__(fetched)
+            if fetched.step + len(fetched.metrics["loss"]) == step:
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(running, "Progress", Signalling)
+
+
+def test_a_run_leaves_everything_it_measured(whole):
+    assert whole.finished
+    names = {item.name for item in whole.directory.iterdir()}
+    figures = {f"{name}.{kind}" for name in ("learning", "norms", "residuals", "classifier") for kind in ("png", "npz")}
+    assert names == figures | {
+        "config.json", "metrics.jsonl", "history.npz", "claims.json", "summary.json", "checkpoints"
+    }  # fmt: skip
+    config = json.loads((whole.directory / "config.json").read_text())
+    assert config["config"]["weight_decay"] == 1e-2 and config["command"].startswith("train --out")
+    assert {"versions", "commit", "device", "xla_flags"} <= set(config)
+    records = read_metrics(whole.directory)
+    assert [record["step"] for record in records] == [0, 2, 4, 5, 5, 7, 9, 10, 10]
+    assert [record["epoch"] for record in records if "epoch" in record] == [0, 1, 2]
+    assert all(0 <= record["test_top1"] <= record["test_top5"] <= 1 for record in records if "epoch" in record)
+    for name in ("learning", "norms", "residuals", "classifier"):
+        assert (whole.directory / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_history_and_the_summary_agree(whole):
+    with np.load(whole.directory / "history.npz") as saved:
+        history = {name: saved[name] for name in saved.files}
+    assert history["train_loss"].shape == history["train_accuracy"].shape == (STEPS,)
+    np.testing.assert_array_equal(history["step"], [2, 4, 5, 7, 9, 10])
+    np.testing.assert_allclose(history["learning_rate"], 0.03 * np.array([1, 1, 1, 0.1, 0.1, 0.1]), rtol=1e-6)
+    np.testing.assert_array_equal(history["test_step"], [0, 5, 10])
+    filters = 4 + 8
+    assert history["filter_measured"].shape == (6, filters)
+    assert list(history["filter_layer"]) == ["conv1"] * 4 + ["conv2"] * 8
+    assert list(history["unit_layer"]) == ["dense1"] * 64 + ["dense2"] * 64
+    assert history["classifier_measured"].shape == (6, 1 + 64)
+    for name in ("filter", "unit", "classifier"):
+        error = history[f"{name}_worst"]
+        assert (error < 1e-5).all() and (np.diff(error, axis=0) >= 0).all()
+    final = np.asarray(last_state(SMALL, whole.directory).tree.params["conv2"]["kernel"], np.float64)
+    np.testing.assert_allclose(history["filter_measured"][-1, 4:], (final**2).sum((0, 1, 2)), rtol=1e-5)
+    summary = json.loads((whole.directory / "summary.json").read_text())
+    assert summary["steps"] == STEPS and summary["test_top1"] == pytest.approx(history["test_top1"][-1])
+    assert summary["largest_filter_prediction_error"] == pytest.approx(history["filter_worst"][-1].max())
+    assert summary["seconds"] > 0 and summary["images_per_second"] > 0
+
+
+def test_the_claims_of_one_small_run_are_undecided(whole):
+    claims = json.loads((whole.directory / "claims.json").read_text())
+    assert len(claims) == 4
+    for claim in claims:
+        assert claim["verdict"] == "undecided" and claim["reduced"] is True and claim["seeds"] == 1
+        assert claim["command"].startswith("train --out") and claim["threshold"] in ("below 0.0001", "below 0.1")
+
+
+@pytest.mark.parametrize(
+    ("reported", "step", "number"), [(2, 4, signal.SIGTERM), (4, 5, signal.SIGINT), (7, 9, signal.SIGTERM)]
+)
+def test_stopped_and_resumed_is_the_same_run(whole, tmp_path, monkeypatch, capsys, reported, step, number):
+    """Stopped in the first epoch, at its end, and in the last; a step is reported when the next chunk is under way."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, reported, number)
+        stopped = run(SMALL, tmp_path / "run")
+    assert not stopped.finished and not (tmp_path / "run" / "summary.json").exists()
+    told = capsys.readouterr().out
+    assert f"stopped at step {step} of {STEPS}; continue with: train --out {tmp_path / 'run'} --resume\n" in told
+    resumed = run(SMALL, tmp_path / "run", resume=True)
+    assert resumed.finished
+    assert f"continuing from the checkpoint of step {step}\n" in capsys.readouterr().out
+    assert_same_run(tmp_path / "run", whole.directory)
+
+
+def test_a_damaged_newest_checkpoint_is_skipped(whole, tmp_path, capsys):
+    directory = tmp_path / "run"
+    shutil.copytree(whole.directory, directory)
+    largest = max(
+        (directory / "checkpoints" / "10").rglob("*"), key=lambda file: file.is_file() and file.stat().st_size
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    largest.write_bytes(content)
+    assert run(SMALL, directory, resume=True).finished
+    told = capsys.readouterr().out
+    assert "checkpoint of step 10 is damaged and was set aside" in told
+    assert "continuing from the checkpoint of step 5" in told
+    assert_same_run(directory, whole.directory)
+
+
+def test_a_changed_configuration_is_not_resumed(whole):
+    before = {file: file.read_bytes() for file in whole.directory.iterdir() if file.is_file()}
+    with pytest.raises(UserError) as refused:
+        run(SMALL, whole.directory, resume=True, learning_rate=0.1, seed=3)
+    sentence = str(refused.value)
+    assert "learning_rate 0.03 -> 0.1" in sentence and "seed 0 -> 3" in sentence and "epochs" not in sentence
+    assert {file: file.read_bytes() for file in whole.directory.iterdir() if file.is_file()} == before
+
+
+def test_a_finished_run_resumed_has_nothing_to_train(whole, tmp_path):
+    shutil.copytree(whole.directory, tmp_path / "run")
+    assert run(SMALL, tmp_path / "run", resume=True, checkpoint_epochs=0).finished
+    assert_same_run(tmp_path / "run", whole.directory)
+
+
+def test_without_normalisation_every_hidden_channel_is_a_unit(tmp_path):
+    outcome = run(SMALL, tmp_path / "run", batch_norm=False, epochs=1)
+    assert not any(name.startswith("filter") for name in outcome.arrays)
+    assert sorted(set(outcome.arrays["unit_layer"])) == ["conv1", "conv2", "dense1", "dense2"]
+    assert outcome.arrays["unit_worst"].max() < 1e-5 and outcome.arrays["classifier_worst"].max() < 1e-5
+    pictures = {item.name for item in outcome.directory.glob("*.png")}
+    assert pictures == {"learning.png", "classifier.png"}
+    assert len(json.loads((outcome.directory / "claims.json").read_text())) == 2
+
+
+def exploding(monkeypatch, after):
+    """Let the learning rate explode in one update, so that everything before it is a good run."""
+    schedule = running.step_schedule
+
+    def explode(learning_rate, drops):
+        usual = schedule(learning_rate, drops)
+        return lambda step: jnp.where(step < after, usual(step), 1e30)
+
+    monkeypatch.setattr(running, "step_schedule", explode)
+
+
+@pytest.mark.parametrize(
+    ("after", "words"), [(6, "the loss became nan at step 7 "), (9, "the test loss became nan after step 9 ")]
+)
+def test_divergence_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, after, words):
+    """In the middle of an epoch, and by the last update of one, whose losses were all finite."""
+    exploding(monkeypatch, after)
+    with pytest.raises(Divergence) as caught:
+        run(SMALL, tmp_path / "run")
+    assert words in str(caught.value) and "last finite loss 2." in str(caught.value)
+    kept = last_state(SMALL, tmp_path / "run")
+    assert kept.step == 5 and kept.skipped == []
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.tree))
+    assert not (tmp_path / "run" / "summary.json").exists() and not (tmp_path / "run" / "lock").exists()
+
+
+def command(*options):
+    return cli.main(entry, TrainConfig, PROG, argv=[str(option) for option in options], presets=PRESETS)
+
+
+def small_options(out, *more):
+    return [
+        "--width", 1 / 16, "--limit", 32, "--batch-size", 7, "--epochs", 2, "--record-every", 2,
+        "--checkpoint-epochs", 1, "--drops", 1.0, "--weight-decay", 1e-2, "--out", out, *more,
+    ]  # fmt: skip
+
+
+def test_the_command_says_what_it_did(whole, tmp_path, capsys):
+    assert command(*small_options(tmp_path / "run")) == 0
+    told = capsys.readouterr()
+    assert (
+        f"run directory {tmp_path / 'run'}" in told.out and "VGG11 with BatchNorm, width 0.0625, on digits" in told.out
+    )
+    assert "test_top1: " in told.out and "largest_filter_prediction_error: " in told.out
+    assert f"figures, arrays and claims are in {tmp_path / 'run'}" in told.out
+    assert "the paper's setting: python -m papers.noether.train --preset panel-a-high" in told.out
+    assert_same_run(tmp_path / "run", whole.directory)
+
+
+def test_an_interrupted_command_exits_with_130(tmp_path, monkeypatch, capsys):
+    stop_at(monkeypatch, 2, signal.SIGINT)
+    with pytest.raises(SystemExit) as left:
+        command(*small_options(tmp_path / "run"))
+    told = capsys.readouterr()
+    assert left.value.code == 130 and "continue with: python -m papers.noether.train" in told.out
+    assert "Traceback" not in told.err and told.err == f"{PROG}: interrupted\n"
+
+
+def test_a_diverging_command_exits_with_3(tmp_path, monkeypatch, capsys):
+    exploding(monkeypatch, 6)
+    with pytest.raises(SystemExit) as left:
+        command(*small_options(tmp_path / "run"))
+    told = capsys.readouterr()
+    assert left.value.code == 3 and told.err.count("\n") == 1 and "Traceback" not in told.err
+    assert told.err.startswith(f"{PROG}: the loss became nan at step 7 (last finite loss 2.")
+    assert (tmp_path / "run" / "checkpoints" / "5").is_dir()
