@@ -3,11 +3,13 @@
 Three families, each one vector with one entry a filter, unit or feature:
 
 - filters (scale symmetry, only with BatchNorm): the squared norm ``R = |q|^2`` of a filter and its Noether charge;
-- units (rescale symmetry): the imbalance ``D = |writers|^2 - |readers|^2``, of the hidden dense units with BatchNorm, of
-  every hidden channel without;
-- classifier (translation symmetry): the sums over classes of the last layer's bias and of its kernel, one an input feature.
+- units (rescale symmetry): the imbalance ``D = |writers|^2 - |readers|^2``, of the hidden dense units with BatchNorm,
+  of every hidden channel without;
+- classifier (translation symmetry): the sums over classes of the last layer's bias and of its kernel, one an input
+  feature.
 
-:func:`observe` is called inside the training step, so that the prediction uses the step's own update, gradient and buffer.
+:func:`observe` is called inside the training step, so that the prediction uses the step's own update, gradient and
+buffer.
 """
 
 from collections.abc import Callable, Mapping
@@ -70,7 +72,7 @@ class Filters(NamedTuple):
 
 
 class Units(NamedTuple):
-    """Imbalances of all hidden units, vectors (units,); ``worst`` is relative to the first ``|writers|^2 + |readers|^2``."""
+    """Imbalances of all units, vectors (units,); ``worst`` is relative to the first ``|writers|^2 + |readers|^2``."""
 
     law: QuadraticState
     measured: jax.Array
@@ -79,7 +81,7 @@ class Units(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """Sums over the classes, a vector (1 + features,), the bias first; ``worst`` is relative to the largest first sum."""
+    """Sums over the classes, a vector (1 + features,), bias first; ``worst`` is relative to the largest first sum."""
 
     law: LinearState
     measured: jax.Array
@@ -95,7 +97,7 @@ class Monitor(NamedTuple):
 
 
 class Families(NamedTuple):
-    """The flows of a network's three families, with their zeros: ``(flow, zero)``, the flow None where there is none."""
+    """The flows of a network's three families with their zeros: ``(flow, zero)``, the flow None where there is none."""
 
     filters: tuple[Any, dict[str, jax.Array]]
     units: tuple[Any, dict[str, jax.Array]]
@@ -106,9 +108,9 @@ class Families(NamedTuple):
 def families(channels: Mapping[str, Channel], params: Any, last: str = "dense3") -> Families:
     """Find the symmetries that hold in training mode, from the description of the channels.
 
-    A filter's scale symmetry is taken with its kernel alone: the batch's own statistics take out the bias. Where filters
-    have the scale symmetry their norms may be fixed, which breaks the rescale symmetry of the layers around them, so only
-    channels without it count as units.
+    A filter's scale symmetry is taken with its kernel alone: the batch's own statistics take out the bias. Where
+    filters have the scale symmetry their norms may be fixed, which breaks the rescale symmetry of the layers around
+    them, so only channels without it count as units.
 
     Args:
       channels: description with paths from ``{"params", "batch_stats"}``.
@@ -265,7 +267,7 @@ def layer_names(found: Families) -> dict[str, np.ndarray]:
 
 
 def _pair(family: tuple[Any, dict[str, jax.Array]], point: Any, covector: Any) -> jax.Array:
-    """Pair a covector with all generators of a family, as one vector; generators are linear, or constant, in the point."""
+    """Pair a covector with all generators of a family, as one vector; each is linear, or constant, in the point."""
     flow, zero = family
     paired = pairing(flow, zero, point, covector)
     return jnp.concatenate([jnp.atleast_1d(paired[name]) for name in sorted(paired)])

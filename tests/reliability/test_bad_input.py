@@ -1,4 +1,4 @@
-"""What a user can get wrong ends with exit code 2, soon, in one sentence that names the field, the value and what is allowed."""
+"""What a user can get wrong ends with exit code 2, soon, in a sentence that names field, value and what is allowed."""
 
 import json
 import os

@@ -1,7 +1,8 @@
 """Driving a training step over resident data: a compiled chunk on accelerators, a jitted step from Python on CPU.
 
-On CPU the gradient of a convolution inside ``lax.scan`` is 30 to 50 times slower than outside it, while on accelerators a
-scan saves every dispatch; ``fit`` hides the choice. The data stays on the device in both, as uint8; only indices travel.
+On CPU the gradient of a convolution inside ``lax.scan`` is 30 to 50 times slower than outside it, while on accelerators
+a scan saves every dispatch; ``fit`` hides the choice. The data stays on the device in both, as uint8; only indices
+travel.
 """
 
 import math
@@ -88,12 +89,13 @@ def fit(
       epochs: epochs in all, counted from step 0.
       seed: of the data order.
       chunk: steps between two reports.
-      driver: "scan" compiles a chunk of steps into one program, "loop" calls a jitted step, "auto" picks the loop on CPU.
+      driver: "scan" compiles a chunk of steps into one program, "loop" calls a jitted step, "auto" picks the loop on
+        CPU.
       report: read from the state at the end of each chunk, compiled.
       on_chunk: takes each :class:`Fetched`, in order.
       on_epoch: called with the number of finished epochs and the state, after the epoch's chunks were handed out.
-      should_stop: asked after each chunk; when true, what is pending is handed out, a complete epoch ended as always, and
-        the state returned.
+      should_stop: asked after each chunk; when true, what is pending is handed out, a complete epoch ended as always,
+        and the state returned.
 
     Returns:
       The last state.
@@ -237,7 +239,7 @@ def evaluate(model: Any, normalise: Callable[[jax.Array], jax.Array], batch_size
 
 
 class Progress:
-    """Progress of a run: a bar on a terminal, elsewhere one line every ``seconds``: loss, accuracy, images/s, time left."""
+    """Show progress, a bar on a terminal, elsewhere a line every ``seconds``: loss, accuracy, images/s, time left."""
 
     def __init__(self, total_steps: int, batch_size: int, first_step: int = 0, seconds: float = 5.0) -> None:
         self._total, self._batch, self._first, self._seconds = total_steps, batch_size, first_step, seconds
@@ -261,8 +263,8 @@ class Progress:
             self._said = now
             left = round((self._total - done) / rate)
             print(
-                f"step {done}/{self._total}  loss {loss:.3f}  accuracy {accuracy:.3f}  {rate * self._batch:.0f} images/s  "
-                f"{left // 60}:{left % 60:02} left",
+                f"step {done}/{self._total}  loss {loss:.3f}  accuracy {accuracy:.3f}  "
+                f"{rate * self._batch:.0f} images/s  {left // 60}:{left % 60:02} left",
                 flush=True,
             )
 

@@ -40,7 +40,7 @@ class BufferState(NamedTuple):
 
 
 def dampened_trace(decay: jax.Array | float, dampening: jax.Array | float, nesterov: bool) -> Any:
-    """Momentum as PyTorch has it with dampening: ``v = beta v + (1 - delta) g``, the first buffer undamped, ``v_1 = g``.
+    """Momentum as PyTorch has it with dampening: ``v = beta v + (1 - delta) g``, the first undamped, ``v_1 = g``.
 
     At ``beta = 0`` PyTorch keeps no buffer, and dampening has no effect.
 
@@ -69,9 +69,9 @@ def sgd(
 ) -> Any:
     """Stochastic gradient descent with PyTorch's conventions.
 
-    ``v = beta v + (1 - delta) (g + k q)``, ``q -= eta v``: the decay enters the gradient before the momentum, acts on every
-    parameter, and the learning rate multiplies the buffer, so that a drop acts at once. With Nesterov's momentum the step
-    is ``g + k q + beta v``.
+    ``v = beta v + (1 - delta) (g + k q)``, ``q -= eta v``: the decay enters the gradient before the momentum, acts on
+    every parameter, and the learning rate multiplies the buffer, so that a drop acts at once. With Nesterov's momentum
+    the step is ``g + k q + beta v``.
 
     Source: Tanaka & Kunin 2021, section 4.1 (experiments in PyTorch); ``torch.optim.SGD``.
     Deviation: ``optax.sgd`` has no decay; decay added after it would be decoupled and break every discrete law.

@@ -1,4 +1,4 @@
-"""Driving: every image once an epoch, reports late but in order, the same bits after a stop, NaN noticed, evaluation exact."""
+"""Driving: every image once an epoch, reports in order, the same bits after a stop, NaN noticed, evaluation exact."""
 
 import importlib
 import math
@@ -214,7 +214,7 @@ def test_auto_scans_on_accelerators_and_loops_on_cpu(training, data, monkeypatch
 
 @pytest.mark.parametrize("stop_after", range(1, 10))
 def test_stop_and_continue_is_never_having_stopped(training, data, whole, stop_after):
-    """Nine chunks in three epochs: stopped after any of them, at the end of an epoch too, nothing is lost or done twice."""
+    """Nine chunks in three epochs: stopped after any of them, an epoch's last too, nothing is lost or done twice."""
     asked, book = [], Book()
 
     def should_stop():

@@ -1,4 +1,4 @@
-"""SGD is PyTorch's: against trajectories computed by hand, by NumPy in float64, and by torch itself where it is installed."""
+"""SGD is PyTorch's: against trajectories by hand, by NumPy in float64, and by torch itself where it is installed."""
 
 import itertools
 

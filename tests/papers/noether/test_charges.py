@@ -1,9 +1,10 @@
 """The charges of a network in training: measured as NumPy measures them, predicted by the laws, missed by a wrong law.
 
-The network is VGG11 cut to two convolutions, which compiles in seconds; the laws know nothing of depth. One compiled step
-serves all rules, because every number of the rule is traced.
+The network is VGG11 cut to two convolutions, which compiles in seconds; the laws know nothing of depth. One compiled
+step serves all rules, because every number of the rule is traced.
 """
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -133,9 +134,9 @@ def squares(layer, axis):
 
 
 def units(params, names):
-    """Squares of the writers minus squares of the readers of every unit, and their sum; names end with the last reader."""
+    """Squares of every unit's writers minus those of its readers, and their sum; names end with the last reader."""
     difference, total = [], []
-    for name, reader in zip(names, names[1:], strict=False):
+    for name, reader in itertools.pairwise(names):
         writes = squares(params[name], -1) + np.float64(params[name]["bias"]) ** 2
         reads = squares(params[reader], -2)
         reads = reads.reshape(-1, len(writes)).sum(0)  # a flattened map's rows: height, width, channel
