@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" \
         taskset -c 0 python tests/benchmarks/bench_training_step.py --side 64 --batch 16
 
-Prints, for each peer, the median seconds of CPU time of a step, images a second, and this repository's speed divided by the
-peer's (above 1: faster). A step is the forward pass, the gradient and SGD with momentum 0.9 and weight decay, float32, without
-dropout. PyTorch runs in channels_last. CPU time, not wall time, so that a busy neighbour counts little.
+Prints, for each peer, the median seconds of CPU time of a step, images a second, and this repository's speed divided
+by the peer's (above 1: faster). A step is the forward pass, the gradient and SGD with momentum 0.9 and weight decay,
+float32, without dropout. PyTorch runs in channels_last. CPU time, not wall time, so that a busy neighbour
+counts little.
 """
 
 import argparse
@@ -140,7 +141,8 @@ def main() -> None:
             step()
             seconds[name].append(time.process_time() - start)
     ours = np.median(seconds["this repository"])
-    print(f"VGG11 at {options.side}x{options.side}, norm {options.norm}, width {options.width:g}, batch {options.batch}")
+    print(f"VGG11 at {options.side}x{options.side}, norm {options.norm}, width {options.width:g}", end=", ")
+    print(f"batch {options.batch}")
     for name, values in seconds.items():
         middle = np.median(values)
         print(f"{name:22s} {middle:8.4f} s/step  {options.batch / middle:8.1f} images/s  ratio {middle / ours:5.2f}")

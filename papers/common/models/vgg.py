@@ -1,5 +1,7 @@
 """VGG11 for small images, with and without batch normalisation, and its hidden channels."""
 
+from itertools import pairwise
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
@@ -17,16 +19,19 @@ from papers.common.models.convolution import (
 )
 from symjax.channels import Channel, Scaling, Site
 
-# (features, whether a max pool follows) of the eight convolutions, and the width of the two hidden dense layers
-CONVOLUTIONS = ((64, True), (128, True), (256, False), (256, True), (512, False), (512, True), (512, False), (512, True))
+# (features, whether a max pool follows) of the eight convolutions; the width of the two hidden dense layers
+CONVOLUTIONS = (
+    *((64, True), (128, True), (256, False), (256, True)),
+    *((512, False), (512, True), (512, False), (512, True)),
+)
 HIDDEN = 1024
 
 
 class Convolution(nn.Module):
     """A 3x3 convolution with bias; its parameters are those of `nn.Conv`.
 
-    With `windows` the result is arranged by the windows of a max pool, as `convolve_windows` says. The bias is returned
-    beside it, for the normalisation: added before one it changes nothing but the mean.
+    With `windows` the result is arranged by the windows of a max pool, as `convolve_windows` says. The bias is not
+    added but returned beside it: before a normalisation it changes nothing but the mean.
     """
 
     features: int
@@ -76,9 +81,9 @@ class BatchNorm(nn.Module):
 class VGG11(nn.Module):
     """VGG11 on small images: eight 3x3 convolutions, five 2x2 max pools, three dense layers.
 
-    Each convolution is followed by batch normalisation (unless `batch_norm` is False) and ReLU; the channels are flattened
-    in the order height, width, channel; each hidden dense layer is followed by ReLU and dropout. At 64x64 pixels and 200
-    classes it has 12,578,760 parameters.
+    Each convolution is followed by batch normalisation (unless `batch_norm` is False) and ReLU; the last map is
+    flattened in the order height, width, channel; each hidden dense layer is followed by ReLU and dropout. At 64x64
+    pixels and 200 classes it has 12,578,760 parameters.
 
     Source: Tanaka and Kunin 2021, section 5, by the model of Kunin et al. 2021 for Tiny-ImageNet (the former name no
     file; that they used this one is very likely).
@@ -136,9 +141,10 @@ class VGG11(nn.Module):
     def deviation(self, shape: tuple[int, ...]) -> float:
         """Return the standard deviation of an initial kernel.
 
-        Convolutions: Kaiming normal over the fan-out, sqrt(2 / (9 features)), so that a filter's expected squared norm is
-        2 channels / features. Dense layers: 0.01 at width 1, 0.01 / sqrt(width) in general, which keeps the gain of each
-        layer, 0.01 sqrt(inputs): with 0.01 itself a narrow network's logits are too small to leave the first plateau.
+        Convolutions: Kaiming normal over the fan-out, sqrt(2 / (9 features)), so that a filter's expected squared norm
+        is 2 channels / features. Dense layers: 0.01 at width 1, 0.01 / sqrt(width) in general, which keeps the gain of
+        each layer, 0.01 sqrt(inputs): with 0.01 itself a narrow network's logits are too small to leave the first
+        plateau.
         """
         return (2 / (9 * shape[-1])) ** 0.5 if len(shape) == 4 else 0.01 / self.width**0.5
 
@@ -147,9 +153,9 @@ def vgg11_channels(variables: dict) -> dict[str, Channel]:
     """Describe the hidden channels of a VGG11 by the places where they live and their scalings.
 
     Channels `conv1` ... `conv8`, `dense1`, `dense2`. With normalisation a convolution's filter has the scaling "scale"
-    (kernel and bias +1, running mean +1, running variance +2: exact up to epsilon) and its normalisation "rescale" (scale
-    and bias +1, the next layer's inputs -1); without, and for dense units, "rescale" takes kernel and bias +1 against the
-    next layer's inputs -1.
+    (kernel and bias +1, running mean +1, running variance +2: exact up to epsilon) and its normalisation "rescale"
+    (scale and bias +1, the next layer's inputs -1); without, and for dense units, "rescale" takes kernel and bias +1
+    against the next layer's inputs -1.
 
     Args:
         variables: `{"params": ..., "batch_stats": ...}` or without the statistics; only shapes are read.
@@ -161,7 +167,7 @@ def vgg11_channels(variables: dict) -> dict[str, Channel]:
     convolutions = [f"conv{index}" for index in range(1, len(CONVOLUTIONS) + 1)]
     layers = [*convolutions, "dense1", "dense2", "dense3"]
     channels = {}
-    for layer, reader in zip(layers, layers[1:], strict=False):
+    for layer, reader in pairwise(layers):
         size = params[layer]["bias"].shape[0]
         kernel = Site(("params", layer, "kernel"), axis=params[layer]["kernel"].ndim - 1)
         bias = Site(("params", layer, "bias"), axis=0)

@@ -143,8 +143,10 @@ def test_training_step_is_plain_flax():
     gradient = jax.value_and_grad(loss, argnums=1, has_aux=True)
     found = jax.jit(lambda params: gradient(model.apply, params))(variables["params"])
     wanted = jax.jit(lambda params: gradient(PlainVGG11().apply, params))(variables["params"])
+    scale = max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(wanted))
     for first, second in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(first, second, rtol=1e-8, atol=1e-10)
+        # Flax's gradient of a bias before a normalisation is rounding noise of the size of the others' rounding
+        np.testing.assert_allclose(first, second, rtol=1e-8, atol=1e-12 * scale)
 
 
 def test_lower_precision_keeps_float32_outputs_and_statistics():
