@@ -258,11 +258,13 @@ def report(monitor: Monitor, rule: Rule, step: jax.Array) -> dict[str, jax.Array
 
 
 def layer_names(found: Families) -> dict[str, np.ndarray]:
-    """Name of the channel of every entry of the filters' and units' vectors."""
+    """Name the channel of every entry of the filters' and units' vectors; a family that is absent has no entry."""
     named = {}
     for family in ("filters", "units"):
         zero = getattr(found, family)[1]
-        named[f"{family[:-1]}_layer"] = np.array([name for name in sorted(zero) for _ in range(zero[name].shape[0])])
+        if zero:
+            names = sorted(zero)
+            named[f"{family[:-1]}_layer"] = np.repeat(names, [zero[name].shape[0] for name in names])
     return named
 
 
