@@ -1,0 +1,125 @@
+"""Every notebook runs from a clean kernel, and the numbers it computes hold.
+
+A notebook has one cell tagged `parameters`; the tests put a smaller one in its place. It gathers its numbers in a
+dictionary `measured` and ends by asserting them; the tests read the dictionary back and hold some of it to bounds of
+their own.
+"""
+
+import ast
+import json
+import math
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+REDUCED = {
+    "noether": """
+width = 0.0625
+epochs = 2
+limit = 320
+learning_rate = 0.03
+momentum = 0.9
+weight_decay = 1e-4
+seed = 1
+""",
+}
+
+# notebook -> number -> largest value, whatever the notebook itself allows
+LARGEST = {
+    "noether": {
+        "logits moved by the flow": 1e-12,
+        "<g, q> / |g||q|, largest": 1e-12,
+        "exact law, every filter at every step": 1e-4,
+        "exact law, every unit at every step": 1e-4,
+        "exact law, every classifier at every step": 1e-4,
+        "exact law, fixed arm": 1e-4,
+        "attention: exact law": 1e-12,
+    },
+}
+
+# Compiling is nearly all of a reduced run's time, and what it computes is small.
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+def _parameters(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+
+
+def _names(source: str) -> list[str]:
+    return [target.id for line in ast.parse(source).body for target in line.targets]
+
+
+def _execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    # the checkout need not be installed, and the reader's own settings of IPython stay out
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": QUICK_COMPILATION,
+    }
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client.execute(env=environment)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs_and_its_numbers_hold(path: Path, tmp_path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    (parameters,) = _parameters(notebook)
+    assert path.stem in REDUCED, f"{path.name} has no reduced parameters in {Path(__file__).name}"
+    assert _names(REDUCED[path.stem]) == _names(parameters.source)
+    parameters.source = REDUCED[path.stem]
+    notebook.cells.append(nbformat.v4.new_code_cell("import json; print(json.dumps(measured))"))
+
+    _execute(notebook, tmp_path)
+
+    measured = json.loads(notebook.cells[-1].outputs[0].text)
+    assert all(math.isfinite(value) for value in measured.values())
+    for name, largest in LARGEST[path.stem].items():
+        assert measured[name] <= largest, name
+    warned = [
+        output.text
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
+    assert not warned
+
+
+def test_a_number_out_of_bounds_stops_the_run(tmp_path: Path) -> None:
+    """The last cell of the notebook refuses what an earlier cell measured."""
+    notebook = nbformat.read(ROOT / "notebooks" / "noether.ipynb", as_version=4)
+    last = notebook.cells[-1]
+    bounds = "import numpy as np\nmeasured = dict.fromkeys(%r, 1e3)"
+    tree = next(line for line in ast.parse(last.source).body if isinstance(line, ast.Assign))
+    names = [ast.literal_eval(key) for key in tree.value.keys]
+    notebook.cells = [nbformat.v4.new_code_cell(bounds % names), last]
+    with pytest.raises(CellExecutionError, match="logits moved by the flow"):
+        _execute(notebook, tmp_path)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_notebook_is_a_clean_run(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert path.stat().st_size < 400_000
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "version" not in notebook.metadata.language_info
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert {output.output_type for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert not [output for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert str(Path.home()) not in path.read_text() and "/tmp" not in path.read_text()
+
+
+def test_there_are_notebooks() -> None:
+    assert NOTEBOOKS
