@@ -14,7 +14,7 @@ LARGEST_OWN_SQUARE_ERROR = 0.1
 
 
 def run_figures(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig, command: str) -> None:
-    """Draw ``learning``, ``norms``, ``residuals`` and ``classifier`` into the run's directory and write its claims."""
+    """Draw the four figures of a run into its directory and write its claims."""
     _learning(directory, arrays, config)
     if "filter_measured" in arrays:
         _norms(directory, arrays)
@@ -81,7 +81,7 @@ def layer_error(arrays: dict[str, np.ndarray], prediction: str) -> float:
 def describe_data(config: TrainConfig) -> str:
     """Data set, classes and limits in words."""
     classes = f", first {config.classes} classes" if config.classes else ""
-    limit = f", {config.limit} images of each split" if config.limit else ""
+    limit = f", at most {config.limit} images of each split" if config.limit else ""
     return f"{config.data}{classes}{limit}"
 
 
@@ -90,10 +90,16 @@ def _learning(directory: RunDirectory, arrays: dict[str, np.ndarray], config: Tr
     colour = COLOURS[config.filter_norm]
     steps = np.arange(1, len(arrays["train_loss"]) + 1)
     for panel, name, test, label in zip(
-        canvas.axes.flat, ("train_loss", "train_accuracy"), ("test_loss", "test_top1"), ("loss (nats)", "accuracy"), strict=True
+        canvas.axes.flat,
+        ("train_loss", "train_accuracy"),
+        ("test_loss", "test_top1"),
+        ("loss (nats)", "accuracy"),
+        strict=True,
     ):
         panel.plot(steps, arrays[name], color=colour, alpha=0.35, linewidth=0.8, label="training batch")
-        panel.plot(arrays["test_step"], arrays[test], color="black", marker="o", markersize=3, linewidth=1, label="test")
+        panel.plot(
+            arrays["test_step"], arrays[test], color="black", marker="o", markersize=3, linewidth=1, label="test"
+        )
         panel.set(xlabel="step", ylabel=label)
         panel.legend(fontsize=7, frameon=False)
     kept = ("train_loss", "train_accuracy", "test_step", "test_loss", "test_top1", "test_top5")
@@ -113,7 +119,9 @@ def _norms(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
         panel.set_title(f"{name}: {len(shown)} filters", fontsize=9)
         panel.set(xlabel="step", ylabel="$|q|^2$")
         mean = own.size
-        verbatim = panel.plot(step, arrays["filter_eq17"][:, own].sum(1) / mean, color="tab:red", linewidth=1, linestyle=":")
+        verbatim = panel.plot(
+            step, arrays["filter_eq17"][:, own].sum(1) / mean, color="tab:red", linewidth=1, linestyle=":"
+        )
         square = panel.plot(
             step, arrays["filter_eq17_own_square"][:, own].sum(1) / mean, color="tab:green", linewidth=1, linestyle="-."
         )
@@ -151,7 +159,15 @@ def _residuals(directory: RunDirectory, arrays: dict[str, np.ndarray], config: T
         panel.set_title(title, fontsize=8)
         panel.set(xlabel="step", yscale="log")
     canvas.axes[0, 0].legend(fontsize=5, frameon=False, ncols=2)
-    kept = ("step", "learning_rate", "filter_worst", "filter_residual", "filter_measured", "filter_angle", "filter_layer")
+    kept = (
+        "step",
+        "learning_rate",
+        "filter_worst",
+        "filter_residual",
+        "filter_measured",
+        "filter_angle",
+        "filter_layer",
+    )
     directory.save_figure(canvas.figure, "residuals", **{name: arrays[name] for name in kept})
 
 

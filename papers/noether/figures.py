@@ -1,7 +1,8 @@
 """Draw the paper's panels and the toy figures: ``python -m papers.noether.figures``.
 
-A panel runs every setting in both arms and all seeds, one directory a run, and draws when the last is finished. Finished runs
-are kept, stopped ones continued; the same command started twice shares the work, each process taking runs that no other has.
+A panel runs every setting in both arms and all seeds, one directory a run, and draws when the last is finished.
+Finished runs are kept, stopped ones continued; the same command started twice shares the work, each process taking runs
+that no other has.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ class FiguresConfig:
     """Panels A to D of the paper, and the figures of its theory."""
 
     panel: Literal["a", "b", "c", "d", "toys"] = "toys"
-    """a: learning rate; b: momentum; c: weight decay; d: initial norm; toys: the theory's figures, which need no data."""
+    """a: learning rate; b: momentum; c: weight decay; d: initial norm; toys: figures of the theory, without data."""
 
     values: tuple[float, ...] = ()
     """Values of what the panel varies; all of the specification's by default."""
@@ -104,7 +105,9 @@ def entry(config: FiguresConfig) -> None:
         if not _run_all(wanted, command):
             return
         runs = [(member, panels.load(member)) for member in wanted]
-        with RunDirectory.create(config.out / f"panel-{config.panel}", dataclasses.asdict(config), command) as directory:
+        with RunDirectory.create(
+            config.out / f"panel-{config.panel}", dataclasses.asdict(config), command
+        ) as directory:
             claims = panels.draw(config.panel, runs, directory, command)
     print(format_claims(claims))
     print(f"figures, arrays and claims are in {config.out}")

@@ -66,7 +66,9 @@ class Member(NamedTuple):
     config: TrainConfig
 
 
-def members(name: PanelName, base: TrainConfig, values: tuple[float, ...] | None, seeds: int, out: Path) -> list[Member]:
+def members(
+    name: PanelName, base: TrainConfig, values: tuple[float, ...] | None, seeds: int, out: Path
+) -> list[Member]:
     """All runs of a panel, seed by seed, so that an interrupted panel has whole seeds first."""
     panel = PANELS[name]
     drops = tuple(share * base.epochs for share in (0.3, 0.6, 0.8)) if panel.drops else ()
@@ -91,7 +93,9 @@ def load(member: Member) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in arrays.files}
 
 
-def draw(name: PanelName, runs: list[tuple[Member, dict[str, np.ndarray]]], directory: RunDirectory, command: str) -> list[Claim]:
+def draw(
+    name: PanelName, runs: list[tuple[Member, dict[str, np.ndarray]]], directory: RunDirectory, command: str
+) -> list[Claim]:
     """Draw a panel (final test accuracy, loss curves), write its claims and a summary ``results.json``."""
     panel = PANELS[name]
     values = sorted({member.value for member, _ in runs})
@@ -101,7 +105,8 @@ def draw(name: PanelName, runs: list[tuple[Member, dict[str, np.ndarray]]], dire
     for arm in panel.arms:
         band(canvas.axes[0, 0], place, 100 * final[arm].T, arm, f"{arm} norms")
     canvas.axes[0, 0].set_xticks(place, [f"{value:g}" for value in values])
-    canvas.axes[0, 0].set(xlabel=panel.label, ylabel="final test accuracy (%)", title=f"panel {name.upper()}-1")
+    canvas.axes[0, 0].set_title(f"panel {name.upper()}-1", fontsize=9)
+    canvas.axes[0, 0].set(xlabel=panel.label, ylabel="final test accuracy (%)")
     canvas.axes[0, 0].legend(fontsize=7, frameon=False)
     curves: dict[str, np.ndarray] = {}
     for axes, value in zip(canvas.axes[0, 1:], values, strict=True):
@@ -111,9 +116,11 @@ def draw(name: PanelName, runs: list[tuple[Member, dict[str, np.ndarray]]], dire
             epochs = np.arange(1, loss.shape[1] + 1)
             band(axes, epochs, loss, arm, f"{arm} norms")
             curves[f"loss_{arm}_{value:g}"] = loss
-        axes.set(xlabel="epoch", ylabel="training loss (nats)", title=f"{panel.label} {value:g}")
+        axes.set_title(f"{panel.label} {value:g}", fontsize=9)
+        axes.set(xlabel="epoch", ylabel="training loss (nats)")
     base = runs[0][0].config
-    title = f"{describe_data(base)}, width {base.width:g}, {base.epochs} epochs, {len(final[panel.arms[0]][0])} seeds"
+    title = f"{describe_data(base)}, width {base.width:g}, {base.epochs} epochs"
+    title += f", batch {base.batch_size}, {len(final[panel.arms[0]][0])} seeds"
     canvas.figure.suptitle(f"{'reduced run: ' if reduced(base) else ''}{title}", fontsize=8)
     arrays = {f"accuracy_{arm}": final[arm] for arm in panel.arms}
     directory.save_figure(canvas.figure, f"panel_{name}", values=np.array(values), **arrays, **curves)
@@ -160,9 +167,13 @@ def panel_claims(
     if name == "d":
         found += _initial_norm_claims(runs, low, high, claim)
     elif name == "c":
-        gains = np.array([_final(runs, value, "free") for value in values if value > 0]).max(0) - _final(runs, 0.0, "free")
+        gains = np.array([_final(runs, value, "free") for value in values if value > 0]).max(0) - _final(
+            runs, 0.0, "free"
+        )
         sentence = "the best weight decay ends above none (test accuracy, free norms)"
-        found.append(claim(gains, LEAST_GAIN_OF_WEIGHT_DECAY, "above", sentence, "weight decay above 0 is better than 0"))
+        found.append(
+            claim(gains, LEAST_GAIN_OF_WEIGHT_DECAY, "above", sentence, "weight decay above 0 is better than 0")
+        )
     else:
         gaps = {value: _final(runs, value, "free") - _final(runs, value, "fixed") for value in values}
         if name == "a":
@@ -216,12 +227,16 @@ def _initial_norm_claims(runs: list[Any], low: float, high: float, claim: Any) -
 
 
 def _write_results(
-    name: PanelName, runs: list[tuple[Member, dict[str, np.ndarray]]], claims: list[Claim], directory: RunDirectory, command: str
+    name: PanelName,
+    runs: list[tuple[Member, dict[str, np.ndarray]]],
+    claims: list[Claim],
+    directory: RunDirectory,
+    command: str,
 ) -> None:
     from papers.common.runs import to_json
 
     rows = []
-    for member, arrays in runs:
+    for member, _ in runs:
         summary = json.loads((member.config.out / "summary.json").read_text())
         rows.append({"value": member.value, "filter_norm": member.arm, "seed": member.seed, **summary})
     base = dataclasses.replace(runs[0][0].config, out=Path("."), data_dir=None, cache_dir=None)
@@ -244,7 +259,11 @@ def _commit(member: Member) -> str:
 
 def _final(runs: list[tuple[Member, dict[str, np.ndarray]]], value: float, arm: str) -> np.ndarray:
     """Final test accuracy of one setting, one entry a seed."""
-    own = sorted((member.seed, float(arrays["test_top1"][-1])) for member, arrays in runs if (member.value, member.arm) == (value, arm))
+    own = sorted(
+        (member.seed, float(arrays["test_top1"][-1]))
+        for member, arrays in runs
+        if (member.value, member.arm) == (value, arm)
+    )
     return np.array([accuracy for _, accuracy in own])
 
 
@@ -254,4 +273,6 @@ def _curve(runs: list[Any], value: float, name: str) -> np.ndarray:
 
 def _smooth(loss: np.ndarray, evaluated: np.ndarray) -> np.ndarray:
     """Mean training loss of each epoch; ``evaluated`` holds the steps at the epochs' ends, 0 first."""
-    return np.array([loss[a:b].mean() for a, b in zip(evaluated[:-1].astype(int), evaluated[1:].astype(int), strict=True)])
+    return np.array(
+        [loss[a:b].mean() for a, b in zip(evaluated[:-1].astype(int), evaluated[1:].astype(int), strict=True)]
+    )

@@ -77,7 +77,7 @@ def load(config: TrainConfig) -> data.Dataset:
 
 
 def build(config: TrainConfig, dataset: data.Dataset) -> Experiment:
-    """Put a run together; nothing is compiled or trained yet."""
+    """Put a run together; nothing is trained yet."""
     dtype = jnp.dtype(config.precision)
     model = VGG11(dataset.classes, config.width, config.batch_norm, config.dropout, dtype)
     variables = initialise(model, config.seed, dataset.train.images.shape[1:])
@@ -91,12 +91,14 @@ def build(config: TrainConfig, dataset: data.Dataset) -> Experiment:
     def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
         return data.normalise(data.augment(key, raw, dataset.augmentation), dataset)
 
-    variables = jax.tree.map(jnp.asarray, variables)
-    monitor = charges.start(found, variables["params"])
-    state = start(variables, optimiser, jax.random.PRNGKey(config.seed), monitor)
+    @jax.jit  # one program instead of a hundred small ones
+    def begin(variables: Any) -> TrainState:
+        monitor = charges.start(found, variables["params"])
+        return start(variables, optimiser, jax.random.PRNGKey(config.seed), monitor)
+
     return Experiment(
         training_step(model, optimiser, prepare, partial(charges.observe, found, rule)),
-        state,
+        begin(variables),
         _resident(dataset.train),
         _resident(dataset.test),
         evaluate(model, partial(data.normalise, dataset=dataset)),

@@ -1,8 +1,8 @@
 """Train VGG11 with its charges predicted and measured at every step: ``python -m papers.noether.train``.
 
-Without options it trains a quarter-width VGG11 with BatchNorm on scikit-learn's digits in minutes on two CPU cores. It writes
-a run directory with the figures ``learning.png``, ``norms.png``, ``residuals.png`` and ``classifier.png``, the arrays they
-were drawn from, ``summary.json`` and ``claims.json``.
+Without options it trains a quarter-width VGG11 with BatchNorm on scikit-learn's digits in minutes on two CPU cores. It
+writes a run directory with the figures ``learning.png``, ``norms.png``, ``residuals.png`` and ``classifier.png``, the
+arrays they were drawn from, ``summary.json`` and ``claims.json``.
 """
 
 from papers.common.cli import main

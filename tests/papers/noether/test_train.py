@@ -53,14 +53,14 @@ def short_network(tmp_path_factory):
             jax.config.update(name, value)
 
 
-def run(config, out, **changes):
-    return running.run(dataclasses.replace(config, out=out, **changes), f"train --out {out}", draw.run_figures)
+def run(config, out, finish=None, **changes):
+    return running.run(dataclasses.replace(config, out=out, **changes), f"train --out {out}", finish)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run never stopped."""
-    return run(SMALL, tmp_path_factory.mktemp("whole") / "run")
+    return run(SMALL, tmp_path_factory.mktemp("whole") / "run", draw.run_figures)
 
 
 def last_state(config, directory):
@@ -148,7 +148,8 @@ def test_the_claims_of_one_small_run_are_undecided(whole):
 
 
 @pytest.mark.parametrize(
-    ("reported", "step", "number"), [(2, 4, signal.SIGTERM), (4, 5, signal.SIGINT), (7, 9, signal.SIGTERM)]
+    ("reported", "step", "number"),
+    [(2, 4, signal.SIGTERM), (4, 5, signal.SIGINT), pytest.param(7, 9, signal.SIGTERM, marks=pytest.mark.slow)],
 )
 def test_stopped_and_resumed_is_the_same_run(whole, tmp_path, monkeypatch, capsys, reported, step, number):
     """Stopped in the first epoch, at its end, and in the last; a step is reported when the next chunk is under way."""
@@ -196,7 +197,7 @@ def test_a_finished_run_resumed_has_nothing_to_train(whole, tmp_path):
 
 
 def test_without_normalisation_every_hidden_channel_is_a_unit(tmp_path):
-    outcome = run(SMALL, tmp_path / "run", batch_norm=False, epochs=1)
+    outcome = run(SMALL, tmp_path / "run", draw.run_figures, batch_norm=False, epochs=1)
     assert not any(name.startswith("filter") for name in outcome.arrays)
     assert sorted(set(outcome.arrays["unit_layer"])) == ["conv1", "conv2", "dense1", "dense2"]
     assert outcome.arrays["unit_worst"].max() < 1e-5 and outcome.arrays["classifier_worst"].max() < 1e-5

@@ -1,0 +1,59 @@
+"""The README says what is true: its example runs, its commands and links exist."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_example_runs_and_the_residual_vanishes():
+    (example,) = blocks("python")
+    names: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(example, "README.md", "exec"), names)
+    assert printed.getvalue().count("hidden") == 3
+    residual = names["symmetry_residual"](names["flow"], names["zero"], names["loss"], names["params"], names["x"])
+    gradient = names["jax"].grad(names["loss"])(names["params"], names["x"])
+    assert np.abs(residual["hidden"]).max() < 1e-5 * np.abs(gradient["w"]).max()
+    # a wrong degree must be seen
+    wrong = names["Scaling"]("rescale", ((names["w"], 1), (names["b"], 1), (names["v"], 1)))
+    flow = names["partial"](
+        names["rescale"], channels={"hidden": names["Channel"](8, (names["w"],), (wrong,))}, kind="rescale"
+    )
+    broken = names["symmetry_residual"](flow, names["zero"], names["loss"], names["params"], names["x"])
+    assert np.abs(broken["hidden"]).max() > 1e-2
+
+
+def test_example_fits_fifteen_statements():
+    (example,) = blocks("python")
+    code = [line for line in example.splitlines() if line.strip() and not line.startswith(("from", "import"))]
+    assert len(code) <= 15
+
+
+def test_test_command_is_what_ci_runs():
+    commands = [line for block in blocks("bash") for line in block.splitlines()]
+    assert len(commands) == 2
+    assert commands[1] in (ROOT / ".ci" / "run").read_text()
+
+
+def test_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_modules_named_in_commands_exist():
+    modules = set(re.findall(r"python -m (papers[\w.]+)", README))
+    assert modules
+    for module in modules:
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
