@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_charges.py [--width 0.25] [--size 64] [--batch 64] [--rounds 7]
 
-Both steps run in one process, alternating; the ratio is the median over the rounds of the pairwise ratios, of CPU and of
-wall seconds. A round is `record_every` = 10 steps and, with charges, one record of them fetched to the host.
+Both steps run in one process, alternating; the ratio is the median over the rounds of the pairwise ratios, of CPU and
+of wall seconds. A round is `record_every` = 10 steps and, with charges, one record of them fetched to the host.
 """
 
 import argparse
