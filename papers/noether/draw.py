@@ -60,7 +60,7 @@ def law_claims(
                 "below",
                 reduced=reduced,
                 environment=environment,
-                claim="Eq. 17 with the update's own square predicts the layers' norms: largest relative error at the end",
+                claim="Eq. 17 with the update's own square predicts the layers' norms: final relative error",
                 source="Tanaka & Kunin 2021, Eq. 17; spec 1.7",
                 **words,
             )
