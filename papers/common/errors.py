@@ -9,6 +9,10 @@ class UserError(Exception):
     """
 
 
+class InUse(UserError):
+    """Say that another process holds what this one needs: a run directory."""
+
+
 class Divergence(Exception):
     """Say in one sentence that a training run left the finite numbers, at which step and from which loss.
 

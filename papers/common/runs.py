@@ -27,7 +27,7 @@ from typing import IO, Any
 import numpy as np
 
 from papers.common.claims import Claim
-from papers.common.errors import UserError
+from papers.common.errors import InUse, UserError
 
 LOCK = "lock"
 LARGEST_PNG = 200_000
@@ -145,14 +145,14 @@ class RunDirectory:
                 old = record["config"]
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{file} is damaged and the run cannot be resumed: start a new one elsewhere") from None
-            different = _differences(old, to_json(config), ignore)
+            different = differences(old, to_json(config), ignore)
             if different:
                 raise UserError(
                     f"the run in {path} has another configuration ({', '.join(different)}): "
                     "resume it with its own, or start a new run elsewhere"
                 )
             run.environment = environment()
-            run.changes = _differences(record, run.environment, ("config", "command", "started", "resumed"))
+            run.changes = differences(record, run.environment, ("config", "command", "started", "resumed"))
             record.setdefault("resumed", []).append(run.environment)
             write_atomically(file, _dump(record).encode())
         except BaseException:
@@ -323,7 +323,7 @@ def _acquire(path: Path) -> IO[str]:
             lock.seek(0)
             owner = lock.read().strip() or "another process"
             lock.close()
-            raise UserError(f"the run directory {path} is in use by {owner}: wait for it, or name another") from None
+            raise InUse(f"the run directory {path} is in use by {owner}: wait for it, or name another") from None
         # The owner before may have removed the file between the two calls above: such a lock guards nothing.
         if _same_file(lock, file):
             break
@@ -341,7 +341,8 @@ def _same_file(lock: IO[str], file: Path) -> bool:
         return False
 
 
-def _differences(old: Any, new: Any, ignore: Sequence[str]) -> list[str]:
+def differences(old: Any, new: Any, ignore: Sequence[str]) -> list[str]:
+    """List what differs between two records, as ``field old -> new``; ``ignore`` names fields, dots for nested ones."""
     before, after = _flatten(old), _flatten(new)
     return [
         f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"

@@ -1,5 +1,6 @@
 """The figures of one training run, and its claims about the laws."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,13 @@ from papers.noether.config import TrainConfig
 LARGEST_LAW_ERROR = 1e-4
 LARGEST_OWN_SQUARE_ERROR = 0.1
 
+# family, its law, and what its error is relative to
+_FAMILIES = (
+    ("filter", "scale", "the filter's squared norm"),
+    ("unit", "rescale", "the unit's first squared norm"),
+    ("classifier", "translation", "the largest first sum"),
+)
+
 
 def run_figures(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig, command: str) -> None:
     """Draw the four figures of a run into its directory and write its claims."""
@@ -20,51 +28,54 @@ def run_figures(directory: RunDirectory, arrays: dict[str, np.ndarray], config: 
         _norms(directory, arrays)
         _residuals(directory, arrays, config)
     _classifier(directory, arrays)
-    claims = law_claims([arrays], config, directory.environment, command)
+    claims = law_claims([[arrays]], config, directory.environment, command)
     directory.write_claims(claims)
     print(format_claims(claims), flush=True)
 
 
 def law_claims(
-    runs: list[dict[str, np.ndarray]], config: TrainConfig, environment: dict[str, Any], command: str
+    seeds: list[list[dict[str, np.ndarray]]], config: TrainConfig, environment: dict[str, Any], command: str
 ) -> list[Claim]:
-    """Claims about the predictions of the charges, one value a run; thresholds stand at the top of this file."""
-    words = {
-        "figure": "norm dynamics",
-        "paper": "norms follow from the learning rule's broken symmetry",
-        "data": describe_data(config),
-        "model": f"VGG11{'-BN' if config.batch_norm else ''} width {config.width:g}",
-        "command": command,
-    }
-    reduced = config.width != 1 or config.data != "tiny_imagenet" or config.epochs < 100
-    found = []
-    for family, law in (("filter", "scale"), ("unit", "rescale"), ("classifier", "translation")):
-        if f"{family}_worst" in runs[0]:
-            found.append(
-                claim_over_seeds(
-                    [float(run[f"{family}_worst"][-1].max()) for run in runs],
-                    LARGEST_LAW_ERROR,
-                    "below",
-                    reduced=reduced,
-                    environment=environment,
-                    claim=f"the exact discrete {law} law predicts every {family} at every step: largest relative error",
-                    source="spec 1.8, derived from the update",
-                    **words,
-                )
-            )
-    if "filter_measured" in runs[0] and config.filter_norm == "free":
-        found.append(
-            claim_over_seeds(
-                [layer_error(run, "filter_eq17_own_square") for run in runs],
-                LARGEST_OWN_SQUARE_ERROR,
-                "below",
-                reduced=reduced,
-                environment=environment,
-                claim="Eq. 17 with the update's own square predicts the layers' norms: final relative error",
-                source="Tanaka & Kunin 2021, Eq. 17; spec 1.7",
-                **words,
-            )
+    """Claims about the predictions of the charges; thresholds stand at the top of this file.
+
+    Args:
+      seeds: for each seed its runs' arrays; a seed's number is the largest error over its runs.
+      config: what the runs share.
+      environment: as :func:`papers.common.runs.environment` gives it.
+      command: the command that measures the claims again.
+    """
+
+    def claim(errors: list[float], threshold: float, sentence: str, source: str) -> Claim:
+        return claim_over_seeds(
+            errors,
+            threshold,
+            "below",
+            reduced=config.reduced,
+            environment=environment,
+            claim=sentence,
+            source=source,
+            figure="norm dynamics",
+            paper="norms follow from the symmetry that the learning rule breaks",
+            data=describe_data(config),
+            model=f"VGG11{'-BN' if config.batch_norm else ''} width {config.width:g}",
+            command=command,
         )
+
+    def largest(error: Callable[[dict[str, np.ndarray]], float]) -> list[float]:
+        return [max(error(arrays) for arrays in runs) for runs in seeds]
+
+    found = []
+    for family, law, scale in _FAMILIES:
+        if f"{family}_worst" in seeds[0][0]:
+            errors = largest(lambda arrays, name=f"{family}_worst": float(arrays[name][-1].max()))
+            sentence = f"the exact discrete {law} law predicts every {family} at every step: largest error over {scale}"
+            found.append(
+                claim(errors, LARGEST_LAW_ERROR, sentence, "derived from the update: symjax.mechanics.discrete")
+            )
+    if "filter_measured" in seeds[0][0] and config.filter_norm == "free":
+        errors = largest(lambda arrays: layer_error(arrays, "filter_eq17_own_square"))
+        sentence = "Eq. 17 with the update's own square predicts the layers' norms: final relative error"
+        found.append(claim(errors, LARGEST_OWN_SQUARE_ERROR, sentence, "Tanaka & Kunin 2021, Eq. 17"))
     return found
 
 
@@ -172,12 +183,12 @@ def _residuals(directory: RunDirectory, arrays: dict[str, np.ndarray], config: T
 
 
 def _classifier(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
-    families: list[tuple[str, str, Any]] = [("classifier", "sums over classes (translation)", None)]
+    families = [("classifier", "sums over classes (translation)")]
     if "unit_measured" in arrays:
-        families.append(("unit", "imbalance of hidden units (rescale)", arrays["unit_layer"]))
+        families.append(("unit", "imbalance of hidden units (rescale)"))
     canvas = new_figure(1, len(families))
     kept = {"step": arrays["step"]}
-    for panel, (family, title, _) in zip(canvas.axes.flat, families, strict=True):
+    for panel, (family, title) in zip(canvas.axes.flat, families, strict=True):
         measured, predicted = arrays[f"{family}_measured"], arrays[f"{family}_predicted"]
         shown = np.linspace(0, measured.shape[1] - 1, min(10, measured.shape[1])).astype(int)
         panel.plot(arrays["step"], measured[:, shown], linewidth=2.8, alpha=0.55)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from papers.common.cli import check, main
-from papers.noether.config import TrainConfig
+from papers.noether.config import TrainConfig, check_range
 
 PROG = "python -m papers.noether.figures"
+
+VARIED = {"a": "learning_rate", "b": "momentum", "c": "weight_decay", "d": "initial_scale"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,23 +69,36 @@ class FiguresConfig:
     def validate(self) -> None:
         """Refuse what no panel can be."""
         check(self.seeds >= 1, "seeds", self.seeds, "at least 1")
-        check(not (self.values and self.panel == "toys"), "values", self.values, "left out with --panel toys")
-        if self.panel == "c":
-            none = not self.values or 0.0 in self.values
-            check(none, "values", self.values, "a list with 0 in it: panel c compares weight decay with none")
         self.base().validate()
+        if self.panel == "toys":
+            check(not self.values, "values", self.values, "left out with --panel toys")
+            return
+        shown = " ".join(f"{value:g}" for value in self.values)
+        check(len(set(self.values)) == len(self.values), "values", shown, "all different")
+        least = 1 if self.panel == "a" else 2
+        check(
+            not self.values or len(self.values) >= least, "values", shown, f"at least {least}: the panel compares them"
+        )
+        if self.panel == "c":
+            check(not self.values or 0.0 in self.values, "values", shown, "a list with 0: the panel compares with none")
+        for value in self.values:
+            check_range(VARIED[self.panel], value, "values")
 
     def base(self) -> TrainConfig:
         """What all runs of a panel share."""
         shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"out", "seed"}
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name in shared}
-        return TrainConfig(checkpoint_epochs=0, **own)
+        return TrainConfig(checkpoint_epochs=1, **own)
 
 
 def entry(config: FiguresConfig) -> None:
     """Draw one panel, running first what it still needs."""
     from papers.common.compilation import use_compilation_cache
+    from papers.common.errors import UserError
 
+    drawn = config.out / ("toys" if config.panel == "toys" else f"panel-{config.panel}")
+    if drawn.is_dir() and any(drawn.iterdir()):
+        raise UserError(f"{drawn} is drawn already: remove it to draw it again from the finished runs")
     use_compilation_cache(config.cache_dir)
     from papers.common.claims import format_claims
     from papers.common.runs import RunDirectory, command_line
@@ -95,45 +110,53 @@ def entry(config: FiguresConfig) -> None:
         jax.config.update("jax_enable_x64", True)
         from papers.noether import toys
 
-        with RunDirectory.create(config.out / "toys", dataclasses.asdict(config), command) as directory:
-            claims = toys.draw_all(directory)
+        with RunDirectory.create(drawn, dataclasses.asdict(config), command) as directory:
+            claims = toys.draw_all(directory, command=command)
             directory.write_claims(claims)
     else:
         from papers.noether import panels
 
-        wanted = panels.members(config.panel, config.base(), config.values or None, config.seeds, config.out)
-        if not _run_all(wanted, command):
+        wanted = panels.members(config.panel, config.base(), config.values, config.seeds, config.out)
+        if not run_all(wanted, command):
             return
-        runs = [(member, panels.load(member)) for member in wanted]
-        with RunDirectory.create(
-            config.out / f"panel-{config.panel}", dataclasses.asdict(config), command
-        ) as directory:
+        runs = [panels.load(member) for member in wanted]
+        with RunDirectory.create(drawn, dataclasses.asdict(config), command) as directory:
             claims = panels.draw(config.panel, runs, directory, command)
     print(format_claims(claims))
-    print(f"figures, arrays and claims are in {config.out}")
+    print(f"figures, arrays and claims are in {drawn}")
 
 
-def _run_all(wanted: list, command: str) -> bool:
-    """Run what is not finished; False where another process still works on some of it."""
-    from papers.common.errors import UserError
+def run_all(wanted: list, command: str) -> bool:
+    """Run what is not finished, continuing what was begun; False where another process still works on some of it.
+
+    Raises:
+      UserError: a folder holds something else than the run it should.
+      Divergence: some runs left the finite numbers, named after all others are finished.
+    """
+    from papers.common.errors import Divergence, InUse
     from papers.noether import panels
     from papers.noether.run import run
 
-    elsewhere = []
+    diverged = []
     for number, member in enumerate(wanted, 1):
         if panels.finished(member):
             continue
         print(f"[{number}/{len(wanted)}] {member.config.out.name}", flush=True)
         begun = (member.config.out / "checkpoints").is_dir()
         try:
-            outcome = run(dataclasses.replace(member.config, resume=begun), command)
-        except UserError as error:
-            if "in use" not in str(error):
-                raise
-            elsewhere.append(member.config.out.name)
+            outcome = run(dataclasses.replace(member.config, resume=begun), command, again=command)
+        except InUse:
+            continue
+        except Divergence as error:
+            print(error, flush=True)
+            diverged.append(member.config.out.name)
             continue
         if not outcome.finished:
             raise KeyboardInterrupt
+    if diverged:
+        raise Divergence(
+            f"{', '.join(diverged)} diverged, so the panel is not drawn: leave their values out by --values"
+        )
     missing = [member.config.out.name for member in wanted if not panels.finished(member)]
     if missing:
         print(f"not yet finished, in other processes: {', '.join(missing)}; the same command draws when they are")

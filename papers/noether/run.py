@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from papers.common import data
 from papers.common.checkpoint import Checkpoints
 from papers.common.cli import check
-from papers.common.errors import Divergence
+from papers.common.errors import Divergence, UserError
 from papers.common.models import VGG11, initialise, vgg11_channels
 from papers.common.runs import RunDirectory, to_json, write_atomically
 from papers.common.signals import Interrupt
@@ -108,13 +109,14 @@ def build(config: TrainConfig, dataset: data.Dataset) -> Experiment:
     )
 
 
-def run(config: TrainConfig, command: str, finish: Finish | None = None) -> Outcome:
+def run(config: TrainConfig, command: str, finish: Finish | None = None, again: str | None = None) -> Outcome:
     """Train, record, checkpoint; stop cleanly on SIGINT or SIGTERM.
 
     Args:
       config: the configuration.
       command: what to write down as the command, and to print with ``--resume`` when stopped.
       finish: called as ``finish(directory, arrays, config, command)`` after the last step, the directory still locked.
+      again: the command that continues a stopped run; ``command`` with ``--resume`` if None.
 
     Returns:
       The outcome; ``finished`` is False when the run was stopped, and its checkpoint is written then.
@@ -130,7 +132,7 @@ def run(config: TrainConfig, command: str, finish: Finish | None = None) -> Outc
         directory = RunDirectory.create(config.out, config, command)
     with directory:
         with Interrupt() as interrupt:
-            outcome = _train(config, build(config, dataset), directory, interrupt, command)
+            outcome = _train(config, build(config, dataset), directory, interrupt, again or _resuming(command))
         if outcome.finished and finish is not None:
             finish(directory, outcome.arrays, config, command)
         return outcome
@@ -156,7 +158,11 @@ class _Session:
         print(f"continuing from the checkpoint of step {step}", flush=True)
         self.directory.truncate_metrics(step)
         self.state = jax.tree.map(jnp.asarray, state)
-        self.history = History.load(self.directory.path / "history.npz", step)
+        file = self.directory.path / "history.npz"
+        try:
+            self.history = History.load(file, step)
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f"{file} is absent or damaged ({error}): the run cannot go on, start a new one") from None
 
     def train(self, interrupt: Interrupt) -> None:
         """Train to the end or to a signal; what was not saved at the end of an epoch is saved then."""
@@ -225,7 +231,7 @@ class _Session:
 
 
 def _train(
-    config: TrainConfig, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt, command: str
+    config: TrainConfig, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt, again: str
 ) -> Outcome:
     session = _Session(config, experiment, directory)
     if config.resume:
@@ -236,8 +242,7 @@ def _train(
     session.train(interrupt)
     seconds, last = time.monotonic() - began, int(session.state.step)
     if not session.finished:
-        resumed = command if "--resume" in command else f"{command} --resume"
-        print(f"stopped at step {last} of {experiment.total_steps}; continue with: {resumed}", flush=True)
+        print(f"stopped at step {last} of {experiment.total_steps}; continue with: {again}", flush=True)
     images = (last - first) * config.batch_size
     arrays = session.arrays()
     summary = summarise(arrays) | {"seconds": seconds, "images_per_second": images / max(seconds, 1e-9)}
@@ -245,6 +250,10 @@ def _train(
         directory.save_arrays("history", **arrays)
         write_atomically(directory.path / "summary.json", (json.dumps(to_json(summary), indent=2) + "\n").encode())
     return Outcome(directory.path, arrays, summary, session.finished)
+
+
+def _resuming(command: str) -> str:
+    return command if "--resume" in command else f"{command} --resume"
 
 
 def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:

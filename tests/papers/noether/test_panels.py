@@ -1,0 +1,188 @@
+"""Panels: their runs, what is refused, and claims and figures of runs whose numbers are made up here."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from papers.common.cli import main
+from papers.common.errors import Divergence, UserError
+from papers.common.runs import RunDirectory
+from papers.noether import panel_claims, panels
+from papers.noether.config import PRESETS, TrainConfig
+from papers.noether.figures import FiguresConfig, run_all
+
+BASE = TrainConfig(width=0.125, epochs=10)
+WHERE = {"device": "made up", "versions": {}, "commit": None}
+
+
+def made_up(run: panels.Member, accuracy: float, first: float = 3.0, last: float = 2.0) -> panel_claims.Run:
+    arrays = {
+        "test_step": np.array([0, 4, 8]),
+        "test_top1": np.array([0.1, 0.2, accuracy]),
+        "train_loss": np.linspace(first, last, 8),
+        "filter_worst": np.full((2, 4), 1e-6 * (1 + run.seed)),
+        "filter_layer": np.array(["conv1", "conv1", "conv2", "conv2"]),
+        "filter_measured": np.ones((2, 4)),
+        "filter_eq17_own_square": np.array([[1.0] * 4, [1.2, 1.0, 1.0, 1.0]]),
+    }
+    return panel_claims.Run(*run, arrays)
+
+
+def runs_of(name: str, values: tuple[float, ...], accuracy, seeds: int = 3) -> list[panel_claims.Run]:
+    return [made_up(run, accuracy(run)) for run in panels.members(name, BASE, values, seeds, Path("runs"))]
+
+
+def test_members_hold_everything_but_what_the_panel_varies():
+    found = panels.members("b", BASE, (0.0, 0.9), 3, Path("runs"))
+    assert len(found) == 12
+    assert [one.seed for one in found] == sorted(one.seed for one in found)
+    assert {(one.value, one.arm) for one in found} == {(0.0, "free"), (0.0, "fixed"), (0.9, "free"), (0.9, "fixed")}
+    for one in found:
+        assert (one.config.momentum, one.config.filter_norm, one.config.seed) == (one.value, one.arm, one.seed)
+        assert one.config.drops == (3.0, 6.0, 8.0)
+        assert (one.config.learning_rate, one.config.weight_decay) == (0.03, 1e-4)
+    assert len({one.config.out for one in found}) == 12
+    assert all(one.config.drops == () for one in panels.members("a", BASE, (), 1, Path("runs")))
+    assert {one.arm for one in panels.members("d", BASE, (), 1, Path("runs"))} == {"free"}
+
+
+def test_claims_of_panel_a_are_the_gaps_seed_by_seed():
+    gap = {0: 0.04, 1: 0.05, 2: 0.06}
+    runs = runs_of("a", (0.001, 0.03), lambda run: 0.3 + (run.arm == "free") * (run.value == 0.03) * gap[run.seed])
+    alike, above, scale, own = panel_claims.panel_claims("a", runs, WHERE, "command")
+    assert alike.measured == pytest.approx(0.0, abs=1e-12)
+    assert alike.reduced_verdict == "holds"
+    assert above.measured == pytest.approx(0.05)
+    assert above.spread == pytest.approx(0.01)
+    # t(0.975, 2) = 4.303: 0.05 - 4.303 * 0.01 / sqrt(3) = 0.0252, below the threshold of 0.03
+    assert above.reduced_verdict == "undecided"
+    assert {claim.verdict for claim in (alike, above, scale, own)} == {"undecided"}
+    assert scale.seeds == 3
+    assert scale.measured == pytest.approx(2e-6)
+    assert own.measured == pytest.approx(0.1)
+
+
+def test_panel_b_compares_the_gaps_and_can_fail():
+    accuracy = lambda run: 0.3 + 0.001 * run.seed - 0.05 * (run.arm == "free") * (run.value == 0.9)  # noqa: E731
+    claim = panel_claims.panel_claims("b", runs_of("b", (0.0, 0.9), accuracy), WHERE, "command")[0]
+    assert claim.measured == pytest.approx(-0.05)
+    assert claim.reduced_verdict == "fails"
+
+
+def test_panel_c_takes_the_decay_that_is_best_on_average():
+    # 0.002 wins seed 0 by far, 0.001 wins on average
+    table = {(0.0, 0): 0.3, (0.0, 1): 0.3, (0.001, 0): 0.4, (0.001, 1): 0.4, (0.002, 0): 0.5, (0.002, 1): 0.1}
+    runs = runs_of("c", (0.0, 0.001, 0.002), lambda run: table[run.value, run.seed], seeds=2)
+    claim = panel_claims.panel_claims("c", runs, WHERE, "command")[0]
+    assert "0.001" in claim.claim
+    assert claim.measured == pytest.approx(0.1)
+
+
+def test_panel_d_reads_the_training_loss():
+    found = panels.members("d", BASE, (), 3, Path("runs"))
+    runs = [made_up(one, 0.3, 3.0, 2.0 if one.value == 1 else 2.5) for one in found]
+    first, later = panel_claims.panel_claims("d", runs, WHERE, "command")[:2]
+    assert first.measured == pytest.approx(0.0, abs=1e-12)
+    assert first.reduced_verdict == "holds"
+    assert later.measured == pytest.approx(0.25)
+    assert later.reduced_verdict == "holds"
+
+
+def test_thresholds_are_those_written_before_the_runs():
+    names = ("LOW_RATE", "HIGH_RATE", "MOMENTUM", "WEIGHT_DECAY", "FIRST_LOSS", "LATER_LOSS")
+    values = {k: v for k, v in vars(panel_claims).items() if k.startswith(("LARGEST", "LEAST"))}
+    found = [next(value for name, value in values.items() if name.endswith(end)) for end in names]
+    assert found == [0.015, 0.03, 0.02, 0.005, 1e-3, 0.05]
+
+
+def test_paper_size_is_not_reduced_and_anything_smaller_is():
+    whole = PRESETS["panel-a-high"].config
+    assert not whole.reduced
+    for change in ({"width": 0.5}, {"classes": 20}, {"limit": 100}, {"epochs": 20}, {"data": "cifar10"}):
+        assert dataclasses.replace(whole, **change).reduced
+
+
+def write_run(member: panels.Member, accuracy: float) -> None:
+    run = made_up(member, accuracy)
+    with RunDirectory.create(member.config.out, member.config, "command") as directory:
+        directory.save_arrays("history", **run.arrays)
+        (directory.path / "summary.json").write_text(json.dumps({"test_top1": accuracy}))
+
+
+def test_finished_runs_are_drawn_without_training(tmp_path):
+    wanted = panels.members("a", BASE, (0.001, 0.03), 3, tmp_path)
+    for member in wanted:
+        write_run(member, 0.3)
+    assert run_all(wanted, "command")
+    with RunDirectory.create(tmp_path / "panel-a", {}, "command") as directory:
+        claims = panels.draw("a", [panels.load(member) for member in wanted], directory, "command")
+    record = json.loads((tmp_path / "panel-a" / "results.json").read_text())
+    assert len(record["runs"]) == 12
+    assert len(record["claims"]) == len(claims)
+    assert (tmp_path / "panel-a" / "panel_a.png").stat().st_size < 200_000
+    with np.load(tmp_path / "panel-a" / "panel_a.npz") as arrays:
+        assert arrays["accuracy_free"].shape == (3, 2)
+        assert arrays["loss_fixed_0.03"].shape == (3, 2)
+        np.testing.assert_allclose(arrays["loss_fixed_0.03"][0, 0], np.linspace(3, 2, 8)[:4].mean())
+
+
+def test_a_run_of_another_configuration_is_not_taken_for_this_one(tmp_path):
+    (member, *_) = panels.members("a", BASE, (0.03,), 1, tmp_path)
+    write_run(member, 0.3)
+    assert panels.finished(member)
+    assert panels.finished(member._replace(config=dataclasses.replace(member.config, checkpoint_epochs=7)))
+    wider = member._replace(config=dataclasses.replace(member.config, width=0.25))
+    with pytest.raises(UserError, match=r"width 0\.125 -> 0\.25"):
+        panels.finished(wider)
+
+
+def test_a_run_in_use_is_left_to_its_process_and_a_diverging_one_named_last(tmp_path, monkeypatch, capsys):
+    first, second = panels.members("a", BASE, (0.03,), 1, tmp_path)
+    with RunDirectory.create(first.config.out, first.config, "command"):
+        monkeypatch.setattr("papers.noether.run.build", lambda *_: pytest.fail("nothing may be trained here"))
+        assert not run_all([first], "command")
+    assert first.config.out.name in capsys.readouterr().out
+
+    def diverge(config, *_, **__):
+        raise Divergence("the loss became nan")
+
+    monkeypatch.setattr("papers.noether.run.run", diverge)
+    with pytest.raises(Divergence, match=second.config.out.name):
+        run_all([second], "command")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--panel", "b", "--values", "1.5", "0"], ("--values", "1.5", "below 1")),
+        (["--panel", "b", "--values", "0.9", "0.9"], ("--values", "different")),
+        (["--panel", "c", "--values", "0.001", "0.002"], ("--values", "0")),
+        (["--panel", "c", "--values", "0"], ("--values", "at least 2")),
+        (["--panel", "d", "--values", "1"], ("--values", "at least 2")),
+        (["--panel", "toys", "--values", "1"], ("--values", "left out")),
+        (["--panel", "e"], ("--panel", "e")),
+        (["--seeds", "0"], ("--seeds", "at least 1")),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(lambda config: pytest.fail("not refused"), FiguresConfig, "figures", argv=arguments)
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    for word in words:
+        assert word in printed
+
+
+def test_a_drawn_panel_is_refused_before_anything_runs(tmp_path, capsys):
+    from papers.noether.figures import entry
+
+    (tmp_path / "panel-a").mkdir()
+    (tmp_path / "panel-a" / "results.json").write_text("{}")
+    with pytest.raises(SystemExit) as stop:
+        main(entry, FiguresConfig, "figures", argv=["--panel", "a", "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "drawn already" in capsys.readouterr().err
