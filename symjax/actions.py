@@ -43,6 +43,8 @@ def translate(s: jax.Array, kernel: jax.Array, axis: int = -1) -> jax.Array:
 def skew(s: jax.Array, n: int) -> jax.Array:
     """Fill an antisymmetric matrix: ``s`` below the diagonal, row by row, ``-s`` above it.
 
+    Source: the standard basis of so(n); rotation in Tanaka & Kunin 2021, section 3.
+
     Args:
       s: array (n (n - 1) / 2,), coordinates of the Lie algebra so(n) in the order (1, 0), (2, 0), (2, 1), ...
       n: the dimension.

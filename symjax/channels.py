@@ -171,6 +171,8 @@ def rescale(s: Mapping[str, jax.Array], variables: Variables, channels: Channels
 def coordinates(channels: Channels, kind: Kind, dtype: Any = None) -> dict[str, jax.Array]:
     """Give zero coordinates of all scalings of one kind, the identity of the flow :func:`rescale`.
 
+    Source: this library's bookkeeping, no equation of a paper.
+
     Args:
       channels: description of the channels.
       kind: which of the channels' scalings, ``"scale"`` or ``"rescale"``.
@@ -194,6 +196,15 @@ def restrict(channels: Channels, prefix: str | int) -> dict[str, Channel]:
 
     Used where a function takes the parameters without the running statistics: a training loss uses the batch's own
     statistics, so its scalings are complete with the parameters' sites.
+
+    Source: this library's bookkeeping, no equation of a paper.
+
+    Args:
+      channels: description of the channels.
+      prefix: first key, index or name of the paths to keep.
+
+    Returns:
+      Channel name -> :class:`Channel`, every channel of before, some perhaps without sites.
     """
 
     def inside(site: Site) -> bool:
@@ -217,6 +228,8 @@ def restrict(channels: Channels, prefix: str | int) -> dict[str, Channel]:
 def mlp_channels(params: tuple[Layer, ...], degree: float | None = 1.0) -> dict[str, Channel]:
     """Channels of a raw multilayer perceptron, one for each hidden layer: ``hidden0``, ``hidden1``, ...
 
+    Source: Zhao et al. 2023, section 3 (permutations) and Table 1 (homogeneous activations).
+
     Args:
       params: tuple of ``Layer(kernel, bias)``.
       degree: homogeneity degree alpha of the activation, ``sigma(c z) = c^alpha sigma(z)`` for c > 0 (ReLU, leaky ReLU
@@ -236,7 +249,10 @@ def mlp_channels(params: tuple[Layer, ...], degree: float | None = 1.0) -> dict[
 
 
 def leaf_paths(variables: Variables) -> dict[Path, Any]:
-    """All leaves of a pytree by their path of plain keys, as sites name them."""
+    """All leaves of a pytree by their path of plain keys, as sites name them.
+
+    Source: this library's bookkeeping, no equation of a paper.
+    """
     return {_plain(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]}
 
 

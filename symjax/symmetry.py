@@ -143,8 +143,10 @@ def noether_charge(
 def kinetic_energy(velocity: Params, mass: jax.Array | float = 1.0) -> jax.Array:
     """Euclidean kinetic energy ``T = m/2 |q'|^2``, summed over all leaves.
 
+    Source: Tanaka & Kunin 2021, Eq. 7 with the Euclidean mirror map.
+
     Args:
-      velocity: pytree of arrays.
+      velocity: pytree of floating arrays, ``q'`` in units of params per unit time.
       mass: ``m``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Stopping a run between two steps instead of inside one."""
+"""Stopping a run between two chunks of steps instead of inside one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 class Interrupt:
     """Hold SIGINT and SIGTERM back until the loop asks; a second one raises KeyboardInterrupt at once.
 
-    The first signal only sets ``requested``; the training loop looks at it after each step, saves and returns. Enter it
-    after ``jax.distributed.initialize``, which takes SIGTERM for itself. Outside the main thread Python allows no
-    handlers: the signals then keep their usual meaning and ``requested`` stays false. On leaving, the handlers of
-    before are back.
+    The first signal only sets ``requested``; the training loop looks at it after each chunk of steps, saves and
+    returns. Enter it after ``jax.distributed.initialize``, which takes SIGTERM for itself. Outside the main thread
+    Python allows no handlers: the signals then keep their usual meaning and ``requested`` stays false. On leaving, the
+    handlers of before are back.
 
     Attributes:
         requested: whether a signal came.

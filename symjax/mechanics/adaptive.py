@@ -87,6 +87,18 @@ def effective_learning_rate(
     momentum of leading order in eta k/(1 - beta), where Tanaka & Kunin 2021, Eq. 15, has `eta/((1 - beta) r^2)`.
 
     Source: Tanaka & Kunin 2021, Eq. 15; the decay's part is derived.
+
+    Args:
+        squared_norm: r^2, any shape, floating.
+        learning_rate: eta.
+        momentum: beta < 1.
+        weight_decay: k < (1 - beta)/eta.
+
+    Returns:
+        Learning rate on the unit sphere, shape and dtype of r^2.
+
+    >>> print(effective_learning_rate(jnp.array(4.0), learning_rate=0.5, momentum=0.5))
+    0.25
     """
     eta, beta, decay = (jnp.asarray(x, squared_norm.dtype) for x in (learning_rate, momentum, weight_decay))
     return eta / ((1 - beta - eta * decay) * squared_norm)
@@ -118,6 +130,14 @@ def equilibrium_angle(*, learning_rate: ArrayLike, momentum: ArrayLike, weight_d
     with constant `R` and `|v|^2` (`eta |v|^2 (1 + beta)/2 = k R`); at beta = 0 it is `cos(theta) = 1 - eta k`.
 
     Source: derived; to leading order `sqrt(2 eta k/(1 + beta))`, Wan et al. 2021.
+
+    Args:
+        learning_rate: eta, a scalar or an array; the three broadcast.
+        momentum: beta < 1.
+        weight_decay: k, `eta k <= 2 (1 + beta)`.
+
+    Returns:
+        The angle in radians, of the broadcast shape, floating.
     """
     share = jnp.asarray(learning_rate) * jnp.asarray(weight_decay) / (1 + jnp.asarray(momentum))
     return 2 * jnp.arcsin(jnp.sqrt(share / 2))
@@ -129,6 +149,18 @@ def equilibrium_squared_norm_without_momentum(
     """Return the exact fixed point of the discrete law at beta = 0, `r^4 = eta |gh|^2/(k (2 - eta k))`.
 
     Source: derived from `R <- (1 - eta k)^2 R + eta^2 |gh|^2/R`.
+
+    Args:
+        squared_gradient: `|gh|^2` at the unit vector, any shape, floating.
+        learning_rate: eta.
+        weight_decay: k, `0 < eta k < 2`.
+
+    Returns:
+        r^2, shape and dtype of `|gh|^2`.
+
+    >>> gradient = jnp.array(4.0)
+    >>> print(equilibrium_squared_norm_without_momentum(gradient, learning_rate=1.0, weight_decay=1.0))
+    2.0
     """
     eta, decay = (jnp.asarray(x, squared_gradient.dtype) for x in (learning_rate, weight_decay))
     return jnp.sqrt(eta / (decay * (2 - eta * decay)) * squared_gradient)

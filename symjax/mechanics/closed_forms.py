@@ -57,7 +57,21 @@ def oscillator_coefficients(
     `om^2 = 2 k/(eta (1 - delta)(1 + beta))` for translation, twice that for scale and rescale. The force F is 0 for
     translation, `2 |v|^2/(1 - delta)^2` for scale and `2 (|v_2|^2 - |v_1|^2)/(1 - delta)^2` for rescale, v the buffer.
 
+    Sign: this rescale force belongs to the imbalance taken as out minus in, `x = |q_2|^2 - |q_1|^2`, 1 the incoming
+    and 2 the outgoing weights. `laws` (and `discrete` with M = +1 on the incoming side) takes in minus out,
+    `|q_1|^2 - |q_2|^2`, whose force is `2 (|v_1|^2 - |v_2|^2)/(1 - delta)^2`; the coefficients are the same.
+
     Source: Kunin et al. 2021.
+
+    Args:
+        symmetry: whose law.
+        learning_rate: eta, a scalar or an array; all four broadcast.
+        momentum: beta < 1.
+        weight_decay: k.
+        dampening: delta < 1.
+
+    Returns:
+        Gam (per time), om^2 (per time squared) and the duration of a step in the time `eta (1 - delta) n`, floating.
 
     Raises:
         ValueError: if the symmetry is unknown.
@@ -105,9 +119,20 @@ def green(time: jax.Array, *, damping: ArrayLike, stiffness: ArrayLike) -> jax.A
     """Return Green's function `G(t)`: the motion after a unit kick at rest at 0.
 
     `G = (e^{a_+ t} - e^{a_- t})/(a_+ - a_-)`, `t e^{-Gam t}` or `e^{-Gam t} sin(w t)/w`. From rest,
-    `x(t) = x(0) h(t) + int_0^t G(t - tau) F(tau) dtau`. Arguments as for `homogeneous`.
+    `x(t) = x(0) h(t) + int_0^t G(t - tau) F(tau) dtau`.
 
     Source: Kunin et al. 2021.
+
+    Args:
+        time: t >= 0, any shape, floating.
+        damping: Gam >= 0.
+        stiffness: om^2 >= 0.
+
+    Returns:
+        G, a time, shape and dtype of t.
+
+    >>> print(green(jnp.array(2.0), damping=0.0, stiffness=0.0))
+    2.0
     """
     return _modes(time, jnp.asarray(damping, time.dtype), jnp.asarray(stiffness, time.dtype))[1]
 
@@ -135,7 +160,10 @@ def _green_integral(time: jax.Array, damping: jax.Array, stiffness: jax.Array) -
 
 
 def oscillator_start(value: jax.Array) -> Oscillator:
-    """Return the oscillator at rest at `value`: SGD's buffer starts at zero."""
+    """Return the oscillator at rest at `value`, any shape, floating: SGD's buffer starts at zero.
+
+    Source: Kunin et al. 2021 (the homogeneous solution starts at rest).
+    """
     return Oscillator(value, jnp.zeros_like(value))
 
 
@@ -171,11 +199,24 @@ def oscillator_step(
 def relaxation_step(value: jax.Array, *, force: jax.Array, rate: ArrayLike, duration: ArrayLike) -> jax.Array:
     """Advance `x' = -rate x + F` over a duration, exactly for a force constant over it: the laws at beta = 0.
 
-    Translation: rate = k, F = 0. Scale: rate = 2 k, `F = eta |g|^2`; rescale: the difference of the two sides' squares.
+    Translation: rate = k, F = 0. Scale: rate = 2 k, `F = eta |g|^2`; rescale: `eta` times the difference
+    of the two sides' `|g|^2`, in the order in which the imbalance is taken (in minus out in `laws`).
     A rate of zero is exact: `x + F dt`, conservation when F = 0.
 
     Source: Kunin et al. 2021 (gradient flow with decay and finite step).
     Deviation: the reference code drives with `g + k q`; g alone is what the derivation gives.
+
+    Args:
+        value: x, any shape, floating.
+        force: F, held over the step, shape of x, in its unit per time.
+        rate: >= 0, per time.
+        duration: dt >= 0.
+
+    Returns:
+        x after the duration, shape and dtype of x.
+
+    >>> print(relaxation_step(jnp.array(1.0), force=jnp.array(0.5), rate=0.0, duration=2.0))
+    2.0
     """
     rate, duration = jnp.asarray(rate, value.dtype), jnp.asarray(duration, value.dtype)
     lost = jnp.expm1(-rate * duration)
@@ -184,12 +225,18 @@ def relaxation_step(value: jax.Array, *, force: jax.Array, rate: ArrayLike, dura
 
 
 def bernoulli_start(squared_norm: jax.Array) -> BernoulliState:
-    """Open Eq. 17 at `r_0^2 > 0`, any shape, floating."""
+    """Open Eq. 17 at `r_0^2 > 0`, any shape, floating.
+
+    Source: Tanaka & Kunin 2021, Eq. 17.
+    """
     return BernoulliState(squared_norm, jnp.ones_like(squared_norm), jnp.zeros_like(squared_norm))
 
 
 def bernoulli_value(state: BernoulliState) -> jax.Array:
-    """Return the predicted `r^2`."""
+    """Return the predicted `r^2 = r_0^2 sqrt(r^4/r_0^4)`, shape and dtype of r_0^2.
+
+    Source: Tanaka & Kunin 2021, Eq. 17.
+    """
     return state.start * jnp.sqrt(state.ratio)
 
 
@@ -252,14 +299,21 @@ def smooth_squared_gradient(
 def fourth_power_source(*, learning_rate: ArrayLike, momentum: ArrayLike, gradients: Gradients = "smooth") -> jax.Array:
     """Return the factor of `|gh|^2` in `(r^4)'`.
 
-    `2 eta (1 + beta)/(1 - beta)^3` for gradients smooth over the momentum's memory (Tanaka & Kunin 2021, Eq. 17),
-    `2 eta/(1 - beta)^2` for independent ones (derived).
+    `2 eta (1 + beta)/(1 - beta)^3` for gradients smooth over the momentum's memory, `2 eta/(1 - beta)^2` for
+    independent ones.
 
-    >>> round(float(fourth_power_source(learning_rate=0.5, momentum=0.9)))
-    1900
+    Source: Tanaka & Kunin 2021, Eq. 17; for independent gradients derived, see the caution at `bernoulli_step`.
+
+    Args:
+        learning_rate: eta, a scalar or an array; broadcasts with beta.
+        momentum: beta < 1.
+        gradients: which of the two.
 
     Raises:
         ValueError: if `gradients` is neither 'smooth' nor 'noise'.
+
+    >>> round(float(fourth_power_source(learning_rate=0.5, momentum=0.9)))
+    1900
     """
     if gradients not in ("smooth", "noise"):
         raise ValueError(f"gradients must be 'smooth' or 'noise', got {gradients!r}; choose one of them")
@@ -281,6 +335,16 @@ def equilibrium_squared_norm(
     Smooth: `r^4 = eta (1 + beta) |gh|^2/(2 k (1 - beta)^2)`. Independent: `r^4 = eta |gh|^2/(2 k (1 - beta))`.
 
     Source: fixed point of Tanaka & Kunin 2021, Eq. 16, and its correction for noise (derived).
+
+    Args:
+        squared_gradient: `|gh|^2` at the unit vector, any shape, floating.
+        learning_rate: eta.
+        momentum: beta < 1.
+        weight_decay: k > 0.
+        gradients: as for `fourth_power_source`.
+
+    Returns:
+        r^2, shape and dtype of `|gh|^2`.
     """
     dtype = squared_gradient.dtype
     eta, beta, decay = (jnp.asarray(x, dtype) for x in (learning_rate, momentum, weight_decay))

@@ -7,7 +7,8 @@ PyTorch's rule, for a parameter q with gradient g_n of the loss at q_n,
 with `u_n = v_{n+1}` (heavy ball) or `u_n = g_n + k q_n + beta v_{n+1}` (Nesterov), fixes the squared norm of a filter
 (M = 1), the imbalance of a homogeneous unit (M = +1 on one side, -1 on the other) and the sum along a translation
 without any approximation: no small step, no smooth gradient, any schedule. What enters is measured at the same step:
-the square of the update, and the residual `e_n = <M q_n, g_n>`, which an exact symmetry makes zero.
+the square of the update, and the residual `e_n = <M q_n, g_n>`, which an exact symmetry makes zero. With M = +1 on the
+incoming weights the imbalance is in minus out, as in `laws`; `closed_forms` writes its rescale force for out minus in.
 
 Source: derived from the update; the continuous laws it replaces are Kunin et al. 2021, Neural Mechanics, and
 Tanaka & Kunin 2021, Noether's Learning Dynamics, Eq. 8 and 16.
@@ -59,6 +60,8 @@ def _undamped(step: jax.Array, momentum: jax.Array, dampening: jax.Array) -> jax
 def quadratic_start(value: jax.Array) -> QuadraticState:
     """Open the recursion at `R_0 = <q_0, M q_0>`, the momentum buffer being zero.
 
+    Source: derived from the update.
+
     Args:
         value: R_0, one entry for each filter or unit, any shape, floating.
 
@@ -73,7 +76,10 @@ def quadratic_start(value: jax.Array) -> QuadraticState:
 
 
 def quadratic_value(state: QuadraticState) -> jax.Array:
-    """Return the predicted `R_n = <q_n, M q_n>`, after the last step's projection if it had one."""
+    """Return the predicted `R_n = <q_n, M q_n>`, after the last step's projection if it had one.
+
+    Source: derived from the update.
+    """
     return (state.start + state.increment) - state.compensation
 
 
@@ -122,6 +128,11 @@ def quadratic_step(
 
     Raises:
         ValueError: if `nesterov` is set without `cross`.
+
+    >>> one, zero = jnp.array(1.0), jnp.array(0.0)  # a gradient of length 1 at right angles to q of length 1
+    >>> hyper = {"learning_rate": 0.5, "momentum": 0.9, "weight_decay": 0.0}
+    >>> print(quadratic_value(quadratic_step(quadratic_start(one), square=one, residual=zero, **hyper)))
+    1.25
     """
     if nesterov and cross is None:
         raise ValueError("quadratic_step with nesterov=True needs cross = <u_n, M v_{n+1}>, got None; pass it")
@@ -145,13 +156,19 @@ def quadratic_step(
 
 
 def linear_start(value: jax.Array) -> LinearState:
-    """Open the recursion at `s_0 = <q_0, n>`, the momentum buffer being zero; any shape, floating."""
+    """Open the recursion at `s_0 = <q_0, n>`, the momentum buffer being zero; any shape, floating.
+
+    Source: derived from the update.
+    """
     zero = jnp.zeros_like(value)
     return LinearState(value, zero, zero, zero, jnp.zeros((), jnp.int32))
 
 
 def linear_value(state: LinearState) -> jax.Array:
-    """Return the predicted `s_n = <q_n, n>`."""
+    """Return the predicted `s_n = <q_n, n>`.
+
+    Source: derived from the update.
+    """
     return (state.start + state.increment) - state.compensation
 
 
@@ -218,6 +235,8 @@ def noether_charge_central(
 
     `C_n = m <M q_n, q_{n+1} - q_{n-1}>/(2 eta) = -(m/2)(a_n + c_n (a_{n-1} - eta V_n))`. Heavy ball, constant eta.
 
+    Source: derived; the central form of `m <q', q>`, Tanaka & Kunin 2021, Eq. 8.
+
     Args:
         before: state of step n.
         after: state of step n+1.
@@ -245,13 +264,31 @@ def quadratic_three_term(
     exact symmetry.
 
     Source: derived; the discrete `m R'' + mu R' + 2 k R = 2 m |q'|^2` of Kunin et al. 2021.
+
+    Args:
+        value: R_n, any shape, floating.
+        previous: R_{n-1}, like R_n.
+        displacement: dq2_n, like R_n and in its unit.
+        previous_displacement: dq2_{n-1}, like R_n.
+        learning_rate: eta.
+        momentum: beta.
+        weight_decay: k.
+
+    Returns:
+        R_{n+1}, shape and dtype of R_n.
     """
     eta, beta, decay = (jnp.asarray(x, value.dtype) for x in (learning_rate, momentum, weight_decay))
     return (1 + beta - 2 * eta * decay) * value - beta * previous + displacement + beta * previous_displacement
 
 
 def linear_roots(*, learning_rate: ArrayLike, momentum: ArrayLike, weight_decay: ArrayLike) -> jax.Array:
-    """Return the two roots of `z^2 - (1 + beta - eta k) z + beta`, complex, the larger modulus first (last axis)."""
+    """Return the two roots of `z^2 - (1 + beta - eta k) z + beta`, complex, the larger modulus first (last axis).
+
+    Source: derived; characteristic polynomial of `linear_step`'s heavy ball.
+
+    >>> print(linear_roots(learning_rate=0.1, momentum=0.5, weight_decay=0.0).real)
+    [1.  0.5]
+    """
     beta = jnp.asarray(momentum, float)
     half = (1 + beta - jnp.asarray(learning_rate, float) * jnp.asarray(weight_decay, float)) / 2
     root = jnp.sqrt(jnp.asarray(half**2 - beta, complex))

@@ -58,12 +58,18 @@ def _move(q: Params, scale: jax.Array, v: Params) -> Params:
 
 
 def euclidean(q: Params) -> jax.Array:
-    """Return `|q|^2/2`, the mirror map of Euclidean mechanics."""
+    """Return `|q|^2/2`, the mirror map of Euclidean mechanics.
+
+    Source: Tanaka & Kunin 2021, Table 1.
+    """
     return _dot(q, q) / 2
 
 
 def with_decay(loss: Potential, weight_decay: ArrayLike) -> Potential:
-    """Return the potential `f + k/2 |q|^2` of a loss under weight decay k."""
+    """Return the potential `f + k/2 |q|^2` of a loss under weight decay k.
+
+    Source: Tanaka & Kunin 2021, Eq. 4.
+    """
     return lambda q: loss(q) + jnp.asarray(weight_decay, loss(q).dtype) * euclidean(q)
 
 
@@ -71,6 +77,9 @@ def nesterov_scales() -> Scales:
     """Return the scales of `q'' + (3/t) q' + grad f = 0`: `(log 2/t, log t^2/4, log t^2)`, t > 0.
 
     Source: Wibisono, Wilson & Jordan 2016; Tanaka & Kunin 2021, Table 1.
+
+    Returns:
+        Three functions of a floating scalar time > 0, each a scalar of its dtype.
     """
     return Scales(
         lambda t: jnp.log(2 / t), lambda t: 2 * jnp.log(t) - jnp.log(jnp.full_like(t, 4)), lambda t: 2 * jnp.log(t)
@@ -83,6 +92,13 @@ def damped_scales(*, mass: ArrayLike, friction: ArrayLike) -> Scales:
     With any mirror map and m -> 0 the motion is natural gradient flow, `mu q' + F^{-1} grad f = 0`, F = Hess h.
 
     Source: Tanaka & Kunin 2021, Table 1.
+
+    Args:
+        mass: m > 0, a scalar, in time where mu has no unit.
+        friction: mu, a scalar.
+
+    Returns:
+        Three functions of a floating scalar time, each a scalar of its dtype.
     """
 
     def log_mass(t: jax.Array) -> jax.Array:
@@ -98,12 +114,21 @@ def sgd_scales(*, learning_rate: ArrayLike, momentum: ArrayLike) -> Scales:
     """Return the scales of gradient descent with momentum: damped motion, `m = eta (1 + beta)/2`, `mu = 1 - beta`.
 
     Source: Tanaka & Kunin 2021, Table 1 and Eq. 3.
+
+    Args:
+        learning_rate: eta, a scalar: the time of one step.
+        momentum: beta < 1, a scalar.
+
+    Returns:
+        As for `damped_scales`.
     """
     return damped_scales(mass=learning_rate * (1 + momentum) / 2, friction=1 - momentum)
 
 
 def bregman_divergence(mirror: Mirror, y: Params, x: Params) -> jax.Array:
     """Return `D_h(y, x) = h(y) - h(x) - <grad h(x), y - x>`.
+
+    Source: Tanaka & Kunin 2021, Eq. 2; Wibisono, Wilson & Jordan 2016.
 
     >>> print(float(bregman_divergence(euclidean, jnp.array([3.0]), jnp.array([1.0]))))
     2.0
@@ -163,6 +188,15 @@ def sgd_lagrangian(
     `L = exp(2 (1 - beta) t/(eta (1 + beta))) [ eta (1 + beta)/4 |q'|^2 - (f(q) + k/2 |q|^2) ]`.
 
     Source: Tanaka & Kunin 2021, Eq. 4.
+
+    Args:
+        loss: f, from a pytree of floating arrays to a scalar.
+        learning_rate: eta, a scalar.
+        momentum: beta < 1, a scalar.
+        weight_decay: k, a scalar.
+
+    Returns:
+        `L(t, q, q') -> scalar` in the loss's unit and dtype; the factor overflows for large t (`bregman_lagrangian`).
     """
     return bregman_lagrangian(
         with_decay(loss, weight_decay), euclidean, sgd_scales(learning_rate=learning_rate, momentum=momentum)
@@ -196,6 +230,8 @@ def euler_lagrange_acceleration(lagrangian: Lagrangian, time: jax.Array, positio
     """Solve the Euler-Lagrange equation for q''.
 
     `(d^2 L/dq'^2) q'' = dL/dq - (d/dt at fixed q') dL/dq'`: a dense system over all parameters, meant for toys.
+
+    Source: the Euler-Lagrange equation (Tanaka & Kunin 2021, Sec. 2), linear in q''.
 
     Args:
         lagrangian: `L(t, q, q') -> scalar`, strictly convex in q'.
@@ -279,7 +315,10 @@ def noether_terms(
 
 
 def noether_theorem_error(terms: NoetherTerms) -> Coordinates:
-    """Return how far the two sides are apart, relative to the largest term; zero along exact solutions."""
+    """Return how far the two sides are apart, relative to the largest term; zero along exact solutions.
+
+    Source: the balance of `NoetherTerms`, Tanaka & Kunin 2021, Eq. 8; the scale is this library's choice.
+    """
 
     def compare(_: jax.Array, *parts: jax.Array) -> jax.Array:
         motion, dissipation, asymmetry, metric, potential = parts

@@ -4,6 +4,7 @@
     scale        R = |q|^2              m R'' + mu R' + 2 k R = 2 m |q'|^2
     rescale      D = |q_1|^2 - |q_2|^2  m D'' + mu D' + 2 k D = 2 m (|q_1'|^2 - |q_2'|^2)
 
+The imbalance D is in minus out: q_1 the incoming, q_2 the outgoing weights of a unit.
 They hold for every loss with the symmetry; `closed_forms` solves them, `discrete` replaces them by exact ones.
 
 Source: Tanaka & Kunin 2021, Noether's Learning Dynamics, Eq. 8-13; Kunin et al. 2021, Neural Mechanics.
@@ -33,6 +34,8 @@ def motion_of(
     quantity: Callable[[Params], jax.Array], position: Params, velocity: Params, acceleration: Params
 ) -> Motion:
     """Differentiate a quantity along a motion, twice: `x' = Dx[q']`, `x'' = D^2 x[q', q'] + Dx[q'']`.
+
+    Source: the chain rule; the motions of Tanaka & Kunin 2021, Eq. 8.
 
     Args:
         quantity: function of the parameters, of any shape.

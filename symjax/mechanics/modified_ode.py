@@ -92,6 +92,8 @@ def solve(
 ) -> Any:
     """Integrate `y' = field(y, t)` adaptively (Dormand-Prince 5(4)) and return y at the given times.
 
+    Source: Dormand & Prince 1980, as in `jax.experimental.ode.odeint`.
+
     Args:
         field: derivative of the state, a pytree like it.
         start: state at `times[0]`, any pytree.
@@ -116,6 +118,16 @@ def second_order_field(
     """Return the field of `m q'' + mu q' + grad f(q) + k q = 0` on (position, velocity).
 
     Source: Tanaka & Kunin 2021, Eq. 3.
+
+    Args:
+        gradient: grad f, a pure function from parameters to a pytree like them.
+        learning_rate: eta, a scalar, like all that follow.
+        momentum: beta < 1.
+        weight_decay: k.
+        dampening: delta < 1.
+
+    Returns:
+        `field(state, time)`, the derivative of a `Trajectory` of one time, per unit of `eta (1 - delta) n`.
     """
     mechanics = inertia(learning_rate=learning_rate, momentum=momentum, dampening=dampening)
 
@@ -144,6 +156,17 @@ def first_order_field(
     `L + (eta/4)|grad L|^2`. With momentum the modified flow misses the first steps' transient and is of first order.
 
     Source: Barrett & Dherin 2021, Implicit Gradient Regularization; with momentum Kunin et al. 2021 and derived.
+
+    Args:
+        gradient: grad f, a pure function from parameters to a pytree like them.
+        learning_rate: eta, a scalar, like all that follow.
+        momentum: beta < 1.
+        weight_decay: k.
+        dampening: delta < 1.
+        model: which of the two.
+
+    Returns:
+        `field(parameters, time)`, a pytree like the parameters, per unit of `eta (1 - delta) n`.
 
     Raises:
         ValueError: if `model` is neither 'modified_flow' nor 'gradient_flow'.

@@ -8,7 +8,7 @@ import numpy as np
 from papers.common.claims import Claim, Direction, claim_over_seeds
 from papers.common.runs import RunDirectory
 
-COMMAND = "python -m papers.noether.figures --toys"
+COMMAND = "python -m papers.noether.figures --panel toys"
 SEEDS = 5
 
 

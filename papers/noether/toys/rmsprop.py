@@ -6,7 +6,8 @@
 Here gh is the gradient at the unit vector and `G = r^4 2 k (1 - beta)^2 / (eta (1 + beta))` plays the part of `|q|^4`.
 The loss turns slowly, so that its gradient never dies and the denominator has work to do.
 
-Source: Tanaka & Kunin 2021, Sec. 4, Eq. 17-18; the equivalent learning rate is derived (spec 1.7).
+Source: Tanaka & Kunin 2021, Sec. 4, Eq. 17-18; the equivalent learning rate is derived (see
+symjax.mechanics.adaptive).
 """
 
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from symjax.mechanics.adaptive import RMSPropState, rmsprop_correspondence, rmsp
 RATE, DECAY, STEPS = 0.002, 0.02, 20_000
 MOMENTA = (0.0, 0.5)
 LARGEST_DIRECTION_ERROR = (1e-3, 1e-2)
-"""For each momentum; spec 1.7 reports 3e-5 and 1.7e-3 on a toy of this kind."""
+"""For each momentum, with a margin: an earlier trial on a toy of this kind gave 3e-5 and 1.7e-3."""
 
 SMALLEST_CONTROL_ERROR = 0.1
 
@@ -147,7 +148,7 @@ def _claims(directory: RunDirectory, command: str, run: Overlay) -> list[Claim]:
     words = {
         "figure": "Eq. 18",
         "paper": "a normalised network under SGD follows RMSProp with the norm as its denominator",
-        "source": "Tanaka & Kunin 2021, Sec. 4 and Eq. 18; spec 1.7",
+        "source": "Tanaka & Kunin 2021, Sec. 4 and Eq. 18; thresholds: this project",
         "model": f"scale-symmetric loss in four dimensions, eta {RATE}, k {DECAY}, {STEPS} steps",
     }
     claims = []

@@ -121,7 +121,7 @@ def _claims(directory: RunDirectory, command: str, run: Valley) -> list[Claim]:
         "model": f"1 - cos(angle) in the plane, eta {RATE:g}",
     }
     stability = {"source": "Tanaka & Kunin 2021, Sec. 4; toy and thresholds: this project"}
-    law = {"source": "derived: spec 1.8; Kunin et al. 2021, Sec. 3"}
+    law = {"source": "derived from the update rule, see symjax.mechanics.discrete; Kunin et al. 2021, Sec. 3"}
     growth = run.squared_norm[:, -1] / run.squared_norm[:, 0]
     measured = (
         (
