@@ -41,7 +41,7 @@ class History:
     def load(cls, path: Path, step: int) -> "History":
         """Read what was saved, up to a step."""
         history = cls()
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             saved: dict[str, Any] = {name: arrays[name] for name in arrays.files}
         for name in STEPS:
             history.steps[name].append(saved[f"train_{name}"][:step])

@@ -181,6 +181,19 @@ def test_a_damaged_newest_checkpoint_is_skipped(whole, tmp_path, capsys):
     assert_same_run(directory, whole.directory)
 
 
+@pytest.mark.parametrize("harm", ["absent", "damaged"])
+def test_a_damaged_history_is_refused_in_a_sentence(whole, tmp_path, harm):
+    directory = tmp_path / "run"
+    shutil.copytree(whole.directory, directory)
+    file = directory / "history.npz"
+    if harm == "absent":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"history\.npz is absent or damaged"):
+        run(SMALL, directory, resume=True)
+
+
 def test_a_changed_configuration_is_not_resumed(whole):
     before = {file: file.read_bytes() for file in whole.directory.iterdir() if file.is_file()}
     with pytest.raises(UserError) as refused:
