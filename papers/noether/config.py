@@ -156,7 +156,7 @@ class Preset:
     config: TrainConfig
     figure: str
     expected: str
-    """What the paper reports; the thresholds are the specification's choice."""
+    """What the paper reports; the thresholds are this project's choice."""
     hardware: str
     command: str
 

@@ -25,7 +25,7 @@ class FiguresConfig:
     """a: learning rate; b: momentum; c: weight decay; d: initial norm; toys: figures of the theory, without data."""
 
     values: tuple[float, ...] = ()
-    """Values of what the panel varies; all of the specification's by default."""
+    """Values of what the panel varies; the panel's own grid by default."""
 
     seeds: int = 3
     """Seeds of every setting; claims need at least 3."""

@@ -64,7 +64,7 @@ def members(name: PanelName, base: TrainConfig, values: tuple[float, ...], seeds
       out: folder of the runs.
     """
     panel = PANELS[name]
-    # the specification's 30, 60 and 80 of 100 epochs, whatever the length of the run
+    # 30, 60 and 80 of 100 epochs, whatever the length of the run
     drops = tuple(share * base.epochs for share in (0.3, 0.6, 0.8)) if panel.drops else ()
     found = []
     for seed in range(seeds):
