@@ -284,7 +284,8 @@ def _fits(sites: tuple[Site, ...], size: int, variables: Variables) -> None:
     leaves = leaf_paths(variables)
     for site in sites:
         if site.path not in leaves:
-            raise ValueError(f"no leaf has the path {site.path}")
+            known = ", ".join(map(str, leaves))
+            raise ValueError(f"no leaf has the path {site.path}; the paths are {known}")
         shape = jnp.shape(leaves[site.path])
         if not 0 <= site.axis < len(shape):
             raise ValueError(f"{site} names axis {site.axis} of an array of shape {shape}")

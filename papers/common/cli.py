@@ -151,10 +151,15 @@ def _starting_point(config_class: type[Config], arguments: Sequence[str], preset
 
 
 def _describe_presets(presets: Mapping[str, Any]) -> str:
+    fields = [field.name for field in dataclasses.fields(next(iter(presets.values()))) if field.name != "config"]
+    several = len(presets) > 1
+    shared = [name for name in fields if several and len({getattr(one, name) for one in presets.values()}) == 1]
     lines = []
     for name, preset in presets.items():
-        words = (str(getattr(preset, field.name)) for field in dataclasses.fields(preset) if field.name != "config")
+        words = [str(getattr(preset, field)) for field in fields if field not in shared]
         lines.append(f"{name}: {'; '.join(words)}")
+    # what all presets share is said once
+    lines += [f"{field} of all: {getattr(next(iter(presets.values())), field)}" for field in shared]
     return "\n".join(lines)
 
 

@@ -179,7 +179,7 @@ _HARDWARE = (
 
 def _preset(name: str, figure: str, expected: str, **changes: object) -> Preset:
     config = dataclasses.replace(_PAPER, preset=name, out=Path("runs") / name, **changes)
-    train = f"python -m papers.noether.train --preset {name}"
+    train = f"python -m papers.noether.train --preset {name} --data-dir DIR"
     command = train if name.startswith("panel-d") else f"{train}; {train} --filter-norm fixed --out runs/{name}-fixed"
     return Preset(config, figure, expected, _HARDWARE, command)
 

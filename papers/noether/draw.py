@@ -30,7 +30,8 @@ def run_figures(directory: RunDirectory, arrays: dict[str, np.ndarray], config: 
     _classifier(directory, arrays)
     claims = law_claims([[arrays]], config, directory.environment, command)
     directory.write_claims(claims)
-    print(format_claims(claims), flush=True)
+    print(format_claims(claims))
+    print("(one seed decides nothing, a claim needs three; reduced: the run is smaller than the paper's)", flush=True)
 
 
 def law_claims(
@@ -125,7 +126,8 @@ def _norms(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
     for panel, name in zip(canvas.axes.flat, names, strict=False):
         own = np.flatnonzero(layers == name)
         shown = own[:: max(1, len(own) // 8)]
-        panel.plot(step, measured[:, shown], linewidth=2.8, alpha=0.55)
+        # a run of one or two records has no line to be seen
+        panel.plot(step, measured[:, shown], linewidth=2.8, alpha=0.55, marker="o" if len(step) < 3 else None)
         lines = panel.plot(step, arrays["filter_predicted"][:, shown], **style("prediction"))
         panel.set_title(f"{name}: {len(shown)} filters", fontsize=9)
         panel.set(xlabel="step", ylabel="$|q|^2$")

@@ -536,7 +536,7 @@ def test_rescale_refuses_in_one_sentence(s: Any, kind: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("site", "message"),
     [
-        (Site(("kernl",), 1), "no leaf has the path ('kernl',)"),
+        (Site(("kernl",), 1), "no leaf has the path ('kernl',); the paths are ('kernel',)"),
         (Site(("kernel",), 2), "names axis 2 of an array of shape (2, 4)"),
         (Site(("kernel",), -1), "names axis -1 of an array of shape (2, 4)"),
         (Site(("kernel",), 0), "with 4 units does not fit an axis of length 2"),

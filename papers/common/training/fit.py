@@ -244,6 +244,7 @@ class Progress:
     def __init__(self, total_steps: int, batch_size: int, first_step: int = 0, seconds: float = 5.0) -> None:
         self._total, self._batch, self._first, self._seconds = total_steps, batch_size, first_step, seconds
         self._began = self._said = time.monotonic()
+        self._compiled = False
         self._bar = None
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -254,7 +255,7 @@ class Progress:
         """Show a chunk."""
         done = fetched.step + len(fetched.metrics["loss"])
         now = time.monotonic()
-        rate = (done - self._first) / max(now - self._began, 1e-9)
+        rate = max(done - self._first, 1) / max(now - self._began, 1e-9)
         loss, accuracy = (float(np.mean(fetched.metrics[name])) for name in ("loss", "accuracy"))
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.3f} accuracy {accuracy:.3f} {rate * self._batch:.0f} images/s")
@@ -267,6 +268,9 @@ class Progress:
                 f"{rate * self._batch:.0f} images/s  {left // 60}:{left % 60:02} left",
                 flush=True,
             )
+        if not self._compiled:
+            # the first chunk waited for the compiler; the rate is that of the steps after it
+            self._compiled, self._began, self._first = True, now, done
 
     def close(self) -> None:
         """End the bar."""
