@@ -33,7 +33,7 @@ from papers.common.training import (
     training_step,
 )
 from papers.noether import charges
-from papers.noether.config import TrainConfig
+from papers.noether.config import Setting, TrainConfig
 from papers.noether.history import History
 
 Finish = Callable[[RunDirectory, dict[str, np.ndarray], TrainConfig, str], None]
@@ -62,7 +62,7 @@ class Outcome(NamedTuple):
     finished: bool
 
 
-def load(config: TrainConfig) -> data.Dataset:
+def load(config: Setting) -> data.Dataset:
     """Load the data of a run, and refuse a batch larger than it before anything slow begins."""
     dataset = data.load(
         config.data,
@@ -132,7 +132,7 @@ def run(config: TrainConfig, command: str, finish: Finish | None = None, again: 
         directory = RunDirectory.create(config.out, config, command)
     with directory:
         with Interrupt() as interrupt:
-            outcome = _train(config, build(config, dataset), directory, interrupt, again or _resuming(command))
+            outcome = _train(config, build(config, dataset), directory, interrupt, again or resuming(command))
         if outcome.finished and finish is not None:
             finish(directory, outcome.arrays, config, command)
         return outcome
@@ -252,7 +252,8 @@ def _train(
     return Outcome(directory.path, arrays, summary, session.finished)
 
 
-def _resuming(command: str) -> str:
+def resuming(command: str) -> str:
+    """Spell the command that continues a stopped run."""
     return command if "--resume" in command else f"{command} --resume"
 
 

@@ -15,10 +15,10 @@ from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import Data, Progress, TrainState, evaluate, steps_per_epoch
 from papers.common.training.fit import Fetched, chunks, epoch_order
+from papers.noether.run import MAY_DIFFER_ON_RESUME, load, resuming
 from papers.noether.sweep_config import Member, SweepConfig
 from papers.noether.sweep_members import Problem, begin_all, problem, stack_hypers
 
-MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
 EVALUATION = ("loss", "top1", "top5")
 
 
@@ -95,15 +95,7 @@ def run(config: SweepConfig, command: str, finish: Any = None) -> Outcome:
     Raises:
       UserError: a configuration the data does not allow, a run directory in use, nothing to resume.
     """
-    dataset = data.load(
-        config.data,
-        size=config.size,
-        data_dir=config.data_dir,
-        cache_dir=config.cache_dir,
-        classes=config.classes,
-        limit=config.limit,
-    )
-    sweep = build(config, dataset)
+    sweep = build(config, load(config))
     plan = sweep.plan
     print(f"{len(sweep.members)} members, batching {plan.batching}, steps by {plan.steps}", flush=True)
     if config.resume:
@@ -115,8 +107,7 @@ def run(config: SweepConfig, command: str, finish: Any = None) -> Outcome:
             states, curves = _train(sweep, directory, interrupt)
         finished = int(curves.count) == len(curves.step)
         if not finished:
-            resumed = command if "--resume" in command else f"{command} --resume"
-            print(f"stopped at step {int(states.step[0])}; continue with: {resumed}", flush=True)
+            print(f"stopped at step {int(states.step[0])}; continue with: {resuming(command)}", flush=True)
             return Outcome(directory.path, {}, False)
         arrays = results(sweep, states, curves)
         if finish is None:
