@@ -340,7 +340,7 @@ def radial_identities(q: jax.Array) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
 @given(seed=seeds)
 def test_rotation_of_a_radial_loss(tolerance: Callable[..., float], n: int, dtype: Any, seed: int) -> None:
     """<g, R q> = 0 for every generator R of the rotations, and H R q = R g."""

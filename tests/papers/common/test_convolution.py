@@ -94,6 +94,7 @@ def test_normalise_is_its_definition(windows, dtype):
     np.testing.assert_allclose(var, np.var(arguments[0], (0, 1, 2)), rtol=10 * TOLERANCE[dtype])
 
 
+@pytest.mark.slow
 def test_vmap_is_a_loop():
     rng = np.random.default_rng(4)
     images, kernels = draw(rng, "float32", (3, 2, 8, 8, 4), (3, 3, 3, 4, 6))

@@ -207,6 +207,7 @@ def test_command_writes_one_npz_and_a_figure(tmp_path, monkeypatch, capsys):
     assert "6 members, batching map, steps by scan" in printed and "0 of 3" in printed
 
 
+@pytest.mark.slow
 def test_vgg_members_agree_between_vmap_and_loop_and_fixed_norms_stay():
     config = SweepConfig(
         width=1 / 16,
