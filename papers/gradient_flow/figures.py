@@ -1,0 +1,54 @@
+"""Draw a figure of the paper: ``python -m papers.gradient_flow.figures --figure 3``.
+
+Each figure has its own directory with the pictures, the arrays they were drawn from and its claims.
+"""
+
+import dataclasses
+import importlib
+
+from papers.common.cli import main
+from papers.gradient_flow.config import FiguresConfig
+
+PROG = "python -m papers.gradient_flow.figures"
+
+DRAWN_BY = {
+    "1": "pictures.draw_1",
+    "2": "pictures.draw_2",
+    "3": "drift.draw",
+    "4": "distribution.draw_4",
+    "5": "distribution.draw_5",
+    "6": "convergence.draw_6",
+    "7": "convergence.draw_7",
+    "8": "pictures.draw_8",
+    "9": "spectra.draw",
+    "10": "ensemble.draw",
+    "11": "adversarial.draw",
+    "fixed-function": "fixed_function.draw",
+    "real-network": "real_network.draw",
+}
+"""Figure -> module and function ``draw(directory, config, command) -> list[Claim]``."""
+
+
+def entry(config: FiguresConfig) -> None:
+    """Draw one figure into a directory of its own."""
+    from papers.common.compilation import use_compilation_cache
+
+    use_compilation_cache(config.cache_dir)
+    import jax
+
+    from papers.common.claims import format_claims
+    from papers.common.runs import RunDirectory, command_line
+
+    jax.config.update("jax_enable_x64", True)
+    module, function = DRAWN_BY[config.figure].split(".")
+    draw = getattr(importlib.import_module(f"papers.gradient_flow.{module}"), function)
+    command = command_line("papers.gradient_flow.figures")
+    with RunDirectory.create(config.out / config.name, dataclasses.asdict(config), command) as directory:
+        claims = draw(directory, config, command)
+        directory.write_claims(claims)
+        print(format_claims(claims))
+        print(f"the figure, its arrays and its claims are in {directory.path}")
+
+
+if __name__ == "__main__":
+    main(entry, FiguresConfig, PROG)
