@@ -57,6 +57,9 @@ class FiguresConfig:
     record_every: int = 50
     """Steps between two stored records of the charges."""
 
+    checkpoint_epochs: int = 1
+    """Epochs between two checkpoints of a run; 0: only at its end, the fastest where a run takes a minute."""
+
     data_dir: Path | None = None
     """Folder with the published archive or its unpacked folder."""
 
@@ -88,7 +91,7 @@ class FiguresConfig:
         """What all runs of a panel share."""
         shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"out", "seed"}
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name in shared}
-        return TrainConfig(checkpoint_epochs=1, **own)
+        return TrainConfig(**own)
 
 
 def entry(config: FiguresConfig) -> None:

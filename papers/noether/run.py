@@ -53,6 +53,27 @@ class Experiment(NamedTuple):
     total_steps: int
 
 
+class Numbers(NamedTuple):
+    """The learning rule's numbers; carried in the state, so that one compiled program serves all their values."""
+
+    learning_rate: Any
+    momentum: Any
+    weight_decay: Any
+    drops: Any
+
+    def rule(self, fixed: bool) -> charges.Rule:
+        """Join the numbers to a rule."""
+        schedule = step_schedule(self.learning_rate, self.drops)
+        return charges.Rule(schedule, self.momentum, self.weight_decay, fixed)
+
+
+class Watched(NamedTuple):
+    """What a run's state carries beside the network and the momentum."""
+
+    numbers: Numbers
+    charges: charges.Monitor
+
+
 class Outcome(NamedTuple):
     """A finished run: what it measured, by name, and how long it took."""
 
@@ -84,26 +105,39 @@ def build(config: TrainConfig, dataset: data.Dataset) -> Experiment:
     variables = initialise(model, config.seed, dataset.train.images.shape[1:])
     variables = _scale_filters(variables, config.initial_scale)
     per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
-    schedule = step_schedule(config.learning_rate, tuple(round(drop * per_epoch) for drop in config.drops))
-    optimiser = sgd(schedule, config.momentum, config.weight_decay)
-    rule = charges.Rule(schedule, config.momentum, config.weight_decay, config.filter_norm == "fixed")
+    drops = tuple(np.int32(round(drop * per_epoch)) for drop in config.drops)
+    numbers = Numbers(*map(np.float32, (config.learning_rate, config.momentum, config.weight_decay)), drops)
     found = charges.families(vgg11_channels(variables), variables["params"])
+    fixed = config.filter_norm == "fixed"
 
     def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
         return data.normalise(data.augment(key, raw, dataset.augmentation), dataset)
 
+    def optimiser(rule: charges.Rule) -> Any:
+        return sgd(rule.schedule, rule.momentum, rule.weight_decay)
+
     @jax.jit  # one program instead of a hundred small ones
-    def begin(variables: Any) -> TrainState:
-        monitor = charges.start(found, variables["params"])
-        return start(variables, optimiser, jax.random.PRNGKey(config.seed), monitor)
+    def begin(variables: Any, numbers: Numbers, key: jax.Array) -> TrainState:
+        monitor = Watched(numbers, charges.start(found, variables["params"]))
+        return start(variables, optimiser(numbers.rule(fixed)), key, monitor)
+
+    def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
+        numbers, monitor = state.monitor
+        rule = numbers.rule(fixed)
+        watched = training_step(model, optimiser(rule), prepare, partial(charges.observe, found, rule))
+        state, metrics = watched(state._replace(monitor=monitor), batch)
+        return state._replace(monitor=Watched(numbers, state.monitor)), metrics
+
+    def report(state: TrainState) -> dict[str, jax.Array]:
+        return charges.report(state.monitor.charges, state.monitor.numbers.rule(fixed), state.step)
 
     return Experiment(
-        training_step(model, optimiser, prepare, partial(charges.observe, found, rule)),
-        begin(variables),
+        step,
+        begin(variables, numbers, jax.random.PRNGKey(config.seed)),
         _resident(dataset.train),
         _resident(dataset.test),
         evaluate(model, partial(data.normalise, dataset=dataset)),
-        lambda state: charges.report(state.monitor, rule, state.step),
+        report,
         charges.layer_names(found),
         per_epoch * config.epochs,
     )
@@ -246,10 +280,17 @@ def _train(
     images = (last - first) * config.batch_size
     arrays = session.arrays()
     summary = summarise(arrays) | {"seconds": seconds, "images_per_second": images / max(seconds, 1e-9)}
+    summary |= _device_memory()
     if session.finished:
         directory.save_arrays("history", **arrays)
         write_atomically(directory.path / "summary.json", (json.dumps(to_json(summary), indent=2) + "\n").encode())
     return Outcome(directory.path, arrays, summary, session.finished)
+
+
+def _device_memory() -> dict[str, int]:
+    """The most memory this process ever held on the device, where the device counts it (a CPU does not)."""
+    counted = jax.local_devices()[0].memory_stats() or {}
+    return {"peak_device_bytes": counted["peak_bytes_in_use"]} if "peak_bytes_in_use" in counted else {}
 
 
 def resuming(command: str) -> str:

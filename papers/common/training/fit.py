@@ -170,7 +170,7 @@ def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainS
         compiled = jax.jit(many, donate_argnums=0)
 
         def scan(state: TrainState, data: Data, indices: np.ndarray) -> tuple[TrainState, list[dict[str, jax.Array]]]:
-            state, metrics = compiled(state, data.images, data.labels, indices)
+            state, metrics = compiled(state, data.images, data.labels, jax.device_put(indices))
             return state, [metrics]
 
         return scan
@@ -180,7 +180,7 @@ def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainS
     def loop(state: TrainState, data: Data, indices: np.ndarray) -> tuple[TrainState, list[dict[str, jax.Array]]]:
         collected = []
         for index in indices:
-            state, metrics = single(state, data.images, data.labels, index)
+            state, metrics = single(state, data.images, data.labels, jax.device_put(index))
             collected.append(metrics)
         return state, collected
 
