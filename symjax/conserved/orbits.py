@@ -1,0 +1,122 @@
+"""Dimension of a symmetry's orbit: by formula, and as the rank of the generators at a point."""
+
+from math import comb
+from typing import Any, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from symjax import activations
+from symjax.activations import Activation
+from symjax.symmetry import Coordinates, Flow, Params
+
+__all__ = ["Rank", "generator_matrix", "generator_rank", "orbit_dimension"]
+
+
+class Rank(NamedTuple):
+    """A numerical rank and how far from doubt it is.
+
+    Attributes:
+      rank: number of singular values above ``tolerance``.
+      singular_values: in descending order.
+      tolerance: eps times the larger side times the largest singular value.
+      gap: smallest counted over largest uncounted singular value (the tolerance where that is larger); near 1 the rank
+        is not to be trusted.
+    """
+
+    rank: jax.Array
+    singular_values: jax.Array
+    tolerance: jax.Array
+    gap: jax.Array
+
+
+def orbit_dimension(symmetry: str | Activation, m: int, h: int, n: int) -> int:
+    """Give the dimension of the orbit of generic weights (m, h), (h, n) under the activation's group.
+
+    GL(h): ``h^2 - max(0, h - m) max(0, h - n)``; positive diagonals: ``h``; O(h):
+    ``C(h, 2) - C(max(0, h - m - n), 2)``; discrete groups: 0. It is a lower bound of the minimum's dimension.
+
+    Source: Zhao et al. 2023, Table 1 and section 3.
+    Deviation: the table's dimensions are those of the groups; the subtracted terms are the stabilisers, which are
+      not trivial when the hidden layer is wider than both ends (GL) or than their sum by two (O).
+
+    Args:
+      symmetry: a group (``"general_linear"``, ``"positive_diagonal"``, ``"orthogonal"``, ``"sign"``,
+        ``"permutation"``), an activation or its name.
+      m: number of outputs.
+      h: number of hidden units.
+      n: number of inputs.
+
+    Returns:
+      The dimension.
+
+    Raises:
+      ValueError: an unknown group or activation, or a size below 1.
+
+    Example:
+      >>> orbit_dimension("general_linear", 2, 3, 2), orbit_dimension("relu", 2, 3, 2)
+      (8, 3)
+    """
+    if min(m, h, n) < 1:
+        raise ValueError(f"m, h, n are {m}, {h}, {n}, but each must be at least 1")
+    group = symmetry if symmetry in get_args(activations.Group) else activations.get(symmetry).group
+    match group:
+        case "general_linear":
+            return h * h - max(0, h - m) * max(0, h - n)
+        case "positive_diagonal":
+            return h
+        case "orthogonal":
+            return comb(h, 2) - comb(max(0, h - m - n), 2)
+    return 0
+
+
+def generator_matrix(flow: Flow, zero: Coordinates, params: Params) -> jax.Array:
+    """Write the generators of a flow at a point as the columns of a matrix.
+
+    ``d flow(s, params) / ds`` at ``s = 0``, both sides flattened.
+
+    Source: Zhao et al. 2023, section 3 (infinitesimal action); the tangent space of the orbit is its image.
+
+    Args:
+      flow: the symmetry, ``flow(s, params) -> params``.
+      zero: coordinates of the identity.
+      params: pytree of arrays of one dtype, P numbers in all.
+
+    Returns:
+      An array (P, dim of the algebra).
+    """
+    flat, unravel = ravel_pytree(zero)
+    return jax.jacfwd(lambda s: ravel_pytree(flow(unravel(s), params))[0])(flat)
+
+
+def generator_rank(flow: Flow, zero: Coordinates, params: Params) -> Rank:
+    """Count the independent generators of a flow at a point: the dimension of its orbit there.
+
+    Source: Zhao et al. 2023, section 3 (dimension of the orbit is that of the group minus the stabiliser's).
+
+    Args:
+      flow: the symmetry.
+      zero: coordinates of the identity.
+      params: pytree of arrays of one dtype.
+
+    Returns:
+      A :class:`Rank`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> scale = lambda s, q: jnp.exp(s) * q
+      >>> int(generator_rank(scale, jnp.zeros(()), jnp.array([3.0, 4.0])).rank)
+      1
+    """
+    return _rank(generator_matrix(flow, zero, params))
+
+
+@jax.jit
+def _rank(matrix: jax.Array) -> Any:
+    values = jnp.linalg.svd(matrix, compute_uv=False)
+    tolerance = values[0] * max(matrix.shape) * jnp.finfo(matrix.dtype).eps
+    counted = values > tolerance
+    smallest = jnp.min(jnp.where(counted, values, jnp.inf))
+    largest = jnp.maximum(jnp.max(jnp.where(counted, 0, values)), tolerance)
+    return Rank(jnp.sum(counted), values, tolerance, smallest / largest)
