@@ -6,14 +6,14 @@ dense to 10. The group elements of the figures act on the h pre-activations of t
 Source: Zhao et al. 2023, Figures 10 and 11: the authors' notebooks.
 """
 
-import dataclasses
+import io
 import json
 import time
 from collections.abc import Callable
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import flax.linen as nn
@@ -31,16 +31,12 @@ from papers.common.runs import to_json, write_atomically
 from papers.common.training import Data, TrainState, evaluate, fit, start, training_step
 from papers.common.training.fit import Fetched, epoch_order
 from papers.common.training.step import Observer
-
-GroupActivation = Literal["leaky_square", "leaky_relu"]
-Output = Literal["logits", "softmax"]
+from papers.gradient_flow.cifar_setting import GroupActivation, NetworkConfig, Output
 
 DATA_RANGE = (-0.5, 0.5)
 """Pixels / 255 - 0.5."""
 
 FILTERS = 32
-TRAINING_IMAGES = 40_000
-EPOCHS = 10
 
 
 def leaky_relu(z: Array) -> Array:
@@ -54,42 +50,6 @@ def leaky_square(z: Array) -> Array:
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"leaky_relu": leaky_relu, "leaky_square": leaky_square}
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkConfig:
-    """One training of the network; the defaults are the authors' but for the softmax before the cross-entropy."""
-
-    activation: GroupActivation = "leaky_square"
-    """Of the hidden layer: leaky_square in Figure 10, leaky_relu in Figure 11."""
-
-    output: Output = "logits"
-    """What the cross-entropy is given; softmax is the authors' double softmax."""
-
-    hidden: int = 16
-    """Width h of the layer that the group acts on."""
-
-    images: int = TRAINING_IMAGES
-    """The first so many images of the training file, in file order."""
-
-    epochs: int = EPOCHS
-    """Epochs."""
-
-    batch_size: int = 32
-    """Images a step."""
-
-    learning_rate: float = 1e-3
-    """Of Adam, whose other numbers are the defaults."""
-
-    seed: int = 0
-    """Of the initial parameters."""
-
-    def validate(self) -> None:
-        """Refuse what no training can be."""
-        for field in ("hidden", "images", "epochs", "batch_size"):
-            check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
-        check(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        check(self.seed >= 0, "seed", self.seed, "at least 0")
 
 
 class CifarNetwork(nn.Module):
@@ -320,8 +280,6 @@ def obtain(config: NetworkConfig, dataset: data.Dataset, folder: Path) -> Traine
     trained = train(config, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     leaves = {f"{layer}/{name}": leaf for layer, leaves in trained.params.items() for name, leaf in leaves.items()}
-    import io
-
     buffer = io.BytesIO()
     np.savez(buffer, config=wanted, **leaves, **{k: v for k, v in trained._asdict().items() if k != "params"})
     write_atomically(file, buffer.getvalue())

@@ -1,0 +1,137 @@
+"""The five perturbations of a hidden layer: a member of an ensemble replaces sigma(h) by sigma(h lower) upper.
+
+Samples are rows. Only ``group`` is a symmetry of the function on the member's own batch; the others are the authors'
+controls.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.linalg import expm
+
+from papers.gradient_flow.cifar_network import ACTIVATIONS
+from papers.gradient_flow.cifar_setting import GroupActivation
+
+NOISE = 1e-4
+"""Standard deviation of what is added to the pre-activations before the upper maps are fitted."""
+
+
+class Perturbations(NamedTuple):
+    """The maps of every kind and member, and how well they are known.
+
+    Attributes:
+      lower: (kinds, members, h, h), acts on the pre-activations.
+      upper: (kinds, members, h, h), acts on the activations.
+      condition: (kinds, members), of the matrix that ``upper`` inverts: sigma(H g) for group and shuffle, ``lower`` for
+        inverse and interpolated_permutation, 1 for random, which inverts nothing; may be infinite.
+      residual: (kinds, members), |sigma(H lower) upper - sigma(H)| / |sigma(H)| on the member's own batch; 0 for an
+        exact symmetry of the batch.
+      rank: (kinds, members), numerical rank of that matrix.
+    """
+
+    lower: Array
+    upper: Array
+    condition: Array
+    residual: Array
+    rank: Array
+
+
+class Inverse(NamedTuple):
+    """A pseudo-inverse with what it is worth: (..., h, b), (...), (...)."""
+
+    matrix: Array
+    condition: Array
+    rank: Array
+
+
+def draw(key: Array, epsilon: Array | float, batches: Array, activation: GroupActivation) -> Perturbations:
+    """Draw all five perturbations of every member, from the same group elements.
+
+    g_i = expm(epsilon T_i), T_i of independent normal entries over sqrt(h); the upper map is
+
+        group                     sigma(H_i g_i)^+ sigma(H_i)
+        interpolated_permutation  g^+ with g = (I + epsilon (I + P_i) / 2) / (1 + epsilon), P_i a permutation
+        inverse                   g_i^+
+        random                    I + epsilon U_i, entries of U_i uniform in [0, 1)
+        shuffle                   the group's maps, their members and rows permuted
+
+    Source: Zhao et al. 2023, Figure 10 (the authors' notebook): the ensemble on CIFAR-10 and its controls. The upper
+    map of ``group`` is the pseudo-inverse (batch) form of the action, exact on a batch of at most h samples.
+    Deviation: T_i depends on the key and the member alone, so that all epsilons and ensemble sizes of a seed use the
+    same directions; the authors draw everything anew at each point. Pseudo-inverses by singular values, truncated at
+    10 h times the machine epsilon: the authors' least squares assume full rank and give NaN at epsilon = 20.
+
+    Args:
+      key: of the draw.
+      epsilon: the strength, at least 0.
+      batches: pre-activations H_i, (members, b, h), of each member's own batch; their dtype is used throughout.
+      activation: the group activation's name.
+
+    Returns:
+      The maps, the axis of kinds in the order of :data:`papers.gradient_flow.cifar_setting.KINDS`.
+
+    Raises:
+      ValueError: batches that are not of three axes, or an unknown activation.
+
+    >>> found = draw(jax.random.key(0), 0.1, jnp.ones((3, 2, 2)), "leaky_relu")
+    >>> found.lower.shape, found.residual.shape
+    ((5, 3, 2, 2), (5, 3))
+    """
+    if batches.ndim != 3:
+        raise ValueError(f"batches have the shape {batches.shape}, but must be (members, images, h)")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}, but must be one of {', '.join(ACTIVATIONS)}")
+    return _draw(key, jnp.asarray(epsilon, batches.dtype), batches, activation)
+
+
+@partial(jax.jit, static_argnums=3)
+def _draw(key: Array, epsilon: Array, batches: Array, activation: GroupActivation) -> Perturbations:
+    members, _, h = batches.shape
+    sigma, dtype = ACTIVATIONS[activation], batches.dtype
+    direction, uniform, permutation, shuffled, noise = jax.random.split(key, 5)
+    each = jnp.arange(members)
+
+    def by_member(key: Array, sample) -> Array:
+        return jax.vmap(lambda member: sample(jax.random.fold_in(key, member)))(each)
+
+    identity = jnp.eye(h, dtype=dtype)
+    t = by_member(direction, lambda key: jax.random.normal(key, (h, h), dtype)) / jnp.sqrt(jnp.asarray(h, dtype))
+    g = jax.vmap(lambda t: expm(epsilon * t))(t)
+    random = identity[None] + epsilon * by_member(uniform, lambda key: jax.random.uniform(key, (h, h), dtype))
+    p = identity[by_member(permutation, lambda key: jax.random.permutation(key, h))]
+    mixed = (identity[None] + epsilon / 2 * (identity[None] + p)) / (1 + epsilon)
+    noisy = batches + NOISE * by_member(noise, lambda key: jax.random.normal(key, batches.shape[1:], dtype))
+
+    target = sigma(noisy)
+    moved, of_g, of_mixed = (pseudo_inverse(matrix) for matrix in (sigma(noisy @ g), g, mixed))
+    fitted = moved.matrix @ target
+    of_members, of_rows = jax.random.split(shuffled)
+    misplaced = fitted[jax.random.permutation(of_members, members)][:, jax.random.permutation(of_rows, h)]
+
+    one, full = jnp.ones(members, dtype), jnp.full(members, h, moved.rank.dtype)
+    lower = jnp.stack([g, mixed, g, g, g])
+    upper = jnp.stack([fitted, of_mixed.matrix, of_g.matrix, random, misplaced])
+    condition = jnp.stack([moved.condition, of_mixed.condition, of_g.condition, one, moved.condition])
+    rank = jnp.stack([moved.rank, of_mixed.rank, of_g.rank, full, moved.rank])
+    error = jnp.linalg.norm(sigma(noisy[None] @ lower) @ upper - target[None], axis=(-2, -1))
+    return Perturbations(lower, upper, condition, error / jnp.linalg.norm(target, axis=(-2, -1))[None], rank)
+
+
+def pseudo_inverse(matrix: Array) -> Inverse:
+    """Invert by singular values, those below 10 max(shape) eps times the largest left out.
+
+    Args:
+      matrix: (..., b, h).
+
+    Returns:
+      The pseudo-inverse (..., h, b), the ratio of the extreme singular values (infinite for a singular matrix), and the
+      number of singular values that were kept.
+    """
+    u, s, vt = jnp.linalg.svd(matrix, full_matrices=False)
+    kept = s > 10 * max(matrix.shape[-2:]) * jnp.finfo(s.dtype).eps * s[..., :1]
+    inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
+    condition = jnp.where(s[..., -1] > 0, s[..., 0] / s[..., -1], jnp.inf)
+    return Inverse(jnp.swapaxes(vt, -2, -1) @ (inverse[..., None] * jnp.swapaxes(u, -2, -1)), condition, kept.sum(-1))
