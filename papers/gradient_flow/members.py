@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from papers.common.data import Dataset
-from papers.gradient_flow.cifar_network import ACTIVATIONS, build, pixels
+from papers.gradient_flow.cifar_network import ACTIVATIONS, CifarNetwork, build, pixels
 from papers.gradient_flow.cifar_setting import KINDS, GroupActivation, NetworkConfig
 from papers.gradient_flow.perturbations import Perturbations
 
@@ -47,7 +47,8 @@ def head(params: Any) -> Head:
 
 
 @partial(jax.jit, static_argnums=0)
-def _preactivations(model: Any, params: Any, images: Array) -> Array:
+def preactivations(model: CifarNetwork, params: Any, images: Array) -> Array:
+    """Give the pre-activations of the group activation, (n, h) float32, of normalised images (n, 32, 32, 3)."""
     return model.apply({"params": params}, images, method="preactivations")
 
 
@@ -55,11 +56,11 @@ def features(config: NetworkConfig, params: Any, images: np.ndarray, dataset: Da
     """Give the pre-activations of the group activation, (n, h) float64, of raw images; shared by all members."""
     model, wide = build(config), jax.dtypes.canonicalize_dtype(np.float64)
     parts = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
-    return jnp.concatenate([_preactivations(model, params, pixels(part, dataset)).astype(wide) for part in parts])
+    return jnp.concatenate([preactivations(model, params, pixels(part, dataset)).astype(wide) for part in parts])
 
 
-def probabilities(last: Head, hidden: Array, lower: Array, upper: Array, activation: GroupActivation) -> Array:
-    """Give every member's class probabilities, softmax(sigma(h lower) upper kernel + bias).
+def logits(last: Head, hidden: Array, lower: Array, upper: Array, activation: GroupActivation) -> Array:
+    """Give every member's logits, sigma(h lower) upper kernel + bias.
 
     Args:
       last: the network's last layer.
@@ -74,7 +75,7 @@ def probabilities(last: Head, hidden: Array, lower: Array, upper: Array, activat
     sigma = ACTIVATIONS[activation]
 
     def member(lower: Array, upper: Array) -> Array:
-        return jax.nn.softmax(sigma(hidden @ lower) @ (upper @ last.kernel) + last.bias[None])
+        return sigma(hidden @ lower) @ (upper @ last.kernel) + last.bias[None]
 
     return jax.vmap(member)(lower, upper)
 
@@ -96,7 +97,7 @@ def score(last: Head, hidden: Array, labels: Array, lower: Array, upper: Array, 
     """
 
     def ensemble(maps: tuple[Array, Array]) -> Scores:
-        each = probabilities(last, hidden, *maps, activation)
+        each = jax.nn.softmax(logits(last, hidden, *maps, activation))
         finite = jnp.isfinite(each).all(axis=(1, 2))
         mean = each.mean(axis=0)
         votes = jax.nn.one_hot(each.argmax(-1), each.shape[-1], dtype=jnp.int32).sum(axis=0)
