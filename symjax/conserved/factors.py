@@ -94,8 +94,8 @@ def newton_element(
 
         def candidate(t: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             factor = jnp.exp(t * logarithms)
-            forward = _product(vectors * factor, vectors.T)
-            backward = _product(vectors / factor, vectors.T)
+            forward = _product(vectors * factor[None], vectors.T)
+            backward = _product(vectors / factor[None], vectors.T)
             new, new_inverse = _product(forward, g), _product(inverse, backward)
             return new, new_inverse, jnp.linalg.norm(missing(new, new_inverse))
 

@@ -73,9 +73,9 @@ def prescribe(
     the closed form at alpha = 1. The result is differentiable in all its arguments.
 
     A target (h, h), for linear networks only, is reached by ``U -> U g^-1``, ``V -> g V``, or in the limit of such g.
-    It can be reached if and only if it has at most m positive and n negative eigenvalues. ``"newton"`` solves a Lyapunov
-    equation in each step and finds a g near the identity; where the hidden layer is wider than an end, the g wanted can
-    be singular or nearly so, and it may not converge. ``"closed"`` builds the factors from the eigenvectors of the
+    It can be reached if and only if it has at most m positive and n negative eigenvalues. ``"newton"`` solves a
+    Lyapunov equation in each step and finds a g near the identity; where the hidden layer is wider than an end, the g
+    wanted can be singular or nearly so, and it may not converge. ``"closed"`` builds the factors from the eigenvectors of the
     target and the singular vectors of U V: always possible, but as a rule far from the start. ``"auto"`` is Newton's
     answer if it converged and the closed form otherwise.
 
@@ -225,7 +225,7 @@ def _diagonal(u: jax.Array, v: jax.Array, target: jax.Array, degree: float) -> P
     reader, writer = jnp.sum(u * u, axis=0), jnp.sum(v * v, axis=1)
     target = target.astype(u.dtype)
     s = jax.vmap(partial(_root, degree))(reader, writer, target)
-    moved_u, moved_v = u * jnp.exp(-degree * s), v * jnp.exp(s)[:, None]
+    moved_u, moved_v = u * jnp.exp(-degree * s)[None], v * jnp.exp(s)[:, None]
     out, into = degree * jnp.sum(moved_u * moved_u, axis=0), jnp.sum(moved_v * moved_v, axis=1)
     missing = jnp.abs((out - into) / 2 - target)
     size = (jnp.abs(out) + into) / 2 + jnp.abs(target)

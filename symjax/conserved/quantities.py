@@ -276,7 +276,8 @@ def polar_form(generator: Callable[[Params], Params], params: Params, velocity: 
 
     ``d/dt <theta, S theta>/2 = sum over i < j of A_ij r_ij^2 dphi_ij/dt``, with polar coordinates ``r, phi`` in the
     plane of parameters i and j, ``r_ij^2 dphi_ij/dt = theta_i theta_j' - theta_j theta_i'``. It holds along gradient
-    flow if M is in the symmetry algebra, and the quadratic form alone need not be conserved. The transpose of M is
+    flow if M is in the symmetry algebra. If S alone is in it too (GL(h)), both sides vanish; if not (a spiral), the
+    quadratic form is not conserved. The transpose of M is
     found by automatic differentiation; no matrix is formed.
 
     Source: Zhao et al. 2023, section 4 and appendix (polar form).

@@ -1,0 +1,112 @@
+"""Orbit dimensions against ranks of generators, and moments at initialisation against quadrature and samples."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax import conserved
+from symjax.actions import skew
+from symjax.activations import get
+
+SHAPES = [(2, 3, 4), (2, 4, 2), (1, 4, 1)]  # generic, wider than both ends, wider than their sum
+
+
+def flow(s: jax.Array, params: tuple[jax.Array, jax.Array], group: str) -> tuple[jax.Array, jax.Array]:
+    """To first order in s, which is all that generators see."""
+    h = params[0].shape[1]
+    m = {"general_linear": lambda: s, "orthogonal": lambda: skew(s, h), "positive_diagonal": lambda: jnp.diag(s)}[
+        group
+    ]()
+    return params[0] - params[0] @ m, params[1] + m @ params[1]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_orbit_dimension_is_the_rank_of_the_generators(shape: tuple[int, int, int]) -> None:
+    m, h, n = shape
+    rng = np.random.default_rng(0)
+    params = jnp.asarray(rng.standard_normal((m, h))), jnp.asarray(rng.standard_normal((h, n)))
+    coordinates = {"general_linear": (h, h), "orthogonal": (h * (h - 1) // 2,), "positive_diagonal": (h,)}
+    for group, zero in coordinates.items():
+        rank = conserved.generator_rank(partial(flow, group=group), jnp.zeros(zero), params)
+        assert int(rank.rank) == conserved.orbit_dimension(group, m, h, n)
+        assert float(rank.gap) > 1e6
+    assert conserved.orbit_dimension("tanh", m, h, n) == conserved.orbit_dimension("sigmoid", m, h, n) == 0
+    assert conserved.orbit_dimension("cube", m, h, n) == h
+    assert conserved.orbit_dimension("linear", m, h, n) == conserved.orbit_dimension(get("linear"), m, h, n)
+
+
+def test_a_degenerate_point_has_a_smaller_orbit() -> None:
+    """A neuron without weights is not moved by its scaling; the matrix itself against the definition."""
+    params = jnp.array([[1.0, 0.0], [2.0, 0.0]]), jnp.array([[1.0], [0.0]])
+    diagonal = partial(flow, group="positive_diagonal")
+    assert int(conserved.generator_rank(diagonal, jnp.zeros(2), params).rank) == 1
+    matrix = conserved.generator_matrix(diagonal, jnp.zeros(2), params)
+    np.testing.assert_array_equal(matrix[:, 0], [-1, 0, -2, 0, 1, 0])
+    np.testing.assert_array_equal(matrix[:, 1], 0)
+
+
+def test_rank_in_float32_under_jit_and_vmap() -> None:
+    rng = np.random.default_rng(1)
+    params = tuple(jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((3, 2, 4), (3, 4, 2)))
+    ranks = jax.jit(
+        jax.vmap(
+            lambda q: conserved.generator_rank(partial(flow, group="general_linear"), jnp.zeros((4, 4), "float32"), q)
+        )
+    )(params)
+    assert ranks.rank.tolist() == [conserved.orbit_dimension("general_linear", 2, 4, 2)] * 3
+    assert ranks.singular_values.dtype == jnp.float32
+
+
+def exact_moments(name: str, m: int, h: int, n: int) -> tuple[float, float]:
+    """Mean and variance of the total Q by Gauss-Hermite quadrature of the table, entry by entry."""
+    node, weight = np.polynomial.hermite_e.hermegauss(80)
+    weight = weight / np.sqrt(2 * np.pi)
+    x = node / np.sqrt(n)
+    term = {
+        "linear": lambda: x**2,
+        "tanh": lambda: np.cosh(x) ** 2,
+        "sigmoid": lambda: x + np.exp(x),
+        # half of the Gaussian: even powers on one side
+        "relu": lambda: None,
+    }[name]()
+    if name == "relu":
+        mean, square = 0.5 / n, 1.5 / n**2
+    else:
+        mean, square = weight @ term, weight @ term**2
+    factor = 0.5 if name == "sigmoid" else 1.0
+    readers = factor * m, factor**2 * m * h * 2 / h**2
+    return readers[0] - n * h * mean, readers[1] + n * h * (square - mean**2)
+
+
+@pytest.mark.parametrize("name", ["linear", "relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("shape", [(5, 50, 10), (100, 200, 100), (1, 2, 3)])
+def test_moments_against_quadrature(name: str, shape: tuple[int, int, int]) -> None:
+    expected = exact_moments(name, *shape)
+    moments = conserved.xavier_moments(name, *shape)
+    np.testing.assert_allclose(moments, expected, rtol=1e-9)
+    half = conserved.xavier_moments(name, *shape, scale="half")
+    factor = 1 if name == "sigmoid" else 2
+    np.testing.assert_allclose(half, (moments.mean / factor, moments.variance / factor**2), rtol=1e-15)
+
+
+def test_moments_of_figures_4_and_5() -> None:
+    printed = {"linear": (0, 4), "relu": (50, 3.25), "tanh": (-10001.01, 4.08), "sigmoid": (-10000.13, 403.0)}
+    for name, expected in printed.items():
+        np.testing.assert_allclose(conserved.xavier_moments(name, 100, 100, 100), expected, rtol=1e-3, atol=0.005)
+    assert conserved.xavier_moments("linear", 100, 200, 100) == (-100, 5)
+    assert conserved.xavier_moments("linear", 200, 100, 100) == (100, 6)
+
+
+@pytest.mark.parametrize("name", ["linear", "relu", "tanh", "sigmoid"])
+def test_moments_against_samples(name: str) -> None:
+    m, h, n, draws = 20, 30, 25, 1000
+    rng = np.random.default_rng(4)
+    u = jnp.asarray(rng.standard_normal((draws, m, h)) / np.sqrt(h))
+    v = jnp.asarray(rng.standard_normal((draws, h, n)) / np.sqrt(n))
+    totals = np.asarray(jnp.sum(jax.vmap(partial(conserved.pointwise, activation=name, scale="paper"))(u, v), axis=1))
+    mean, variance = conserved.xavier_moments(name, m, h, n)
+    assert abs(totals.mean() - mean) < 4 * np.sqrt(variance / draws)
+    assert abs(totals.var(ddof=1) / variance - 1) < 0.15

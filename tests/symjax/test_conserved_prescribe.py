@@ -1,0 +1,243 @@
+"""Moving to a prescribed Q: reached, at the same function, the only way there is, and refused where there is none."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from symjax import conserved
+from symjax.activations import get
+from symjax.channels import Layer, coordinates, mlp_channels, rescale
+from symjax.conserved import prescribe, prescribe_commuting
+
+M, H, N = 2, 3, 4
+seeds = st.integers(0, 2**32 - 1)
+
+
+def weights(seed: int, dtype: Any = jnp.float64, m: int = M, h: int = H, n: int = N) -> tuple[jax.Array, jax.Array]:
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.standard_normal((m, h)), dtype), jnp.asarray(rng.standard_normal((h, n)), dtype)
+
+
+def function(params: Any, name: str) -> np.ndarray:
+    u, v = (np.asarray(leaf) for leaf in params[:2])
+    x = np.random.default_rng(99).standard_normal((v.shape[1], 6))
+    return u @ np.asarray(get(name).function(jnp.asarray(v @ x)))
+
+
+@pytest.mark.parametrize("name", ["relu", "relu_squared", "cube", "row_radial"])
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds, size=st.floats(-4, 4))
+def test_diagonal_is_reached_at_the_same_function(name: str, seed: int, size: float) -> None:
+    u, v = weights(seed)
+    target = np.random.default_rng(seed + 1).standard_normal(H) * 10**size
+    target = jnp.asarray(-np.abs(target) if name == "row_radial" else target)
+    moved = prescribe(u, v, target, name)
+    assert bool(moved.converged) and float(moved.residual) < 1e-13
+    # against the definition, in units of what cancels
+    degree = get(name).degree
+    out, into = degree * np.sum(np.asarray(moved.u) ** 2, axis=0), np.sum(np.asarray(moved.v) ** 2, axis=1)
+    assert np.all(np.abs((out - into) / 2 - target) < 1e-12 * (np.abs(out) + into))
+    np.testing.assert_allclose(moved.v, v * jnp.exp(moved.element)[:, None], rtol=1e-13)
+    before, after = function((u, v), name), function(moved, name)
+    np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9 * np.abs(before).max())
+
+
+@pytest.mark.parametrize("degree", [2.0, 0.5, -1.0])
+def test_diagonal_root_against_scipy(degree: float) -> None:
+    u, v = weights(0)
+    target = jnp.array([-3.0, -0.01, -7.0] if degree < 0 else [-3.0, 0.0, 0.7])
+    moved = prescribe(u, v, target, degree)
+    a, b = np.sum(np.asarray(u) ** 2, axis=0), np.sum(np.asarray(v) ** 2, axis=1)
+    for i in range(H):
+        root = scipy.optimize.brentq(
+            lambda s, i=i: degree * a[i] * np.exp(-2 * degree * s) - b[i] * np.exp(2 * s) - 2 * float(target[i]),
+            -9,
+            9,
+            xtol=1e-14,
+        )
+        np.testing.assert_allclose(moved.element[i], root, rtol=1e-10, atol=1e-12)
+
+
+def test_scalar_case_of_the_paper() -> None:
+    """On u v = y: ``u^2 = (Q + sqrt(Q^2 + 4 y^2))/2``, Q without the 1/2; by both kinds of target."""
+    u, v, q = jnp.array([[1.7]]), jnp.array([[-0.6]]), 2.4
+    y = 1.7 * -0.6
+    expected = (q + np.sqrt(q * q + 4 * y * y)) / 2
+    for target in (jnp.array([q / 2]), jnp.array([[q / 2]])):
+        moved = prescribe(u, v, target)
+        np.testing.assert_allclose([moved.u[0, 0] ** 2, moved.u[0, 0] * moved.v[0, 0]], [expected, y], rtol=1e-13)
+
+
+def test_diagonal_extremes_and_derivatives() -> None:
+    u, v = weights(1)
+    far = prescribe(u * 1e-100, v * 1e100, jnp.array([1e5, -1e-5, 0.0]), "relu")
+    assert bool(far.converged) and np.isfinite(far.u).all()
+    single = prescribe(*weights(1, jnp.float32), jnp.array([1.0, -20.0, 0.0], "float32"), "relu")
+    assert bool(single.converged) and single.u.dtype == jnp.float32 and float(single.residual) < 1e-6
+    target = jnp.array([0.5, -1.0, 0.0])
+    for degree in (1.0, 2.0):
+        slope = jax.jit(jax.jacrev(lambda t, d=degree: prescribe(u, v, t, d).element))(target)
+        moved = prescribe(u, v, target, degree)
+        # dQ/ds = -(alpha^2 |U|^2 + |V|^2) at the root, by hand
+        rate = degree**2 * np.sum(np.asarray(moved.u) ** 2, axis=0) + np.sum(np.asarray(moved.v) ** 2, axis=1)
+        np.testing.assert_allclose(slope, np.diag(-1 / rate), rtol=1e-10, atol=1e-14)
+
+
+def test_neurons_without_a_reader_or_a_writer() -> None:
+    u, v = weights(2)
+    u, v = u.at[:, 0].set(0).at[:, 2].set(0), v.at[1].set(0).at[2].set(0)
+    possible = jnp.array([-2.0, 3.0, 0.0])
+    moved = prescribe(u, v, possible, "relu")
+    assert bool(moved.converged) and np.isfinite(moved.element).all()
+    np.testing.assert_allclose(conserved.homogeneous(moved.u, moved.v, 1.0), possible, rtol=1e-13)
+    for target, message in (
+        ([2.0, 3.0, 0.0], "target is 2.0 for neuron 0, but .* it must be negative"),
+        ([-2.0, 0.0, 0.0], "target is 0.0 for neuron 1, but .* it must be positive"),
+        ([-2.0, 3.0, 1.0], "target is 1.0 for neuron 2, but .* it must be zero"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prescribe(u, v, jnp.array(target), "relu")
+        status = jax.jit(partial(prescribe, activation="relu"))(u, v, jnp.array(target))
+        assert not bool(status.converged) and np.isfinite(status.u).all()
+
+
+def symmetric(rng: np.random.Generator, eigenvalues: np.ndarray) -> jax.Array:
+    w = np.linalg.qr(rng.standard_normal((eigenvalues.size,) * 2))[0]
+    target = (w * eigenvalues) @ w.T
+    return jnp.asarray((target + target.T) / 2)
+
+
+# m, h, n and the eigenvalues asked for: square, narrow, wide on one side, wide on both, wider than the sum, degenerate
+CASES = [
+    (3, 3, 3, (2.0, -0.3, -1.0)),
+    (3, 2, 4, (1.0, 1.5)),
+    (2, 3, 4, (2.0, 0.5, -1.0)),
+    (4, 3, 2, (1.0, 0.0, -2.0)),
+    (2, 3, 2, (2.0, -0.5, -1.0)),
+    (1, 4, 2, (3.0, -0.5, -1.0, 0.0)),
+    (1, 3, 1, (0.0, 0.0, 0.0)),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_matrix_is_reached_at_the_same_function(case: tuple[int, int, int, tuple[float, ...]]) -> None:
+    m, h, n, eigenvalues = case
+    u, v = weights(3, m=m, h=h, n=n)
+    target = symmetric(np.random.default_rng(5), np.array(eigenvalues))
+    for method in ("closed", "auto"):
+        moved = prescribe(u, v, target, method=method)
+        assert bool(moved.converged)
+        assert float(moved.residual) < 1e-13 and float(moved.function_error) < 1e-12
+        a, b = np.asarray(moved.u), np.asarray(moved.v)
+        np.testing.assert_allclose((a.T @ a - b @ b.T) / 2, target, atol=1e-12)
+        np.testing.assert_allclose(a @ b, u @ v, rtol=1e-10, atol=1e-11)
+
+
+def test_newton_finds_the_group_element() -> None:
+    u, v = weights(4, m=3, h=3, n=3)
+    target = symmetric(np.random.default_rng(6), np.array([5.0, -1.0, -8.0]))
+    moved = prescribe(u, v, target, method="newton")
+    assert bool(moved.converged)
+    g = np.asarray(moved.element)
+    np.testing.assert_allclose(moved.u, np.asarray(u) @ np.linalg.inv(g), rtol=1e-10)
+    np.testing.assert_allclose(moved.v, g @ np.asarray(v), rtol=1e-10)
+    # where Q is already what is wanted nothing moves, and near it little; the closed form has no such memory
+    here = conserved.matrix(u, v)
+    np.testing.assert_allclose(prescribe(u, v, here, method="newton").element, np.eye(3), atol=1e-12)
+    near = prescribe(u, v, here + 1e-6 * jnp.eye(3), method="newton")
+    assert np.abs(near.element - np.eye(3)).max() < 1e-5 and bool(near.converged)
+    assert np.abs(prescribe(u, v, here, method="closed").u - u).max() > 1e-3
+    # the derivative of Q at the solution with respect to what was asked is the identity
+    slope = jax.jit(
+        jax.jacrev(lambda t: (lambda p: conserved.matrix(p.u, p.v))(prescribe(u, v, (t + t.T) / 2, method="newton")))
+    )(target)
+    identity = (np.einsum("ik,jl->ijkl", np.eye(3), np.eye(3)) + np.einsum("il,jk->ijkl", np.eye(3), np.eye(3))) / 2
+    np.testing.assert_allclose(slope, identity, atol=1e-9)
+
+
+def test_linear_activations_share_orbits_and_others_do_not() -> None:
+    """Moving a matrix is a symmetry of linear networks alone: the same move changes what a ReLU network computes."""
+    u, v = weights(4, m=3, h=3, n=3)
+    moved = prescribe(u, v, jnp.zeros((3, 3)))
+    np.testing.assert_allclose(function(moved, "linear"), function((u, v), "linear"), rtol=1e-9, atol=1e-11)
+    assert np.abs(function(moved, "relu") - function((u, v), "relu")).max() > 0.1
+
+
+def test_compiled_and_batched_with_a_status_instead_of_an_error() -> None:
+    u, v = (jnp.stack(pair) for pair in zip(weights(6), weights(7), strict=True))
+    good = symmetric(np.random.default_rng(1), np.array([1.0, 0.5, -2.0]))
+    bad = symmetric(np.random.default_rng(1), np.array([1.0, 0.5, 2.0]))  # three positive, two outputs
+    for method in ("closed", "newton"):
+        moved = jax.jit(jax.vmap(partial(prescribe, method=method)))(u, v, jnp.stack([good, bad]))
+        assert moved.converged.tolist() == [True, False]
+        assert np.isfinite(moved.u[0]).all()
+    diagonal = jax.jit(jax.vmap(partial(prescribe, activation="relu")))(u, v, jnp.zeros((2, H)))
+    np.testing.assert_allclose(diagonal.u[1], prescribe(u[1], v[1], jnp.zeros(H), "relu").u, rtol=1e-13)
+
+
+def network(seed: int) -> tuple[Layer, ...]:
+    rng = np.random.default_rng(seed)
+    shapes = [(3, 4), (4, 5), (5, 2)]
+    return tuple(Layer(jnp.asarray(rng.standard_normal(s)), jnp.asarray(rng.standard_normal(s[1]))) for s in shapes)
+
+
+def test_all_hidden_layers_together_recover_the_only_rescaling() -> None:
+    """The coupled quantities of a deep ReLU network with biases, prescribed as those of a known rescaling of it."""
+    layers = network(0)
+    channels = mlp_channels(layers)
+    flow, zero = partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale")
+    rng = np.random.default_rng(1)
+    s = {name: jnp.asarray(1.5 * rng.standard_normal(leaf.shape)) for name, leaf in zero.items()}
+    target = conserved.quadratic(flow, zero, flow(s, layers))
+    move = jax.jit(lambda q, t: prescribe_commuting(flow, zero, q, t))
+    moved = move(layers, target)
+    assert bool(moved.converged)
+    for name in zero:
+        np.testing.assert_allclose(moved.s[name], s[name], rtol=1e-8, atol=1e-8)
+    for got, expected in zip(jax.tree.leaves(moved.params), jax.tree.leaves(flow(s, layers)), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-7)
+    # without readers a channel's quantity, here with the writers' sign, cannot be negative
+    idle = (*layers[:2], layers[2]._replace(kernel=jnp.zeros_like(layers[2].kernel)))
+    impossible = move(idle, jax.tree.map(lambda leaf: -jnp.ones_like(leaf), zero))
+    assert not bool(impossible.converged)
+
+
+U, V = weights(8)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: prescribe(U, V.T, jnp.zeros(H)), "u and v have shapes"),
+        (
+            lambda: prescribe(U, V, jnp.zeros(2)),
+            r"target has shape \(2,\), but it must be \(3,\) or, if linear, \(3, 3\)",
+        ),
+        (lambda: prescribe(U, V, jnp.zeros(H), "tanh"), "activation is 'tanh', but homogeneous Q needs"),
+        (lambda: prescribe(U, V, jnp.zeros((H, H)), "relu"), "activation is 'relu', but a matrix can only be"),
+        (lambda: prescribe(U, V, jnp.zeros((H, H)), method="fast"), "method is 'fast', but it must be one of auto"),
+        (lambda: prescribe(U, V, jnp.ones((H, H)).at[0, 1].set(2.0)), "target is not a finite symmetric matrix"),
+        (
+            lambda: prescribe(U, V, jnp.eye(H)),
+            "target has 3 positive and 0 negative eigenvalues, but with 2 outputs and 4 inputs it can have at most 2 and 4",
+        ),
+        (
+            lambda: prescribe(U, V, jnp.array([1.0, -1.0, -1.0]), -1.0),
+            "target is 1.0 for neuron 0, .* must be negative",
+        ),
+        (
+            lambda: prescribe_commuting(lambda s, q: q, jnp.zeros(2), U, jnp.zeros(3)),
+            r"target has shapes \(3,\), but those of zero are \(2,\)",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
