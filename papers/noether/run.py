@@ -16,6 +16,7 @@ import numpy as np
 from papers.common import data
 from papers.common.checkpoint import Checkpoints
 from papers.common.cli import check
+from papers.common.compilation import once_options
 from papers.common.errors import Divergence, UserError
 from papers.common.models import VGG11, initialise, vgg11_channels
 from papers.common.runs import RunDirectory, to_json, write_atomically
@@ -116,7 +117,7 @@ def build(config: TrainConfig, dataset: data.Dataset) -> Experiment:
     def optimiser(rule: charges.Rule) -> Any:
         return sgd(rule.schedule, rule.momentum, rule.weight_decay)
 
-    @jax.jit  # one program instead of a hundred small ones
+    @partial(jax.jit, compiler_options=once_options())  # one program instead of a hundred small ones
     def begin(variables: Any, numbers: Numbers, key: jax.Array) -> TrainState:
         monitor = Watched(numbers, charges.start(found, variables["params"]))
         return start(variables, optimiser(numbers.rule(fixed)), key, monitor)

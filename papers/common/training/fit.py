@@ -9,13 +9,14 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from papers.common.compilation import once_options, step_options
 from papers.common.errors import Divergence
 from papers.common.training.step import TrainState, cross_entropy
 
@@ -155,7 +156,7 @@ def chunks(order: np.ndarray, batch_size: int, place: int, chunk: int) -> Iterat
 # both keep what they compiled: fitting again with the same step, as after a stop, compiles nothing
 @lru_cache(maxsize=2)
 def _reader(report: Callable[[TrainState], Any]) -> Callable[[TrainState], Any]:
-    return jax.jit(lambda state: jax.tree.map(jnp.copy, report(state)))
+    return jax.jit(lambda state: jax.tree.map(jnp.copy, report(state)), compiler_options=once_options())
 
 
 @lru_cache(maxsize=2)
@@ -167,7 +168,7 @@ def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainS
         return jax.lax.scan(lambda carry, index: one(carry, images, labels, index), state, indices)
 
     if driver == "scan":
-        compiled = jax.jit(many, donate_argnums=0)
+        compiled = jax.jit(many, donate_argnums=0, compiler_options=step_options())
 
         def scan(state: TrainState, data: Data, indices: np.ndarray) -> tuple[TrainState, list[dict[str, jax.Array]]]:
             state, metrics = compiled(state, data.images, data.labels, jax.device_put(indices))
@@ -175,7 +176,7 @@ def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainS
 
         return scan
 
-    single = jax.jit(one, donate_argnums=0)
+    single = jax.jit(one, donate_argnums=0, compiler_options=step_options())
 
     def loop(state: TrainState, data: Data, indices: np.ndarray) -> tuple[TrainState, list[dict[str, jax.Array]]]:
         collected = []
@@ -211,7 +212,7 @@ def evaluate(model: Any, normalise: Callable[[jax.Array], jax.Array], batch_size
     The last batch is padded with images of weight zero, so one compiled program serves any number of images.
     """
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=once_options())
     def sums(params: Any, stats: Any, images: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:
         logits = model.apply({"params": params, "batch_stats": stats}, normalise(images), train=False)
         logits = logits.astype(jnp.float32)
