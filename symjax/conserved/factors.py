@@ -48,8 +48,8 @@ def closed_factors(u: jax.Array, v: jax.Array, target: jax.Array) -> tuple[jax.A
     last = h - 1 - first
     a1, a2, b1, b2 = _two_values(values[first], values[last], sigma[first])
     a, b = a.at[first, first].set(a1).at[first, last].set(a2), b.at[first, first].set(b1).at[first, last].set(b2)
-    alone = jnp.arange(paired, both)
-    b = b.at[alone, alone].set(_root(-values[alone]))
+    alone = h - shared - both + jnp.arange(paired, both)
+    b = b.at[jnp.arange(paired, both), alone].set(_root(-values[alone]))
     return _product(_product(phi, a), vectors.T), _product(_product(vectors, b.T), psi)
 
 

@@ -32,7 +32,7 @@ class Prescribed(NamedTuple):
       residual: scalar, largest ``|Q - target|`` over the size of the terms that cancel in Q.
       function_error: scalar, relative change of ``U V`` for linear networks; the scaling's own rounding is not counted
         for homogeneous ones, where it is 0.
-      converged: whether both are below a thousand eps, and finite.
+      converged: whether they are finite and below a thousand and ten thousand eps.
     """
 
     u: jax.Array
@@ -75,9 +75,9 @@ def prescribe(
     A target (h, h), for linear networks only, is reached by ``U -> U g^-1``, ``V -> g V``, or in the limit of such g.
     It can be reached if and only if it has at most m positive and n negative eigenvalues. ``"newton"`` solves a
     Lyapunov equation in each step and finds a g near the identity; where the hidden layer is wider than an end, the g
-    wanted can be singular or nearly so, and it may not converge. ``"closed"`` builds the factors from the eigenvectors of the
-    target and the singular vectors of U V: always possible, but as a rule far from the start. ``"auto"`` is Newton's
-    answer if it converged and the closed form otherwise.
+    wanted can be singular or nearly so, and it may not converge. ``"closed"`` builds the factors from the
+    eigenvectors of the target and the singular vectors of U V: always possible, but as a rule far from the start.
+    ``"auto"`` is Newton's answer if it converged and the closed form otherwise.
 
     Source: Zhao et al. 2023, section 4 (Q as coordinates of the minimum) and the group law on Q; solvers derived.
 
@@ -293,8 +293,8 @@ def _judged(
     before, after = (jnp.matmul(*pair, precision="highest") for pair in ((u, v), (moved_u, moved_v)))
     norm = jnp.linalg.norm(before)
     function_error = jnp.linalg.norm(after - before) / jnp.where(norm > 0, norm, 1)
-    # Not-a-number compares false, so it is not converged.
-    converged = (residual <= _tolerance(u.dtype)) & (function_error <= _tolerance(u.dtype))
+    # The function's error grows with the condition of g. Not-a-number compares false, so it is not converged.
+    converged = (residual <= _tolerance(u.dtype)) & (function_error <= 10 * _tolerance(u.dtype))
     return Prescribed(moved_u, moved_v, g, residual, function_error, converged)
 
 

@@ -317,7 +317,7 @@ def test_group_law_on_q() -> None:
 
 
 def spiral_loss(q: jax.Array) -> jax.Array:
-    """Constant along ``q' = (1 + J) q``, J the quarter turn: a function of the angle minus the logarithm of the radius."""
+    """Constant along ``q' = (1 + J) q``, J the quarter turn: it sees the angle minus the logarithm of the radius."""
     return jnp.sin(jnp.arctan2(q[1], q[0]) - jnp.log(jnp.sum(q * q)) / 2)
 
 
