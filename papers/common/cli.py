@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import errno
 import io
 import re
 import sys
@@ -23,6 +24,7 @@ from papers.common.errors import Divergence, UserError
 
 Config = TypeVar("Config")
 
+FAILED = 1
 BAD_INPUT = 2
 DIVERGED = 3
 INTERRUPTED = 130
@@ -88,7 +90,7 @@ def main(
         0 once the entry function has returned.
 
     Raises:
-        SystemExit: code 0 after ``--help``, 2 for a UserError, 3 for a Divergence, 130 when interrupted; but for the
+        SystemExit: code 0 after ``--help``, 1 for a full disk, 2 for a UserError, 3 for a Divergence, 130 when interrupted; but for the
             first, after one sentence on the standard error.
     """
     try:
@@ -101,6 +103,10 @@ def main(
         _leave(prog, error, BAD_INPUT)
     except Divergence as error:
         _leave(prog, error, DIVERGED)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _leave(prog, f"no room is left on the disk ({error}): make room; --resume continues a run", FAILED)
     except KeyboardInterrupt:
         _leave(prog, "interrupted", INTERRUPTED)
     return 0

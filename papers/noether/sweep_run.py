@@ -10,7 +10,6 @@ import numpy as np
 from papers.common import data
 from papers.common.batching import Plan, advance, choose, take
 from papers.common.checkpoint import Checkpoints
-from papers.common.cli import check
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import Data, Progress, TrainState, evaluate, steps_per_epoch
@@ -64,15 +63,8 @@ class Sweep(NamedTuple):
 
 
 def build(config: SweepConfig, dataset: data.Dataset) -> Sweep:
-    """Put a sweep together; nothing is trained yet.
-
-    Raises:
-      UserError: the batch is larger than the data.
-    """
-    images = len(dataset.train.labels)
-    allowed = f"at most {images}, the number of training images"
-    check(config.batch_size <= images, "batch_size", config.batch_size, allowed)
-    per_epoch = steps_per_epoch(images, config.batch_size)
+    """Put a sweep together; nothing is trained yet."""
+    per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
     members = config.members()
     found = problem(config, dataset, tuple(round(drop * per_epoch) for drop in config.drops))
     plan = choose(config.batching, convolutions=found.convolutions, platform=jax.default_backend())

@@ -1,6 +1,7 @@
 """The command line: values reach the configuration, mistakes become one sentence and an exit code."""
 
 import dataclasses
+import errno
 import subprocess
 import sys
 import textwrap
@@ -125,6 +126,12 @@ def test_what_only_tyro_refuses_is_one_sentence_too(monkeypatch, capsys):
     [
         (UserError("the data are damaged"), 2, "prog: the data are damaged\n"),
         (Divergence("the loss is nan at step 7"), 3, "prog: the loss is nan at step 7\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/history.npz"),
+            1,
+            "prog: no room is left on the disk ([Errno 28] No space left on device: 'runs/history.npz'): make room; "
+            "--resume continues a run\n",
+        ),
         (KeyboardInterrupt(), 130, "prog: interrupted\n"),
     ],
 )

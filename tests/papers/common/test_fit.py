@@ -159,6 +159,29 @@ def test_every_image_once_an_epoch_in_an_order_of_seed_and_epoch(driver, images)
     assert steps_per_epoch(images, 4) == len(sizes) // 2
 
 
+@pytest.mark.parametrize("driver", ["loop", "scan"])
+def test_nothing_but_indices_travels_to_the_device_inside_a_chunk(driver, monkeypatch):
+    """Every copy to the device is an explicit one, of a chunk's indices; the images were there before."""
+    images = 14
+    data = Data(jnp.zeros((images, 1, 1, 3), jnp.uint8), jnp.arange(images, dtype=jnp.int32))
+    first, sent, put = counting_state(images, 1), [], jax.device_put
+
+    def counted(leaf, *where):
+        sent.append(leaf)
+        return put(leaf, *where)
+
+    monkeypatch.setattr(jax, "device_put", counted)
+    with jax.transfer_guard_host_to_device("disallow"):
+        fit(counting_step, first, data, batch_size=4, epochs=1, seed=5, chunk=2, driver=driver)
+    assert sorted(np.concatenate([np.ravel(leaf) for leaf in sent])) == list(range(images))
+    assert all(leaf.dtype == np.int32 for leaf in sent)
+
+
+def test_the_guard_sees_an_implicit_copy():
+    with jax.transfer_guard_host_to_device("disallow"), pytest.raises(Exception, match="Disallowed host-to-device"):
+        jax.jit(lambda rows: rows + 1)(np.zeros(3, np.float32))
+
+
 def test_the_order_depends_on_seed_and_epoch_alone():
     orders = [epoch_order(seed, epoch, 50) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
     np.testing.assert_array_equal(orders[0], epoch_order(0, 0, 50))

@@ -271,7 +271,8 @@ def test_impossible_sweeps_are_one_sentence(argv, parts, capsys):
     assert all(part in error for part in parts), error
 
 
-def test_a_batch_larger_than_the_data_is_refused():
-    config = dataclasses.replace(CONFIG, batch_size=71)
+def test_a_batch_larger_than_the_data_is_refused(tmp_path):
+    config = dataclasses.replace(CONFIG, limit=70, batch_size=71, out=tmp_path / "sweep")
     with pytest.raises(UserError, match="--batch-size is 71, but must be at most 70"):
-        sweep_run.build(config, data.load("digits", limit=70))
+        sweep_run.run(config, "sweep")
+    assert not config.out.exists()
