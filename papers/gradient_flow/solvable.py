@@ -1,0 +1,199 @@
+"""Models whose gradient flow is solved: what Q decides about the rate of convergence and about sharpness.
+
+| model | Q | rate of the loss near the minimum | largest Hessian eigenvalue there |
+|---|---|---|---|
+| ``(y - u v)^2`` | ``u^2 - v^2`` | ``4 sqrt(Q^2 + 4 y^2)`` | ``2 sqrt(Q^2 + 4 y^2)`` |
+| ``(s - u/v)^2`` | ``u^2 + v^2`` | ``4 (1 + s^2)^2/Q`` | ``2 (1 + s^2)^2/Q`` |
+| ``w_1^2 + a w_2^2`` | ``a log w_1 - log w_2`` | 4 min(1, a) | 2 max(1, a) |
+
+and a two-layer network ``|U sigma(V^T) - Y|^2`` at zero loss, whose Hessian has the eigenvalues of a matrix as large as
+the output. Q has the scale of the paper here, twice that of :mod:`symjax.conserved`. Everything broadcasts.
+
+Source: Zhao et al. 2023, section 5 and appendix (Q against convergence); the rates and spectra are derived.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from papers.gradient_flow.two_layer import hidden_layer
+from symjax import activations
+
+Pair = tuple[jax.Array, jax.Array]
+
+
+class Limit(NamedTuple):
+    """What happens near a minimum: ``L ~ e^(-rate t)``, and the largest eigenvalue of the Hessian."""
+
+    rate: jax.Array
+    sharpness: jax.Array
+
+
+def product_loss(params: Pair, target: jax.Array) -> jax.Array:
+    """Evaluate ``(y - u v)^2``."""
+    u, v = params
+    return (target - u * v) ** 2
+
+
+def product_charge(params: Pair) -> jax.Array:
+    """Evaluate ``Q = u^2 - v^2``, which gradient flow on :func:`product_loss` keeps."""
+    u, v = params
+    return (u - v) * (u + v)
+
+
+def product_minimum(charge: jax.Array, target: jax.Array) -> Pair:
+    """Find the point of ``u v = y`` with the given Q and u >= 0.
+
+    ``u^2 = (Q + sqrt(Q^2 + 4 y^2))/2``, ``v^2 = u^2 - Q``: Q is a global coordinate of each branch.
+
+    Source: Zhao et al. 2023, section 4 (Q as coordinates of the minimum).
+
+    Args:
+      charge: Q, any real numbers.
+      target: y.
+
+    Returns:
+      ``(u, v)``; where y = 0 the end of the ray with that Q.
+
+    Example:
+      >>> print(*product_minimum(jnp.array(3.0), jnp.array(2.0)))
+      2.0 1.0
+    """
+    larger = (jnp.abs(charge) + jnp.hypot(charge, 2 * target)) / 2
+    smaller = target**2 / jnp.where(larger > 0, larger, 1)  # without cancellation
+    big, small = jnp.sqrt(larger), jnp.sqrt(smaller)
+    sign = jnp.where(target < 0, -1, 1)
+    return jnp.where(charge >= 0, big, small), sign * jnp.where(charge >= 0, small, big)
+
+
+def product_limit(charge: jax.Array, target: jax.Array) -> Limit:
+    """Give rate ``4 sqrt(Q^2 + 4 y^2)`` and sharpness ``2 sqrt(Q^2 + 4 y^2)`` of :func:`product_loss`.
+
+    The residual obeys ``r' = -2 r (u^2 + v^2)`` exactly, and ``u^2 + v^2 = sqrt(Q^2 + 4 (uv)^2)``: the larger |Q|, the
+    faster and the sharper.
+
+    Source: Zhao et al. 2023, section 5; derived.
+    """
+    root = jnp.hypot(charge, 2 * target)
+    return Limit(4 * root, 2 * root)
+
+
+def quotient_loss(params: Pair, target: jax.Array) -> jax.Array:
+    """Evaluate ``(s - u/v)^2``."""
+    u, v = params
+    return (target - u / v) ** 2
+
+
+def quotient_charge(params: Pair) -> jax.Array:
+    """Evaluate ``Q = u^2 + v^2``, which gradient flow on :func:`quotient_loss` keeps."""
+    u, v = params
+    return u * u + v * v
+
+
+def quotient_minimum(charge: jax.Array, target: jax.Array) -> Pair:
+    """Find the point of ``u/v = s`` with the given Q > 0 and v > 0: ``v^2 = Q/(1 + s^2)``."""
+    v = jnp.sqrt(charge / (1 + target**2))
+    return target * v, v
+
+
+def quotient_limit(charge: jax.Array, target: jax.Array) -> Limit:
+    """Give rate ``4 (1 + s^2)^2/Q`` and sharpness ``2 (1 + s^2)^2/Q`` of :func:`quotient_loss`.
+
+    Here the smaller Q is the faster and the sharper. In Figure 7 the loss is a mean over m n entries, which divides
+    both by m n.
+
+    Source: Zhao et al. 2023, section 5 and Figure 7; derived.
+    """
+    square = (1 + target**2) ** 2 / charge
+    return Limit(4 * square, 2 * square)
+
+
+def quotient_bound(loss: jax.Array, charge: jax.Array, time: jax.Array) -> jax.Array:
+    """Bound the loss at a time of gradient flow on :func:`quotient_loss` from above: ``L(0) e^(-4 t/Q)``."""
+    return loss * jnp.exp(-4 * time / charge)
+
+
+def ellipse_loss(params: Pair, ratio: jax.Array) -> jax.Array:
+    """Evaluate ``w_1^2 + a w_2^2``."""
+    w1, w2 = params
+    return w1 * w1 + ratio * w2 * w2
+
+
+def ellipse_charge(params: Pair, ratio: jax.Array) -> jax.Array:
+    """Evaluate ``Q = a log |w_1| - log |w_2|``, the logarithm of ``|w_1|^a/|w_2|``: the power itself overflows."""
+    w1, w2 = params
+    return ratio * jnp.log(jnp.abs(w1)) - jnp.log(jnp.abs(w2))
+
+
+def ellipse_flow(start: Pair, ratio: jax.Array, time: jax.Array) -> Pair:
+    """Follow gradient flow on :func:`ellipse_loss`: ``w_1 = w_10 e^(-2t)``, ``w_2 = w_20 e^(-2at)``.
+
+    Source: Zhao et al. 2023, appendix (ellipse).
+    """
+    return start[0] * jnp.exp(-2 * time), start[1] * jnp.exp(-2 * ratio * time)
+
+
+def linear_spectrum(output: jax.Array, given: jax.Array) -> jax.Array:
+    """Give the m n non-zero Hessian eigenvalues of ``|Y - U V^T|^2`` at zero loss.
+
+    ``2 (lambda_i(V V^T) + mu_j(U U^T))``, in descending order; all others are 0, one for each direction in which the
+    minimum goes on.
+
+    Source: derived; Zhao et al. 2023, Figure 9 (spectra against Q).
+
+    Args:
+      output: U (m, h), floating.
+      given: V (n, h), of the same dtype.
+
+    Returns:
+      An array (m n,).
+
+    Example:
+      >>> print(linear_spectrum(jnp.array([[2.0]]), jnp.array([[1.0]])))
+      [10.]
+    """
+    mu, lam = (jnp.linalg.eigvalsh(jnp.matmul(w, w.T, precision="highest")) for w in (output, given))
+    return jnp.sort((2 * (lam[:, None] + mu[None])).ravel())[::-1]
+
+
+def linear_trace(output: jax.Array, given: jax.Array) -> jax.Array:
+    """Give the Hessian's trace of ``|Y - U V^T|^2``, at any residual: ``2 (m |V|^2 + n |U|^2)``.
+
+    With ``S = |U|^2 + |V|^2`` and ``Q = |U|^2 - |V|^2`` that is ``(m + n) S + (n - m) Q``: the weights' scale decides
+    it with Q, and alone where m = n.
+
+    Source: derived; Zhao et al. 2023, Figure 9.
+
+    Args:
+      output: U (m, h), floating.
+      given: V (n, h), of the same dtype.
+    """
+    return 2 * (output.shape[0] * jnp.sum(given * given) + given.shape[0] * jnp.sum(output * output))
+
+
+def tangent_gram(output: jax.Array, given: jax.Array, activation: str) -> jax.Array:
+    """Build ``K = 2 J J^T``, J the derivative of ``F = U sigma(V^T)`` in all weights.
+
+    ``K[(a,b), (c,d)] = 2 (delta_ac sigma(V_b).sigma(V_d) + delta_bd sum_i U_ai U_ci sigma'(V_bi)^2)``. At zero loss its
+    eigenvalues are the non-zero ones of the Hessian of ``|F - Y|^2``; under gradient flow the residual obeys
+    ``r' = -K r`` exactly, so that close to the minimum ``L(t) = |e^(-K t) r(0)|^2``.
+
+    Source: derived.
+
+    Args:
+      output: U (m, h), floating.
+      given: V (n, h), of the same dtype.
+      activation: a pointwise one, its name.
+
+    Returns:
+      A symmetric array (m n, m n), the entries of F in row-major order.
+    """
+    m, n = output.shape[0], given.shape[0]
+    hidden = hidden_layer(given, activation)
+    slopes = activations.get(activation).derivative(given)
+    features = jnp.einsum("bi,di->bd", hidden, hidden, precision="highest")
+    readers = jnp.einsum("ai,ci,bi->abc", output, output, slopes**2, precision="highest")
+    eye_m, eye_n = jnp.eye(m, dtype=output.dtype), jnp.eye(n, dtype=output.dtype)
+    blocks = eye_m[:, None, :, None] * features[None, :, None, :] + readers[:, :, :, None] * eye_n[None, :, None, :]
+    return 2 * blocks.reshape(m * n, m * n)
