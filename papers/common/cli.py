@@ -90,8 +90,8 @@ def main(
         0 once the entry function has returned.
 
     Raises:
-        SystemExit: code 0 after ``--help``, 1 for a full disk, 2 for a UserError, 3 for a Divergence, 130 when interrupted; but for the
-            first, after one sentence on the standard error.
+        SystemExit: code 0 after ``--help``, 1 for a full disk, 2 for a UserError, 3 for a Divergence, 130 when
+            interrupted; but for the first, after one sentence on the standard error.
     """
     try:
         config = parse(config_class, prog, description, argv, presets)

@@ -37,7 +37,7 @@ def step_options() -> dict[str, bool]:
 
 
 def once_options() -> dict[str, int]:
-    """Compiler options of what runs rarely, an evaluation or the first state: less optimised, compiled in half the time."""
+    """Compiler options of what runs rarely (evaluation, first state): fewer passes, half the time to compile."""
     import jax
 
     return {"xla_backend_optimization_level": 1, **step_options()} if jax.default_backend() == "cpu" else {}
