@@ -170,7 +170,7 @@ def test_pointwise_row_each_neuron_with_orthogonal_data(name: str, dtype: Any) -
     u, v = weights(4, dtype)
     gu, gv = gradient((u, v), name, x, y)
     charges = partial(conserved.pointwise, activation=name)
-    slope_u, slope_v = jax.jacrev(charges, (0, 1))(u, jnp.matmul(v, x, precision="highest"))
+    slope_u, slope_v = jax.jit(jax.jacrev(charges, (0, 1)))(u, jnp.matmul(v, x, precision="highest"))
     # in the coordinates of the pre-activations V X the gradient is G X, because X is orthogonal
     pre = jnp.matmul(gv, x, precision="highest")
     for i in range(H):
@@ -268,7 +268,7 @@ def test_deep_linear_with_biases() -> None:
         np.testing.assert_allclose(gw @ w.T + np.outer(g[i].bias, b), reader.T @ gr, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["relu", "cube"])
+@pytest.mark.parametrize("name", ["relu", pytest.param("cube", marks=pytest.mark.slow)])
 def test_deep_homogeneous_with_biases(name: str) -> None:
     layers = deep(1)
     g = deep_gradient(layers, name)

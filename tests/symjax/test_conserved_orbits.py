@@ -29,8 +29,15 @@ def test_orbit_dimension_is_the_rank_of_the_generators(shape: tuple[int, int, in
     rng = np.random.default_rng(0)
     params = jnp.asarray(rng.standard_normal((m, h))), jnp.asarray(rng.standard_normal((h, n)))
     coordinates = {"general_linear": (h, h), "orthogonal": (h * (h - 1) // 2,), "positive_diagonal": (h,)}
-    for group, zero in coordinates.items():
-        rank = conserved.generator_rank(partial(flow, group=group), jnp.zeros(zero), params)
+
+    @jax.jit
+    def ranks(q: tuple[jax.Array, jax.Array]) -> dict[str, conserved.Rank]:
+        flows = {group: partial(flow, group=group) for group in coordinates}
+        return {
+            group: conserved.generator_rank(flows[group], jnp.zeros(zero), q) for group, zero in coordinates.items()
+        }
+
+    for group, rank in ranks(params).items():
         assert int(rank.rank) == conserved.orbit_dimension(group, m, h, n)
         assert float(rank.gap) > 1e6
     assert conserved.orbit_dimension("tanh", m, h, n) == conserved.orbit_dimension("sigmoid", m, h, n) == 0

@@ -71,7 +71,7 @@ def test_scalar_case_of_the_paper() -> None:
     y = 1.7 * -0.6
     expected = (q + np.sqrt(q * q + 4 * y * y)) / 2
     for target in (jnp.array([q / 2]), jnp.array([[q / 2]])):
-        moved = prescribe(u, v, target)
+        moved = prescribe(u, v, target, method="closed")
         np.testing.assert_allclose([moved.u[0, 0] ** 2, moved.u[0, 0] * moved.v[0, 0]], [expected, y], rtol=1e-13)
 
 
@@ -117,8 +117,8 @@ def symmetric(rng: np.random.Generator, eigenvalues: np.ndarray) -> jax.Array:
 # m, h, n and the eigenvalues asked for: square, narrow, wide on one side, wide on both, wider than the sum, degenerate
 CASES = [
     (3, 3, 3, (2.0, -0.3, -1.0)),
-    (3, 2, 4, (1.0, 1.5)),
-    (2, 3, 4, (2.0, 0.5, -1.0)),
+    pytest.param((3, 2, 4, (1.0, 1.5)), marks=pytest.mark.slow),
+    pytest.param((2, 3, 4, (2.0, 0.5, -1.0)), marks=pytest.mark.slow),
     (4, 3, 2, (1.0, 0.0, -2.0)),
     (2, 3, 2, (2.0, -0.5, -1.0)),
     (1, 4, 2, (3.0, -0.5, -1.0, 0.0)),
@@ -154,7 +154,12 @@ def test_newton_finds_the_group_element() -> None:
     near = prescribe(u, v, here + 1e-6 * jnp.eye(3), method="newton")
     assert np.abs(near.element - np.eye(3)).max() < 1e-5 and bool(near.converged)
     assert np.abs(prescribe(u, v, here, method="closed").u - u).max() > 1e-3
-    # the derivative of Q at the solution with respect to what was asked is the identity
+
+
+@pytest.mark.slow
+def test_the_derivative_of_what_is_reached_is_that_of_what_was_asked() -> None:
+    u, v = weights(4, m=3, h=3, n=3)
+    target = symmetric(np.random.default_rng(6), np.array([5.0, -1.0, -8.0]))
     wanted = symmetric(np.random.default_rng(7), np.array([1.0, 2.0, -3.0]))
 
     def reached(t: jax.Array) -> jax.Array:
@@ -168,7 +173,7 @@ def test_newton_finds_the_group_element() -> None:
 def test_linear_activations_share_orbits_and_others_do_not() -> None:
     """Moving a matrix is a symmetry of linear networks alone: the same move changes what a ReLU network computes."""
     u, v = weights(4, m=3, h=3, n=3)
-    moved = prescribe(u, v, jnp.zeros((3, 3)))
+    moved = prescribe(u, v, jnp.zeros((3, 3)), method="newton")
     np.testing.assert_allclose(function(moved, "linear"), function((u, v), "linear"), rtol=1e-9, atol=1e-11)
     assert np.abs(function(moved, "relu") - function((u, v), "relu")).max() > 0.1
 
@@ -177,10 +182,9 @@ def test_compiled_and_batched_with_a_status_instead_of_an_error() -> None:
     u, v = (jnp.stack(pair) for pair in zip(weights(6), weights(7), strict=True))
     good = symmetric(np.random.default_rng(1), np.array([1.0, 0.5, -2.0]))
     bad = symmetric(np.random.default_rng(1), np.array([1.0, 0.5, 2.0]))  # three positive, two outputs
-    for method in ("closed", "newton"):
-        moved = jax.jit(jax.vmap(partial(prescribe, method=method)))(u, v, jnp.stack([good, bad]))
-        assert moved.converged.tolist() == [True, False]
-        assert np.isfinite(moved.u[0]).all()
+    moved = jax.jit(jax.vmap(prescribe))(u, v, jnp.stack([good, bad]))
+    assert moved.converged.tolist() == [True, False]
+    np.testing.assert_allclose(conserved.matrix(moved.u[0], moved.v[0]), good, atol=1e-12)
     diagonal = jax.jit(jax.vmap(partial(prescribe, activation="relu")))(u, v, jnp.zeros((2, H)))
     np.testing.assert_allclose(diagonal.u[1], prescribe(u[1], v[1], jnp.zeros(H), "relu").u, rtol=1e-13)
 
