@@ -42,7 +42,7 @@ class Scores(NamedTuple):
 
 def head(params: Any) -> Head:
     """Give the last layer of a trained network in float64 (float32 where jax has no other)."""
-    wide = jax.dtypes.canonicalize_dtype(np.float64)
+    wide = jnp.result_type(float)
     return Head(jnp.asarray(params["outer"]["kernel"], wide), jnp.asarray(params["outer"]["bias"], wide))
 
 
@@ -54,7 +54,7 @@ def preactivations(model: CifarNetwork, params: Any, images: Array) -> Array:
 
 def features(config: NetworkConfig, params: Any, images: np.ndarray, dataset: Dataset) -> Array:
     """Give the pre-activations of the group activation, (n, h) float64, of raw images; shared by all members."""
-    model, wide = build(config), jax.dtypes.canonicalize_dtype(np.float64)
+    model, wide = build(config), jnp.result_type(float)
     parts = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
     return jnp.concatenate([preactivations(model, params, pixels(part, dataset)).astype(wide) for part in parts])
 
@@ -101,11 +101,11 @@ def score(last: Head, hidden: Array, labels: Array, lower: Array, upper: Array, 
         finite = jnp.isfinite(each).all(axis=(1, 2))
         mean = each.mean(axis=0)
         votes = jax.nn.one_hot(each.argmax(-1), each.shape[-1], dtype=jnp.int32).sum(axis=0)
-        right = jnp.stack([mean.argmax(-1) == labels, votes.argmax(-1) == labels]).mean(axis=1)
+        right = jnp.stack([mean.argmax(-1) == labels, votes.argmax(-1) == labels]).mean(axis=1, dtype=each.dtype)
         own = jnp.take_along_axis(mean, labels[:, None], axis=1)[:, 0]
         loss = -jnp.log(jnp.maximum(own, jnp.finfo(own.dtype).tiny)).mean()
         known = jnp.where(finite.all(), 0.0, jnp.nan)
-        return Scores(right[0] + known, right[1] + known, loss + known, finite.mean())
+        return Scores(right[0] + known, right[1] + known, loss + known, finite.mean(dtype=each.dtype))
 
     return jax.lax.map(ensemble, (lower, upper))  # one kind after the other: a fifth of the memory, no slower
 
@@ -128,7 +128,7 @@ def memory(members: int, images: int, hidden: int = 16, classes: int = 10) -> in
     """
     if min(members, images) < 1:
         raise ValueError(f"members is {members} and images is {images}, but both must be at least 1")
-    wide = jax.dtypes.canonicalize_dtype(np.float64)
+    wide = jnp.result_type(float)
 
     def array(*shape: int, dtype: Any = wide) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype)
@@ -141,5 +141,5 @@ def memory(members: int, images: int, hidden: int = 16, classes: int = 10) -> in
 
 def own_accuracy(last: Head, hidden: Array, labels: Array, activation: GroupActivation) -> float:
     """Give the accuracy of the network itself from its pre-activations."""
-    logits = ACTIVATIONS[activation](hidden) @ last.kernel + last.bias[None]
-    return float((logits.argmax(-1) == labels).mean())
+    outputs = ACTIVATIONS[activation](hidden) @ last.kernel + last.bias[None]
+    return float(np.mean(np.asarray(outputs.argmax(-1) == labels)))

@@ -84,42 +84,83 @@ def draw(key: Array, epsilon: Array | float, batches: Array, activation: GroupAc
         raise ValueError(f"batches have the shape {batches.shape}, but must be (members, images, h)")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}, but must be one of {', '.join(ACTIVATIONS)}")
-    return _draw(key, jnp.asarray(epsilon, batches.dtype), batches, activation)
+    drawn = _sample(key, *batches.shape, batches.dtype)
+    elements = _elements(drawn, jnp.asarray(epsilon, batches.dtype))
+    moved = _target(elements.g, batches, drawn.noise, activation)
+    inverses = tuple(pseudo_inverse(matrix) for matrix in (moved, elements.g, elements.mixed))
+    return _assemble(batches, drawn, elements, *inverses, activation)
+
+
+class _Drawn(NamedTuple):
+    """All random numbers: normal over sqrt(h), permutations, uniform in [0, 1), normal, and two orders."""
+
+    t: Array
+    p: Array
+    u: Array
+    noise: Array
+    members: Array
+    rows: Array
+
+
+class _Elements(NamedTuple):
+    """Group elements, interpolated permutations and the random upper maps, each (members, h, h)."""
+
+    g: Array
+    mixed: Array
+    random: Array
+
+
+# Small programs, so that what compiles slowly (random numbers, the exponential) is compiled once for both activations.
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _sample(key: Array, members: int, images: int, h: int, dtype: jnp.dtype) -> _Drawn:
+    one = jnp.asarray(1, dtype)
+    block = jax.random.uniform(key, (members, 2 * h + images + 2, h), dtype, jnp.nextafter(-one, 0 * one), one)
+    t, u, noise, order = jnp.split(block, (h, 2 * h, 2 * h + images), axis=1)
+    p = jnp.eye(h, dtype=dtype)[jnp.argsort(order[:, 0])]
+    # the normal quantile, as jax.random.normal has it
+    normal = jax.scipy.special.erfinv(t) * jnp.sqrt(jnp.asarray(2 / h, dtype))
+    noise = jax.scipy.special.erfinv(noise) * jnp.sqrt(2 * one)
+    return _Drawn(normal, p, (u + 1) / 2, NOISE * noise, jnp.argsort(order[:, 1, 0]), jnp.argsort(order[0, 1]))
+
+
+@jax.jit
+def _elements(drawn: _Drawn, epsilon: Array) -> _Elements:
+    identity = jnp.eye(drawn.t.shape[-1], dtype=drawn.t.dtype)[None]
+    # one after the other: vmap would compute the approximations of every order for every member
+    g = jax.lax.map(lambda t: expm(epsilon * t), drawn.t)
+    mixed = (identity + epsilon / 2 * (identity + drawn.p)) / (1 + epsilon)
+    return _Elements(g, mixed, identity + epsilon * drawn.u)
 
 
 @partial(jax.jit, static_argnums=3)
-def _draw(key: Array, epsilon: Array, batches: Array, activation: GroupActivation) -> Perturbations:
-    members, _, h = batches.shape
-    sigma, dtype = ACTIVATIONS[activation], batches.dtype
-    direction, uniform, permutation, shuffled, noise = jax.random.split(key, 5)
-    each = jnp.arange(members)
+def _target(lower: Array, batches: Array, noise: Array, activation: GroupActivation) -> Array:
+    return ACTIVATIONS[activation]((batches + noise) @ lower)
 
-    def by_member(key: Array, sample) -> Array:
-        return jax.vmap(lambda member: sample(jax.random.fold_in(key, member)))(each)
 
-    identity = jnp.eye(h, dtype=dtype)
-    t = by_member(direction, lambda key: jax.random.normal(key, (h, h), dtype)) / jnp.sqrt(jnp.asarray(h, dtype))
-    g = jax.vmap(lambda t: expm(epsilon * t))(t)
-    random = identity[None] + epsilon * by_member(uniform, lambda key: jax.random.uniform(key, (h, h), dtype))
-    p = identity[by_member(permutation, lambda key: jax.random.permutation(key, h))]
-    mixed = (identity[None] + epsilon / 2 * (identity[None] + p)) / (1 + epsilon)
-    noisy = batches + NOISE * by_member(noise, lambda key: jax.random.normal(key, batches.shape[1:], dtype))
-
+@partial(jax.jit, static_argnums=6)
+def _assemble(
+    batches: Array,
+    drawn: _Drawn,
+    elements: _Elements,
+    of_moved: "Inverse",
+    of_g: "Inverse",
+    of_mixed: "Inverse",
+    activation: GroupActivation,
+) -> Perturbations:
+    noisy, sigma = batches + drawn.noise, ACTIVATIONS[activation]
     target = sigma(noisy)
-    moved, of_g, of_mixed = (pseudo_inverse(matrix) for matrix in (sigma(noisy @ g), g, mixed))
-    fitted = moved.matrix @ target
-    of_members, of_rows = jax.random.split(shuffled)
-    misplaced = fitted[jax.random.permutation(of_members, members)][:, jax.random.permutation(of_rows, h)]
-
-    one, full = jnp.ones(members, dtype), jnp.full(members, h, moved.rank.dtype)
-    lower = jnp.stack([g, mixed, g, g, g])
-    upper = jnp.stack([fitted, of_mixed.matrix, of_g.matrix, random, misplaced])
-    condition = jnp.stack([moved.condition, of_mixed.condition, of_g.condition, one, moved.condition])
-    rank = jnp.stack([moved.rank, of_mixed.rank, of_g.rank, full, moved.rank])
+    fitted = of_moved.matrix @ target
+    misplaced = fitted[drawn.members][:, drawn.rows]
+    one, full = jnp.ones_like(of_moved.condition), jnp.full_like(of_moved.rank, batches.shape[-1])
+    lower = jnp.stack([elements.g, elements.mixed, elements.g, elements.g, elements.g])
+    upper = jnp.stack([fitted, of_mixed.matrix, of_g.matrix, elements.random, misplaced])
+    condition = jnp.stack([of_moved.condition, of_mixed.condition, of_g.condition, one, of_moved.condition])
+    rank = jnp.stack([of_moved.rank, of_mixed.rank, of_g.rank, full, of_moved.rank])
     error = jnp.linalg.norm(sigma(noisy[None] @ lower) @ upper - target[None], axis=(-2, -1))
     return Perturbations(lower, upper, condition, error / jnp.linalg.norm(target, axis=(-2, -1))[None], rank)
 
 
+@jax.jit
 def pseudo_inverse(matrix: Array) -> Inverse:
     """Invert by singular values, those below 10 max(shape) eps times the largest left out.
 
