@@ -38,6 +38,12 @@ from symjax import activations, integrate
 REGISTER_BYTES = 32  # of a vector register: 4 lanes of float64, 8 of float32
 PAPER_SCALE = {"linear": 2, "relu": 2, "tanh": 2, "sigmoid": 1, "row_radial": -2, "radial": -2}
 """What the authors' code returns over the quantity normalised by 1/2; the column version has the row version's."""
+STEPS = {"sigmoid": 800_000, "linear": 400_000, "relu": 400_000, "tanh": 400_000}
+"""Activations of Figures 3 and 6, and the length of their runs."""
+QUICK = 20
+"""A quick run is shorter by this factor."""
+PER_DECADE = 200
+"""Records in a decade of steps."""
 
 Shape = Literal["wide", "tall"]
 
@@ -152,6 +158,11 @@ def authors_draws() -> dict[str, np.ndarray]:
 def stack(starts: Sequence[Start]) -> Start:
     """Join starts along a new leading axis of runs."""
     return Start(*(np.stack(leaves) for leaves in zip(*starts, strict=True)))
+
+
+def distance(curves: Curves) -> np.ndarray:
+    """Give the unsquared norm ``|F - Y|`` that Figures 3 and 6 plot, (runs, records)."""
+    return np.sqrt(curves.loss.astype(np.float64) * curves.output.shape[1] * curves.input.shape[1])
 
 
 def train(job: Job, workers: int | None = None) -> Curves:
@@ -309,8 +320,8 @@ def scaled_gradient(target: Any, rates: Any, activation: str) -> Callable[[Any],
 
 
 def paper_charge(charges: np.ndarray, activation: str) -> np.ndarray:
-    """Sum each neuron's Q to the number that the authors' code plots, over the last axis."""
-    return PAPER_SCALE[activation] * charges.sum(axis=-1)
+    """Sum each neuron's Q, over the last axis and in float64, to the number that the authors' code plots."""
+    return PAPER_SCALE[activation] * charges.sum(axis=-1, dtype=np.float64)
 
 
 def _check(job: Job) -> None:
