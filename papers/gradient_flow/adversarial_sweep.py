@@ -114,7 +114,7 @@ def prepare(network: NetworkConfig, params: Any, dataset: Dataset, members: int,
     """Draw the ensembles of a trained network: the last h images of the training file for each member fit its maps."""
     h, total = network.hidden, len(dataset.train.labels)
     fitting = pixels(dataset.train.images[total - h * members :], dataset)
-    hidden = preactivations(build(network), params, fitting).astype(jax.dtypes.canonicalize_dtype(np.float64))
+    hidden = preactivations(build(network), params, fitting).astype(jnp.result_type(float))
     batches = hidden.reshape(members, h, h)
     return Target(network, params, head(params), perturb(_key(network, 0), epsilon, batches, network.activation))
 
