@@ -325,6 +325,9 @@ def paper_charge(charges: np.ndarray, activation: str) -> np.ndarray:
 
 
 def _check(job: Job) -> None:
+    steps = np.asarray(job.steps)
+    if steps.ndim != 1 or len(steps) < 2 or steps[0] < 0 or not (np.diff(steps) > 0).all():
+        raise ValueError(f"steps have shape {steps.shape}, but must be at least two integers from 0 on, increasing")
     target, output, given = (np.shape(leaf) for leaf in job.start)
     fits = len(target) == len(output) == len(given) == 3 and target[0] == output[0] == given[0]
     if not (fits and target[1] == output[1] and target[2] == given[1] and output[2] == given[2]):
