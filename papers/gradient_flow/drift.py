@@ -58,14 +58,15 @@ class Drift(NamedTuple):
 
     Attributes:
       steps: (records,), without step 0.
-      raw: ``|Q_t| - |Q_1|`` in the scale of the authors' code, Q_1 after the first step.
-      relative: the same over D, their Q at the start with plus signs.
+      total: ``Q_t - Q_0`` in the scale of the authors' code.
+      relative: ``(|Q_t| - |Q_1|)/D``, as the paper plots it: Q_1 after the first step, D their Q at the start with plus
+        signs.
       distance: ``|F - Y|``.
       start: Q at step 0, (seeds,).
     """
 
     steps: np.ndarray
-    raw: np.ndarray
+    total: np.ndarray
     relative: np.ndarray
     distance: np.ndarray
     start: np.ndarray
@@ -83,7 +84,8 @@ def measure(job: Job, curves: Curves) -> Drift:
     """Turn recorded charges into drifts.
 
     Source: Zhao et al. 2023, Figure 3: ``(|Q_t| - |Q_1|)/D``.
-    Deviation: step 0 is recorded too, as the start; the authors' arrays begin after the first step.
+    Deviation: step 0 is recorded too, and the drift's order is that of ``Q_t - Q_0``: the authors' arrays begin after the
+    first step, which holds most of the drift of the sigmoid.
     """
 
     def by_seed(values: np.ndarray) -> np.ndarray:
@@ -92,12 +94,12 @@ def measure(job: Job, curves: Curves) -> Drift:
     charges = paper_charge(curves.charge, job.activation)
     squares = np.sum(np.asarray(job.start.output, np.float64) ** 2, axis=(1, 2))
     plus = np.abs(PAPER_SCALE[job.activation] * squares - charges[:, 0])
-    raw = np.abs(charges[:, 1:]) - np.abs(charges[:, 1:2])
-    raw = np.where(curves.finite[:, 1:], raw, np.nan)
+    charges = np.where(curves.finite, charges, np.nan)
+    relative = (np.abs(charges[:, 1:]) - np.abs(charges[:, 1:2])) / plus[:, None]
     return Drift(
         curves.steps[1:],
-        by_seed(raw),
-        by_seed(raw / plus[:, None]),
+        by_seed(charges[:, 1:] - charges[:, :1]),
+        by_seed(relative),
         by_seed(distance(curves)[:, 1:]),
         by_seed(charges[:, 0])[:, 0],
     )
@@ -105,15 +107,15 @@ def measure(job: Job, curves: Curves) -> Drift:
 
 def order(drift: Drift) -> np.ndarray:
     """Give the exponent of the final drift in eta between the two smaller rates, (seeds,)."""
-    last = np.abs(drift.raw[:, :, -1])
+    last = np.abs(drift.total[:, :, -1])
     return np.log(last[:, 1] / last[:, 2]) / np.log(RATES[1] / RATES[2])
 
 
 def settled(drift: Drift) -> np.ndarray:
     """Give the share of the final drift that the second half of the steps adds at the largest rate, (seeds,)."""
     half = np.searchsorted(drift.steps, drift.steps[-1] // 2)
-    raw = drift.raw[:, 0]
-    return np.abs(raw[:, -1] - raw[:, half]) / np.abs(raw[:, -1])
+    total = drift.total[:, 0]
+    return np.abs(total[:, -1] - total[:, half]) / np.abs(total[:, -1])
 
 
 def draw(directory: RunDirectory, config: FiguresConfig, command: str) -> list[Claim]:
@@ -138,11 +140,11 @@ def _write_numbers(directory: RunDirectory, config: FiguresConfig, name: str, dr
                     "learning_rate": rate,
                     "steps": int(drift.steps[-1]),
                     "initial_charge": drift.start[place],
-                    "final_drift": drift.raw[place, column, -1],
+                    "final_drift": drift.total[place, column, -1],
                     "final_relative_drift": drift.relative[place, column, -1],
                     "largest_relative_drift": np.max(np.abs(drift.relative[place, column])),
                     "final_distance": drift.distance[place, column, -1],
-                    "diverged": bool(np.isnan(drift.raw[place, column, -1])),
+                    "diverged": bool(np.isnan(drift.total[place, column, -1])),
                 }
             )
 
@@ -179,7 +181,7 @@ def _claims(directory: RunDirectory, config: FiguresConfig, command: str, drifts
             make(largest, TINY, "below", f"{name}: drift tiny at eta = 0.1", PAPER[name]),
             make(settled(drift), SETTLED, "below", f"{name}: drift saturates at eta = 0.1", "flat late in the figure"),
         ]
-    exact, rounded = np.abs(drifts["linear"].raw[..., -1]), np.abs(drifts["linear, float32"].raw[..., -1])
+    exact, rounded = np.abs(drifts["linear"].total[..., -1]), np.abs(drifts["linear, float32"].total[..., -1])
     claims += [
         make(
             np.log10(rounded[:, 2] / exact[:, 2]),

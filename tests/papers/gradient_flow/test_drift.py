@@ -35,12 +35,12 @@ def made_up_job(runs):
 
 
 def test_drift_counts_from_the_first_step_and_in_the_authors_scale():
-    """Q/2 = -1 at step 0; |Q| - |Q_1| in units of Q; D is 2 sum U^2 - Q."""
+    """Q/2 = -1 at step 0; the plotted drift is (|Q| - |Q_1|)/D with D = 2 sum U^2 - Q."""
     rows = [[-1, -1.1, -1.2, -1.5, -1.5], [-1, -1.01, -1.02, -1.05, -1.05], [-1, -1.001, -1.002, -1.005, -1.005]]
     found = drift.measure(made_up_job(6), made_up(rows + rows))
-    assert found.raw.shape == (2, 3, 4)
+    assert found.total.shape == (2, 3, 4)
     np.testing.assert_array_equal(found.steps, [1, 10, 50, 100])
-    np.testing.assert_allclose(found.raw[1, 0], [0, 0.2, 0.8, 0.8], atol=1e-14)
+    np.testing.assert_allclose(found.total[1, 0], [-0.2, -0.4, -1, -1], rtol=1e-13)
     squares = np.sum(draw_elementwise(0, 0.1, "authors").output ** 2)
     np.testing.assert_allclose(found.relative[0, 0, -1], 0.8 / (2 * squares + 2), rtol=1e-13)
     np.testing.assert_allclose(found.start, -2)
@@ -52,7 +52,7 @@ def test_drift_counts_from_the_first_step_and_in_the_authors_scale():
 def test_a_diverged_run_has_no_drift():
     rows = [[1, 1.1, np.inf, np.nan, np.nan], [1, 1.01, 1.02, 1.05, 1.06], [1, 1.001, 1.002, 1.005, 1.006]]
     found = drift.measure(made_up_job(3), made_up(rows))
-    assert np.isnan(found.raw[0, 0, -1]) and np.isfinite(found.raw[0, 1:]).all()
+    assert np.isnan(found.total[0, 0, -1]) and np.isfinite(found.total[0, 1:]).all()
     assert np.isnan(drift.settled(found)[0]) and np.isfinite(drift.order(found)[0])
 
 
@@ -61,9 +61,10 @@ def test_normalisation_of_the_authors():
     for name, known in (("linear", 7.149), ("relu", 4.913), ("tanh", 507.2), ("sigmoid", 504.3)):
         start = stack([draw_elementwise(0, drift.SCALE, "authors")] * 3)
         job = Job(name, start, np.array(drift.RATES), np.array([0, 1, 20, 60]))
-        found = drift.measure(job, train(job))
-        last = found.raw[..., -1] / found.relative[..., -1]
-        np.testing.assert_allclose(last, known, rtol=2e-4)
+        curves = train(job)
+        charges = np.abs(drift.paper_charge(curves.charge, name))
+        found = (charges[:, -1] - charges[:, 1]) / drift.measure(job, curves).relative[0, :, -1]
+        np.testing.assert_allclose(found, known, rtol=2e-4)
 
 
 def test_one_step_moves_the_linear_charge_by_the_square_of_the_gradient():
@@ -111,4 +112,7 @@ def test_the_authors_drifts_at_full_length():
     }
     for name, values in known.items():
         np.testing.assert_allclose(np.abs(found[name].relative[0, :, -1]), values, rtol=5e-4)
-    np.testing.assert_allclose(found["linear"].raw[0, :, -1], [4.998e-3, 4.981e-4, 4.979e-5], rtol=5e-3)
+    np.testing.assert_allclose(found["linear"].total[0, :, -1], [-4.998e-3, -4.981e-4, -4.979e-5], rtol=2e-4)
+    np.testing.assert_allclose(found["sigmoid"].total[0, :, -1], [1.068e-2, 7.78e-4, 7.6e-5], rtol=6e-3)
+    kept = [-4.99784048e-3, -4.98053814e-4, -4.97881039e-5]
+    np.testing.assert_allclose(found["linear"].total[0, :, -1], kept, rtol=1e-6)
