@@ -84,8 +84,8 @@ def measure(job: Job, curves: Curves) -> Drift:
     """Turn recorded charges into drifts.
 
     Source: Zhao et al. 2023, Figure 3: ``(|Q_t| - |Q_1|)/D``.
-    Deviation: step 0 is recorded too, and the drift's order is that of ``Q_t - Q_0``: the authors' arrays begin after the
-    first step, which holds most of the drift of the sigmoid.
+    Deviation: step 0 is recorded too, and the drift's order is that of ``Q_t - Q_0``: the authors' arrays begin after
+    the first step, which holds most of the drift of the sigmoid.
     """
 
     def by_seed(values: np.ndarray) -> np.ndarray:
