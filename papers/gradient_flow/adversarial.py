@@ -155,16 +155,17 @@ def _picture(found: "Sweep", config: AdversarialConfig) -> object:
         curves[f"{kind}, adaptive"] = (found.adaptive.mean_softmax[..., k], f"C{k}", ":")
     parts = ((slice(0, len(FGSM)), FGSM, "FGSM, ε"), (slice(len(FGSM), None), PGD, "PGD, steps"))
     for axes, (part, x, label) in zip(canvas.axes[0], parts, strict=True):
-        for name, (values, colour, line) in curves.items():
+        for place, (name, (values, colour, line)) in enumerate(curves.items()):
             bounds = [interval(column) for column in values[:, part].T]
             mean = np.array([one.mean for one in bounds])
-            low, high = (np.array([getattr(one, end) for one in bounds]) for end in ("low", "high"))
-            axes.plot(x, mean, line, color=colour, label=name.replace("_", " "), linewidth=1.3)
-            if config.seeds > 1:
-                axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+            # beside one another, so that the bars can be told apart
+            moved = np.array(x) + (place - len(curves) / 2) * 0.01 * (x[-1] - x[0])
+            error = np.array([one.high - one.mean for one in bounds]) if config.seeds > 1 else None
+            style = {"color": colour, "linestyle": line, "linewidth": 1.3, "elinewidth": 0.6, "capsize": 1.5}
+            axes.errorbar(moved, mean, error, label=name.replace("_", " "), **style)
         axes.axhline(CHANCE, color="0.5", linewidth=0.8, linestyle="--")
-        axes.set(xlabel=label, ylabel="accuracy (mean softmax)", ylim=(0, None), xticks=x)
-    canvas.axes[0, 0].legend(fontsize=6, frameon=False)
+        axes.set(xlabel=label, ylabel="accuracy (mean softmax)", ylim=(0, 0.85), xticks=x)
+    canvas.axes[0, 0].legend(fontsize=6, frameon=False, ncols=2)
     return canvas.figure
 
 

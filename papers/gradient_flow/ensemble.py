@@ -157,7 +157,7 @@ def _picture(grid: "Grid", config: EnsembleConfig) -> object:
     """Heatmaps of the change of accuracy: by vote on held-out training images, by mean softmax on the test split."""
     from papers.common.plots import new_figure
 
-    canvas = new_figure(2, len(KINDS), width=2.6, height=2.5)
+    canvas = new_figure(2, len(KINDS), width=2.4, height=2.2)
     rows = (("vote, held out", change(grid, "vote")), ("mean softmax, test split", official_change(grid)))
     largest = max(np.abs(values).max() for _, values in rows)
     for (name, values), panels in zip(rows, canvas.axes, strict=True):
@@ -170,9 +170,10 @@ def _picture(grid: "Grid", config: EnsembleConfig) -> object:
             axes.set(xlabel="members", ylabel="ε" if index == 0 else "")
             axes.grid(False)
             for place, value in np.ndenumerate(shown):
-                axes.text(place[1], place[0], f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=4.5)
+                words = f"{100 * value:+.0f}" if abs(value) >= 0.005 else "0"
+                axes.text(place[1], place[0], words, ha="center", va="center", fontsize=6)
     bar = canvas.figure.colorbar(image, ax=canvas.axes, shrink=0.6)
-    bar.set_label("accuracy less the network's own", fontsize=8)
+    bar.set_label("accuracy less the network's own; in the fields: points of 0.01", fontsize=7)
     return canvas.figure
 
 
