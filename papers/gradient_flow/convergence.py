@@ -46,11 +46,14 @@ RADIAL_SCALES = (0.01, 0.1, 1.0, 10.0)
 RADIAL_RATE = 1e-5
 RADIAL_STEPS = 1_000_000
 BEGUN = 0.9  # of the initial loss: the share at which runs of Figure 7 are compared
+SHARES = (0.9, 0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # of the initial loss, at which their pace is
+SHORTEST = 50  # steps to a share below which it is not compared: they are whole numbers
 
 # Thresholds, written before the first full run.
 FASTER = 0.0  # log10 of the ratio of steps to |F - Y| < 0.1 (Fig. 6) or 0.9 of the loss (Fig. 7), least of neighbours
 COLLAPSED = 0.05  # |log10| of the ratio of two losses at the same t/Q, largest over the first six decades of loss
 KEPT = 0.01  # relative drift of the total Q, largest over the scales from 0.1 on
+PACED = 0.05  # |log10 (T of 100 Q/T of Q) - 2|, T the steps to a share of the loss; written after a first full run
 MOVED = -2.0  # log10 of the relative change of some single neuron's Q in the column version
 
 SOURCE = "Zhao et al. 2023, Figure {}; numbers of the authors' code, run in float64"
@@ -116,6 +119,30 @@ def collapse_error(steps: np.ndarray, small: np.ndarray, large: np.ndarray, fact
     return float(np.max(np.abs(np.log10(small[wanted]) - partner)))
 
 
+def pace_error(steps: np.ndarray, small: np.ndarray, large: np.ndarray, factor: float = 100.0) -> float:
+    """Measure how far the times to a given share of the initial loss are from being proportional to Q.
+
+    ``max |log10 (T_large/(factor T_small))|`` over the shares that both runs pass below. Other than
+    :func:`collapse_error`, which compares losses at one time, it is not blown up where a curve falls steeply.
+
+    Args:
+      steps: (records,), from 0.
+      small: losses at the smaller Q, (records,).
+      large: losses at the larger Q, (records,).
+      factor: ratio of the two Q.
+
+    Returns:
+      The error; NaN where no share is passed by both.
+    """
+    errors = [np.nan]
+    for share in SHARES:
+        begun = [first_below(steps, losses / losses[0], share) for losses in (small, large)]
+        passed = all((losses < share * losses[0]).any() for losses in (small, large))
+        if passed and begun[0] >= SHORTEST:
+            errors.append(abs(np.log10(begun[1] / (factor * begun[0]))))
+    return float(np.nanmax(errors)) if len(errors) > 1 else np.nan
+
+
 def draw_6(directory: RunDirectory, config: FiguresConfig, command: str) -> list[Claim]:
     """Train, draw Figure 6 and judge its claims."""
     jobs = [elementwise_job(activation, config) for activation in STEPS]
@@ -132,7 +159,8 @@ def draw_6(directory: RunDirectory, config: FiguresConfig, command: str) -> list
                 _numbers(directory, curves, name, seed, scale, at, row * len(SCALES) + column, errors[row, column])
                 label = f"Q = {at:.3g}" if row == 0 else None
                 axes[0, place].plot(curves.steps[1:], errors[row, column, 1:], color=COLOURS[column], lw=1, label=label)
-        axes[0, place].set(xscale="log", yscale="log", ylim=(1e-6, 100), xlabel="steps", title=name)
+        axes[0, place].set(xscale="log", yscale="log", ylim=(1e-6, 100), xlabel="steps")
+        axes[0, place].set_title(name, fontsize=9)
         axes[0, place].legend(fontsize=6)
         arrays |= {f"{name}_steps": curves.steps, f"{name}_distance": errors, f"{name}_charge": charges}
         faster = np.log10(reached[:, :-1] / reached[:, 1:]).min(axis=1)
@@ -162,7 +190,8 @@ def draw_7(directory: RunDirectory, config: FiguresConfig, command: str) -> list
                 for panel, x in ((axes[0, place], curves.steps), (axes[1, place], RADIAL_RATE * curves.steps / at)):
                     panel.plot(x[1:], losses[row, column, 1:], color=COLOURS[column], lw=1, label=label)
         for panel, x in ((axes[0, place], "steps"), (axes[1, place], "t / Q")):
-            panel.set(xscale="log", yscale="log", ylim=(1e-10, 1), xlabel=x, title=VERSIONS[name])
+            panel.set(xscale="log", yscale="log", ylim=(1e-10, 1), xlabel=x)
+            panel.set_title(VERSIONS[name], fontsize=9)
         axes[0, place].legend(fontsize=6)
         arrays |= {f"{name}_steps": curves.steps, f"{name}_loss": losses, f"{name}_charge": charges}
         claims += _radial_claims(directory, config, command, name, curves, losses, charges)
@@ -190,11 +219,15 @@ def _radial_claims(
     errors = np.array(
         [[collapse_error(curves.steps, small, large) for small, large in pairwise(seed)] for seed in losses]
     )
+    paces = np.array([[pace_error(curves.steps, *pair) for pair in pairwise(seed)] for seed in losses])
+    # a seed whose runs pass no share in common has no pace
+    paced = [np.nanmax(seed) for seed in paces[:, 1:] if np.isfinite(seed).any()] or [np.nan]
     kept = np.abs(charges[:, 1:, -1] / charges[:, 1:, 0] - 1).max(axis=1)
     found = [
         make(np.diff(begun, axis=1).min(axis=1), FASTER, "above", "smaller Q converges faster (log10 of steps)", paper),
         make(errors[:, 1:].max(axis=1), COLLAPSED, "below", "one curve in t/Q, scales 0.1 to 10", paper),
         make(errors[:, 0], COLLAPSED, "below", "one curve in t/Q, scales 0.01 and 0.1 (largest steps)", paper),
+        make(paced, PACED, "below", "steps to a share of the loss proportional to Q, scales 0.1 to 10", paper),
         make(kept, KEPT, "below", "total Q is kept, scales 0.1 to 10", "conserved"),
     ]
     if name == "radial":

@@ -212,15 +212,15 @@ def _picture(directory: RunDirectory, config: FiguresConfig, drifts: dict[str, D
                     label = f"eta = {rate:g}" if place == 0 else None
                     panel.plot(drift.steps[1:], values[place, index, 1:], color=COLOURS[index], lw=1, label=label)
             panel.set(xscale="log", yscale="log", xlabel="steps")
-        axes[0, column].set_title(name)
-    rounded = drifts["linear, float32"]
+        axes[0, column].set_title(name, fontsize=9)
+    rounded, panel = drifts["linear, float32"], axes[0, list(STEPS).index("linear")]
     for index in range(len(RATES)):
-        values = np.abs(rounded.relative[0, index, 1:])
         label = "the same in float32" if index == 0 else None
-        axes[0, 0].plot(rounded.steps[1:], values, color=COLOURS[index], lw=0.8, ls=":", label=label)
+        values = np.abs(rounded.relative[0, index, 1:])
+        panel.plot(rounded.steps[1:], values, color=COLOURS[index], lw=0.8, ls=":", label=label)
+    panel.legend(fontsize=6)
     axes[0, 0].set_ylabel("|drift of Q| / D")
     axes[1, 0].set_ylabel("|F - Y|")
-    axes[0, 0].legend(fontsize=6)
     arrays = {}
     for name, drift in drifts.items():
         plain = name.replace(", ", "_")

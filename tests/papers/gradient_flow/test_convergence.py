@@ -39,6 +39,15 @@ def test_collapse_error_of_exponentials():
     assert np.isnan(convergence.collapse_error(steps, np.full(len(steps), np.nan), slow))
 
 
+def test_pace_error_of_exponentials():
+    """10 % more rate is an error of log10 1.1 in the times; runs that pass no share in common have none."""
+    steps = log_spaced(100_000, 200)
+    fast, slow = np.exp(-1e-2 * steps), np.exp(-1e-4 * steps)
+    assert convergence.pace_error(steps, fast, slow) < 0.012
+    assert convergence.pace_error(steps, np.exp(-1.1e-2 * steps), slow) == pytest.approx(np.log10(1.1), abs=0.012)
+    assert np.isnan(convergence.pace_error(steps, fast, np.ones(len(steps))))
+
+
 def flow(name, target, u, v, times):
     """Loss along gradient flow of one hidden unit, one input, one output."""
     start, goal = (jnp.full((1, 1), u), jnp.full((1, 1), v)), jnp.full((1, 1), target)
@@ -103,7 +112,7 @@ def test_figure_7_is_drawn(tmp_path, monkeypatch):
     with RunDirectory.create(tmp_path / config.name, dataclasses.asdict(config), "command") as directory:
         claims = convergence.draw_7(directory, config, "command")
     numbers = read_metrics(directory.path)
-    assert len(claims) == 4 + 5 and len(numbers) == 8
+    assert len(claims) == 5 + 6 and len(numbers) == 8
     rows = [one["at_step"]["1000"] for one in numbers[:4]]
     np.testing.assert_allclose(rows[1:], [0.1007, 0.1303, 0.1349], rtol=1e-2)
     assert 5e-8 < rows[0] < 8e-8  # beyond the stability of its step at first, so that round-off decides
