@@ -20,8 +20,13 @@ def command(out, *more):
     return [sys.executable, "-m", "papers.noether.train", *OPTIONS, "--out", str(out), *more]
 
 
+# what is tested is the same for any program, and compiling is most of the time
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
 def launch(out, cache, *more):
-    environment = {**os.environ, "SYMJAX_PAPERS_CACHE": str(cache), "MPLBACKEND": "agg"}
+    own = {"SYMJAX_PAPERS_CACHE": str(cache), "MPLBACKEND": "agg", "XLA_FLAGS": QUICK_COMPILATION}
+    environment = {**os.environ, **own}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command(out, *more), cwd=ROOT, env=environment, **pipes)
 
