@@ -1,0 +1,116 @@
+"""What a training run with recorded conserved quantities is: its configuration, checked."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Literal
+
+from papers.common.cli import check
+
+Network = Literal["two_layer", "cifar", "vgg11"]
+Activation = Literal["linear", "relu", "tanh", "sigmoid", "leaky_relu", "leaky_square"]
+Start = Literal["he", "published"]
+
+ACTIVATIONS: dict[str, tuple[Activation, ...]] = {
+    "two_layer": ("linear", "relu", "tanh", "sigmoid"),
+    "cifar": ("leaky_relu", "leaky_square"),
+    "vgg11": ("relu",),
+}
+"""Activations of each network, its default first."""
+
+RATES = {"two_layer": 0.1, "cifar": 1e-3, "vgg11": 0.02}
+"""Default learning rate: of Figure 3, of Adam in Figures 10 and 11, and of plain descent on VGG11."""
+
+EPOCHS = {"cifar": 2, "vgg11": 8}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The paper's training loop with its conserved quantities measured at every step."""
+
+    network: Network = "two_layer"
+    """two_layer: Figures 3 and 6, full-batch descent in float64; cifar: the network of Figures 10 and 11, Adam in file
+    order; vgg11: VGG11 without BatchNorm, plain minibatch descent."""
+
+    activation: Activation | None = None
+    """two_layer: linear (default), relu, tanh or sigmoid; cifar: leaky_relu (default) or leaky_square."""
+
+    scale: float = 0.1
+    """Standard deviation of the initial weights of two_layer."""
+
+    steps: int = 20_000
+    """Steps of two_layer; the paper's runs have 400,000."""
+
+    data: Literal["digits", "cifar10", "tiny_imagenet"] = "digits"
+    """Data set of cifar and vgg11; digits needs no download."""
+
+    limit: int | None = None
+    """Keep so many images of each split only, the same share of each class."""
+
+    width: float = 0.125
+    """Multiplies the number of channels and hidden units of vgg11."""
+
+    start: Start = "he"
+    """First weights of vgg11: he has variance 2/fan-in everywhere; published is the model's own, whose small dense
+    layers keep plain descent on the first plateau for long."""
+
+    epochs: int | None = None
+    """Epochs of cifar (2 by default; the paper has 10) and vgg11 (8)."""
+
+    batch_size: int | None = None
+    """Images a step: 32 for cifar and 64 for vgg11 by default."""
+
+    learning_rate: float | None = None
+    """eta: 0.1 for two_layer, 0.001 for cifar, 0.02 for vgg11 by default."""
+
+    seed: int = 0
+    """Seed of the first weights and the data order; for two_layer 0 is the authors' own draw."""
+
+    record_every: int = 1
+    """Steps between two stored records; every step is measured and predicted all the same."""
+
+    precision: Literal["float32", "float64"] = "float32"
+    """Of vgg11; the others have their own."""
+
+    checkpoint_epochs: int = 5
+    """Epochs of vgg11 between two checkpoints; one is always written at the end and on SIGINT or SIGTERM."""
+
+    data_dir: Path | None = None
+    """Folder with the published archive or its unpacked folder; without it the set is downloaded."""
+
+    cache_dir: Path | None = None
+    """Folder of the prepared data and compiled programs."""
+
+    out: Path = Path("runs/gradient_flow/train")
+    """Run directory; it must be new or empty."""
+
+    resume: bool = False
+    """Continue the run of vgg11 in the directory from its newest good checkpoint."""
+
+    def resolved(self) -> "TrainConfig":
+        """Fill in the defaults that depend on the network."""
+        return dataclasses.replace(
+            self,
+            activation=self.activation or ACTIVATIONS[self.network][0],
+            learning_rate=RATES[self.network] if self.learning_rate is None else self.learning_rate,
+            epochs=EPOCHS.get(self.network, 1) if self.epochs is None else self.epochs,
+            batch_size={"cifar": 32}.get(self.network, 64) if self.batch_size is None else self.batch_size,
+        )
+
+    def validate(self) -> None:
+        """Refuse what no run can be; what depends on the data is checked once it is loaded."""
+        known = ACTIVATIONS[self.network]
+        fits = self.activation is None or self.activation in known
+        check(fits, "activation", self.activation, f"one of {', '.join(known)} with --network {self.network}")
+        rate = self.resolved().learning_rate
+        check(0 < rate < math.inf, "learning_rate", rate, "above 0 and finite")
+        check(0 < self.scale < math.inf, "scale", self.scale, "above 0 and finite")
+        check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
+        for field in ("steps", "epochs", "batch_size", "record_every", "limit"):
+            value = getattr(self, field)
+            check(value is None or value >= 1, field, value, "at least 1")
+        check(self.seed >= 0, "seed", self.seed, "at least 0")
+        check(self.checkpoint_epochs >= 0, "checkpoint_epochs", self.checkpoint_epochs, "at least 0 (0: at the end)")
+        small = self.network != "cifar" or self.data != "tiny_imagenet"
+        check(small, "data", self.data, "digits or cifar10 with --network cifar, which takes 32 x 32 pixels")
+        check(not self.resume or self.network == "vgg11", "resume", self.resume, "left out but with --network vgg11")
