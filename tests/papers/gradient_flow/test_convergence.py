@@ -1,6 +1,7 @@
 """Figures 6 and 7: measures on made-up curves, solvable rates, the drawing, and the authors' numbers."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -48,16 +49,17 @@ def test_pace_error_of_exponentials():
     assert np.isnan(convergence.pace_error(steps, fast, np.ones(len(steps))))
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def flow(name, target, u, v, times):
-    """Loss along gradient flow of one hidden unit, one input, one output."""
+    """Loss and the paper's Q along gradient flow of one hidden unit, one input, one output."""
     start, goal = (jnp.full((1, 1), u), jnp.full((1, 1), v)), jnp.full((1, 1), target)
     path = adaptive(
         two_layer.scaled_gradient(goal, jnp.ones(()), name),
         start,
-        times=jnp.asarray(times),
-        record=lambda params: (two_layer.loss(params, goal, name), two_layer.charge(params, name)[0]),
+        times=times,
+        record=lambda params: (two_layer.loss(params, goal, name), 2 * two_layer.charge(params, name)[0]),
     )
-    return np.asarray(path.recorded[0]), 2 * np.asarray(path.recorded[1])
+    return path.recorded
 
 
 def final_rate(times, losses):
@@ -70,7 +72,7 @@ def test_rate_of_the_product():
         charge = u**2 - v**2
         rate = 4 * np.sqrt(charge**2 + 4 * y**2)
         times = np.array([0.0, 16 / rate, 20 / rate])
-        losses, kept = flow("linear", y, u, v, times)
+        losses, kept = map(np.asarray, flow("linear", y, u, v, times))
         assert final_rate(times, losses) == pytest.approx(rate, rel=5e-3)
         np.testing.assert_allclose(kept, charge, rtol=1e-8)
 
@@ -81,7 +83,7 @@ def test_rate_and_bound_of_the_ratio():
         charge = u**2 + v**2
         rate = 4 * (1 + s**2) ** 2 / charge
         times = np.concatenate([np.linspace(0.0, 6 / rate, 20), [28 / rate, 32 / rate]])
-        losses, kept = flow("row_radial", s, u, v, times)
+        losses, kept = map(np.asarray, flow("row_radial", s, u, v, times))
         assert final_rate(times, losses) == pytest.approx(rate, rel=5e-3)
         assert (losses <= losses[0] * np.exp(-4 * times / charge) * (1 + 1e-9)).all()
         np.testing.assert_allclose(kept, -charge, rtol=1e-8)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from papers.common.runs import RunDirectory, read_metrics
 from papers.gradient_flow import drift
 from papers.gradient_flow.config import FiguresConfig
 from papers.gradient_flow.two_layer import Curves, Job, draw_elementwise, stack, train, train_all
+from symjax import conserved
 
 
 @pytest.fixture(autouse=True)
@@ -58,13 +60,12 @@ def test_a_diverged_run_has_no_drift():
 
 def test_normalisation_of_the_authors():
     """D of the specification: linear 7.149, ReLU 4.913, tanh 507.2, sigmoid 504.3."""
+    start = draw_elementwise(0, drift.SCALE, "authors")
     for name, known in (("linear", 7.149), ("relu", 4.913), ("tanh", 507.2), ("sigmoid", 504.3)):
-        start = stack([draw_elementwise(0, drift.SCALE, "authors")] * 3)
-        job = Job(name, start, np.array(drift.RATES), np.array([0, 1, 20, 60]))
-        curves = train(job)
-        charges = np.abs(drift.paper_charge(curves.charge, name))
-        found = (charges[:, -1] - charges[:, 1]) / drift.measure(job, curves).relative[0, :, -1]
-        np.testing.assert_allclose(found, known, rtol=2e-4)
+        first = float(conserved.pointwise(jnp.asarray(start.output), jnp.asarray(start.input.T), name).sum())
+        curves = made_up([[first, first, first + np.sign(first), first, first]] * 3)
+        found = drift.measure(made_up_job(3)._replace(activation=name), curves)
+        np.testing.assert_allclose(drift.PAPER_SCALE[name] / found.relative[..., 1], known, rtol=2e-4)
 
 
 def test_one_step_moves_the_linear_charge_by_the_square_of_the_gradient():

@@ -130,13 +130,13 @@ def test_gradient_and_charge_are_the_librarys(name):
     """The fused gradient is jax's of a plain product and the one by hand; the fused Q is symjax.conserved's."""
     start = Start(*(leaf[3] for leaf in starts(name)))
     params = jnp.asarray(start.output), jnp.asarray(start.input)
-    found = two_layer.scaled_gradient(jnp.asarray(start.target), jnp.asarray(0.5), name)(params)
+    found = jax.jit(two_layer.scaled_gradient(jnp.asarray(start.target), jnp.asarray(0.5), name))(params)
 
     def plain(params):
         hidden = two_layer.activations.get(name).function(params[1].T)
         return 0.5 * jnp.mean((params[0] @ hidden - start.target) ** 2)
 
-    expected = jax.grad(plain)(params)
+    expected = jax.jit(jax.grad(plain))(params)
     _, du, dv = numpy_gradient(name, *(leaf[None] for leaf in start))
     for one, two, three in zip(found, expected, (du[0] / 2, dv[0] / 2), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-14)
