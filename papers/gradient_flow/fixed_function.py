@@ -267,7 +267,8 @@ def _draw_places(panel, charge: np.ndarray, values: np.ndarray, name: str) -> No
             panel.plot(
                 q[-1], value[-1], "x", color=COLOURS["free"], label=None if i else "split, same size S as the ends"
             )
-    panel.set(xlabel="Q", yscale="log")
+    panel.set(xlabel="Q")
+    panel.set_ylim(0, None)
     panel.legend(fontsize=6, frameon=False)
 
 
@@ -279,6 +280,7 @@ def _draw_equal(panel, run: Equalised) -> None:
         panel.plot(SCALES, values.T, mark, markersize=3, linewidth=1, color=colour)
         panel.plot([], [], mark, markersize=3, linewidth=1, color=colour, label=label)
     panel.set(xlabel="initial standard deviation", ylabel="largest eigenvalue", yscale="log")
+    panel.tick_params(which="minor", labelsize=6)
     panel.legend(fontsize=6, frameon=False)
 
 
@@ -288,7 +290,7 @@ def _draw_prediction(panel, found: dict[str, Places]) -> None:
     ends = [min(p.time.min() for p in found.values()), max(p.time.max() for p in found.values())]
     panel.plot(ends, ends, label="equal", **style("prediction"))
     panel.set_title("time, from the spectrum and measured", fontsize=9)
-    panel.set(xlabel="predicted", ylabel="measured", xscale="log", yscale="log")
+    panel.set(xlabel="predicted", ylabel="measured")
     panel.legend(fontsize=6, frameon=False)
 
 
