@@ -1,0 +1,281 @@
+"""Conserved quantities in a real network: every neuron's imbalance in a VGG11 trained on real images.
+
+The paper watches Q in networks of two layers on random targets. Here plain minibatch descent trains VGG11 without
+BatchNorm at several learning rates for the same time ``eta steps``: gradient flow would keep every
+``Q = (|writers|^2 - |readers|^2)/2``, descent moves it by ``eta^2 Q(g)`` a step, exactly, so by O(eta) over a fixed
+time. What nothing conserves, ``(|writers|^2 + |readers|^2)/2``, moves at the same time by an amount that does not fall
+with eta.
+
+The drift is a thousandth of the weights, so float32, five times as fast here, is enough: the exact law is evaluated
+beside it and shows how much of the drift is round-off.
+
+Expected: log-log slope 1 of the drift in eta; the exact law at round-off. Width 1/16 on digits, 5,520 steps a seed.
+Command: ``python -m papers.gradient_flow.figures --figure real-network``; with ``--data-dir DIR`` on CIFAR-10.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from papers.common import data
+from papers.common.claims import Claim, Direction, claim_over_seeds
+from papers.common.errors import Divergence
+from papers.common.plots import band, new_figure, style
+from papers.common.runs import RunDirectory
+from papers.common.training import fit, steps_per_epoch
+from papers.gradient_flow import imbalance
+from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.watched_run import Experiment, first_variables, vgg11
+
+RATES = (0.005, 0.0025, 0.00125, 0.000625)
+WIDTH = 1 / 16
+PRECISION = "float32"
+BATCH = 64
+EPOCHS = 16  # at the largest rate; in proportion more at the smaller ones
+RECORDS = 40  # of a run, at equal times
+
+QUICK_EPOCHS = 4
+QUICK_LIMIT = 128
+CIFAR_LIMIT = 1437  # as many images as digits has, so that the time is the same
+
+# Thresholds, written before the first full run.
+SLOPE_WITHIN = 0.1  # of 1: exponent of the drift in eta
+LAW = 1e-4  # largest error of the exact law over a neuron's size, at any step, float32
+EXPLAINED = 0.05  # rms error of the law over rms drift, at the smallest rate
+KEPT = 0.1  # rms drift of Q over rms change of the size, at the smallest rate
+LEARNT = 0.9  # test accuracy at the smallest rate on digits; CIFAR-10 is shown only
+
+SOURCE = "Zhao et al. 2023, section 4 (conservation under gradient flow), Figure 3 (two layers)"
+
+
+class Member(NamedTuple):
+    """One training.
+
+    Attributes:
+      time: ``eta steps`` of each record, (records,).
+      drift: Q minus its start, (records, neurons).
+      grown: change of the neuron's size over the whole run, (neurons,).
+      size: at the start, (neurons,).
+      predicted: drift by the exact law at the end, (neurons,).
+      worst: largest error of the exact law over the size, (neurons,).
+      loss: of every step.
+      accuracy: on the test images.
+    """
+
+    time: np.ndarray
+    drift: np.ndarray
+    grown: np.ndarray
+    size: np.ndarray
+    predicted: np.ndarray
+    worst: np.ndarray
+    loss: np.ndarray
+    accuracy: float
+
+
+def train_member(
+    experiment: Experiment, variables: dict, rate: float, *, epochs: int, batch_size: int, seed: int
+) -> Member:
+    """Train once; NaN throughout marks a member that diverged, and leaves the others unchanged."""
+    state = experiment.begin(variables, np.asarray(rate, PRECISION), jax.random.PRNGKey(seed))
+    steps = epochs * steps_per_epoch(len(experiment.train.labels), batch_size)
+    at: list[int] = []
+    charges: list[np.ndarray] = []
+    losses: list[np.ndarray] = []
+
+    def keep(fetched: Any) -> None:
+        at.append(fetched.step + len(fetched.metrics["loss"]))
+        charges.append(fetched.report)
+        losses.append(fetched.metrics["loss"])
+
+    first = jax.device_get(state.monitor)
+    try:
+        state = fit(
+            experiment.step,
+            state,
+            experiment.train,
+            batch_size=batch_size,
+            epochs=epochs,
+            seed=seed,
+            chunk=max(1, steps // RECORDS),
+            report=_measured,
+            on_chunk=keep,
+        )
+    except Divergence:
+        lost = np.full_like(first.start, np.nan)
+        return Member(np.array([np.nan]), lost[None], lost, first.size, lost, lost, np.full(1, np.nan), float("nan"))
+    grown = np.asarray(imbalance.size(experiment.neurons, state.params)) - first.size
+    accuracy = experiment.evaluate(state, experiment.test)["top1"]
+    last = jax.device_get(state.monitor)
+    drift = np.stack(charges) - first.start
+    time, loss = rate * np.array(at), np.concatenate(losses)
+    return Member(time, drift, grown, first.size, last.second_order, last.worst, loss, accuracy)
+
+
+def _measured(state: Any) -> jax.Array:
+    return state.monitor.measured
+
+
+def slope(rates: Sequence[float], drifts: Sequence[float]) -> float:
+    """Fit the exponent of a power law by least squares in logarithms.
+
+    >>> round(slope([1.0, 2.0, 4.0], [3.0, 6.0, 12.0]), 12)
+    1.0
+    """
+    return float(np.polyfit(np.log(np.asarray(rates)), np.log(np.asarray(drifts)), 1)[0])
+
+
+def rms(values: np.ndarray) -> float:
+    """Give the root of the mean square."""
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def draw(directory: RunDirectory, config: FiguresConfig, command: str) -> list[Claim]:
+    """Train every seed at every rate, draw, and judge the claims."""
+    name = "digits" if config.data_dir is None else "cifar10"
+    limit = QUICK_LIMIT if config.quick else CIFAR_LIMIT if name == "cifar10" else None
+    dataset = data.load(name, data_dir=config.data_dir, cache_dir=config.cache_dir, limit=limit)
+    experiment = vgg11(dataset, WIDTH, PRECISION)
+    epochs = QUICK_EPOCHS if config.quick else EPOCHS
+    members: list[list[Member]] = []
+    for seed in config.all_seeds:
+        variables = first_variables(dataset, WIDTH, PRECISION, "he", seed)
+        members.append([])
+        for rate in RATES:
+            longer = round(RATES[0] / rate)
+            member = train_member(experiment, variables, rate, epochs=epochs * longer, batch_size=BATCH, seed=seed)
+            members[-1].append(member)
+            _write_numbers(directory, seed, rate, member)
+    layers = imbalance.layers(experiment.neurons)
+    _picture(directory, members, layers)
+    return _claims(directory, config, command, members, layers, name, limit)
+
+
+def _write_numbers(directory: RunDirectory, seed: int, rate: float, member: Member) -> None:
+    record = {
+        "seed": seed,
+        "learning_rate": rate,
+        "steps": len(member.loss),
+        "rms_drift": rms(member.drift[-1]),
+        "rms_change_of_size": rms(member.grown),
+        "largest_relative_drift": float(np.max(np.abs(member.drift[-1]) / member.size)),
+        "largest_law_error": float(member.worst.max()),
+        "rms_law_error": rms(member.predicted - member.drift[-1]),
+        "final_loss": float(member.loss[-10:].mean()),
+        "test_accuracy": member.accuracy,
+        "diverged": bool(np.isnan(member.accuracy)),
+    }
+    directory.append(record)
+    print(
+        f"seed {seed}, eta {rate:g}: rms drift {record['rms_drift']:.3g}, test accuracy {member.accuracy:.3f}",
+        flush=True,
+    )
+
+
+def _claims(
+    directory: RunDirectory,
+    config: FiguresConfig,
+    command: str,
+    members: list[list[Member]],
+    layers: np.ndarray,
+    name: str,
+    limit: int | None,
+) -> list[Claim]:
+    def make(values: Sequence[float], threshold: float, direction: Direction, words: str) -> Claim:
+        return claim_over_seeds(
+            list(map(float, values)),
+            threshold,
+            direction,
+            reduced=config.quick,
+            environment=directory.environment,
+            claim=words,
+            figure="real network (not in the paper)",
+            paper="Q is conserved by gradient flow; its drift under descent is shown for two layers",
+            source=SOURCE,
+            data=name + ("" if limit is None else f", at most {limit} images of each split"),
+            model=f"VGG11 without BatchNorm, width {WIDTH:g}, He initialisation, {PRECISION}",
+            command=command,
+        )
+
+    exponents = np.array([slope(RATES, [rms(member.drift[-1]) for member in seed]) for seed in members])
+    by_layer = np.array(
+        [
+            [
+                slope(RATES, [rms(member.drift[-1, layers == layer]) for member in seed]) - 1
+                for layer in np.unique(layers)
+            ]
+            for seed in members
+        ]
+    )
+    last = [seed[-1] for seed in members]
+    claims = [
+        make(exponents - 1, SLOPE_WITHIN, "within", "drift of Q over a fixed time proportional to eta (exponent - 1)"),
+        make(
+            by_layer[np.arange(len(by_layer)), np.abs(by_layer).argmax(axis=1)],
+            SLOPE_WITHIN,
+            "within",
+            "the same, of the layer farthest from it",
+        ),
+        make(
+            [max(float(member.worst.max()) for member in seed) for seed in members],
+            LAW,
+            "below",
+            "dQ = eta^2 Q(g) of every neuron at every step: largest error over the neuron's size",
+        ),
+        make(
+            [rms(member.predicted - member.drift[-1]) / rms(member.drift[-1]) for member in last],
+            EXPLAINED,
+            "below",
+            "the exact law explains the drift, rounding does not: rms error over rms drift, smallest eta",
+        ),
+        make(
+            [rms(member.drift[-1]) / rms(member.grown) for member in last],
+            KEPT,
+            "below",
+            "Q moves little while the weights' norms move: rms drift over rms change of the size, smallest eta",
+        ),
+    ]
+    if name == "digits":
+        accuracy = [member.accuracy for member in last]
+        claims.append(make(accuracy, LEARNT, "above", "the network learns: test accuracy at the smallest eta"))
+    return claims
+
+
+def _picture(directory: RunDirectory, members: list[list[Member]], layers: np.ndarray) -> None:
+    """Loss and drift against time, and the final drift against eta: all neurons, and layer by layer."""
+    canvas = new_figure(1, 3)
+    losses, drifts, slopes = canvas.axes[0]
+    colours = ("#d6338a", "#2b6cb8", "#2a9d6f", "#e08a1e")
+    kept: dict[str, Any] = {"rates": np.array(RATES), "layers": np.unique(layers)}
+    for column, (rate, colour) in enumerate(zip(RATES, colours, strict=True)):
+        for row, seed in enumerate(members):
+            member, label = seed[column], f"eta = {rate:g}" if row == 0 else None
+            chunk = max(1, len(member.loss) // RECORDS)
+            smooth = member.loss[: len(member.loss) // chunk * chunk].reshape(-1, chunk).mean(axis=1)
+            time = rate * chunk * (np.arange(len(smooth)) + 0.5)
+            curve = np.sqrt(np.mean(member.drift**2, axis=1))
+            losses.plot(time, smooth, color=colour, linewidth=1, label=label)
+            drifts.plot(member.time, curve, color=colour, linewidth=1, label=label)
+            # records differ in number between rates: epochs cut them
+            kept |= {
+                f"time_{row}_{column}": member.time,
+                f"drift_{row}_{column}": curve,
+                f"loss_{row}_{column}": smooth,
+            }
+    final = np.array([[rms(member.drift[-1]) for member in seed] for seed in members])
+    grown = np.array([[rms(member.grown) for member in seed] for seed in members])
+    each = np.array([[[rms(m.drift[-1, layers == name]) for name in kept["layers"]] for m in seed] for seed in members])
+    band(slopes, kept["rates"], final, "free", "drift of Q")
+    band(slopes, kept["rates"], grown, "fixed", "change of the size")
+    for index, name in enumerate(kept["layers"]):
+        slopes.plot(RATES, each[..., index].mean(axis=0), linewidth=0.6, alpha=0.6, color="grey")
+        slopes.annotate(name, (RATES[0], each[..., 0, index].mean()), fontsize=4)
+    line = final[:, -1].mean() * kept["rates"] / RATES[-1]
+    slopes.plot(RATES, line, label="slope 1", **style("prediction"))
+    losses.set(xlabel="time eta n", title="training loss", yscale="log")
+    drifts.set(xlabel="time eta n", title="drift of Q, rms over neurons", yscale="log")
+    slopes.set(xlabel="eta", title="at the end", xscale="log", yscale="log")
+    drifts.legend(fontsize=6, frameon=False)
+    slopes.legend(fontsize=6, frameon=False)
+    directory.save_figure(canvas.figure, "real_network", **kept, final_drift=final, change_of_size=grown, by_layer=each)
