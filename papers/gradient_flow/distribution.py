@@ -5,7 +5,7 @@ small beside the number of hidden units, so that gradient flow reaches a thin sl
 experiment of its own: that many draws, their histogram, mean and variance against theory.
 
 Source: Zhao et al. 2023, Figures 4 and 5; theory in :func:`symjax.conserved.xavier_moments`.
-Deviation: U and V from independent keys (the authors draw both from one seed), float64.
+Deviation: U and V are independent (the authors draw both from one seed), float64.
 """
 
 import math
@@ -88,9 +88,8 @@ def _charges(key: jax.Array, draws: int, shape: tuple[int, int, int], names: tup
     m, h, n = shape
 
     def one(draw: jax.Array) -> jax.Array:
-        for_u, for_v = jax.random.split(jax.random.fold_in(key, draw))
-        u = jax.random.normal(for_u, (m, h), jnp.float64) / math.sqrt(h)
-        v = jax.random.normal(for_v, (h, n), jnp.float64) / math.sqrt(n)
+        numbers = jax.random.normal(jax.random.fold_in(key, draw), (m + n, h), jnp.float64)
+        u, v = numbers[:m] / math.sqrt(h), numbers[m:].T / math.sqrt(n)
         return jnp.stack([jnp.sum(pointwise(u, v, name, scale="paper")) for name in names])
 
     return jax.lax.map(one, jnp.arange(draws), batch_size=min(CHUNK, draws))
