@@ -21,7 +21,7 @@ from papers.common.claims import Claim, Direction, claim_over_seeds
 from papers.common.plots import new_figure
 from papers.common.runs import RunDirectory
 from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.drift import COLOURS
+from papers.gradient_flow.drift import COLOURS, SHOWN
 from papers.gradient_flow.two_layer import (
     PER_DECADE,
     QUICK,
@@ -157,6 +157,8 @@ def draw_6(directory: RunDirectory, config: FiguresConfig, command: str) -> list
             for column, scale in enumerate(SCALES):
                 at = charges[row, column, 0]
                 _numbers(directory, curves, name, seed, scale, at, row * len(SCALES) + column, errors[row, column])
+                if row >= SHOWN:
+                    continue
                 label = f"Q = {at:.3g}" if row == 0 else None
                 axes[0, place].plot(curves.steps[1:], errors[row, column, 1:], color=COLOURS[column], lw=1, label=label)
         axes[0, place].set(xscale="log", yscale="log", ylim=(1e-6, 100), xlabel="steps")
@@ -186,6 +188,8 @@ def draw_7(directory: RunDirectory, config: FiguresConfig, command: str) -> list
                 at = charges[row, column, 0]
                 run = row * len(RADIAL_SCALES) + column
                 _numbers(directory, curves, name, seed, scale, at, run, losses[row, column])
+                if row >= SHOWN:
+                    continue
                 label = f"Q = {at:.3g}" if row == 0 else None
                 for panel, x in ((axes[0, place], curves.steps), (axes[1, place], RADIAL_RATE * curves.steps / at)):
                     panel.plot(x[1:], losses[row, column, 1:], color=COLOURS[column], lw=1, label=label)

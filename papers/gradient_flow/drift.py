@@ -35,6 +35,7 @@ from symjax.integrate import log_spaced
 
 RATES = (0.1, 0.01, 0.001)
 SCALE = 0.1
+SHOWN = 3  # seeds in the pictures
 COLOURS = ("#d6338a", "#2b6cb8", "#2a9d6f", "#e08a1e")
 
 # Thresholds, written before the first full run.
@@ -126,7 +127,7 @@ def draw(directory: RunDirectory, config: FiguresConfig, command: str) -> list[C
     names = [*STEPS, "linear, float32"]
     for name, drift in zip(names, drifts, strict=True):
         _write_numbers(directory, config, name, drift)
-    _picture(directory, config, dict(zip(names, drifts, strict=True)))
+    _picture(directory, dict(zip(names, drifts, strict=True)))
     return _claims(directory, config, command, dict(zip(names, drifts, strict=True)))
 
 
@@ -201,13 +202,13 @@ def _claims(directory: RunDirectory, config: FiguresConfig, command: str, drifts
     return claims
 
 
-def _picture(directory: RunDirectory, config: FiguresConfig, drifts: dict[str, Drift]) -> None:
+def _picture(directory: RunDirectory, drifts: dict[str, Drift]) -> None:
     figure, axes = new_figure(2, len(STEPS))
     for column, name in enumerate(STEPS):
         drift = drifts[name]
         for row, values in enumerate((np.abs(drift.relative), drift.distance)):
             panel = axes[row, column]
-            for place in range(config.seeds):
+            for place in range(min(SHOWN, len(values))):
                 for index, rate in enumerate(RATES):
                     label = f"eta = {rate:g}" if place == 0 else None
                     panel.plot(drift.steps[1:], values[place, index, 1:], color=COLOURS[index], lw=1, label=label)
@@ -217,7 +218,7 @@ def _picture(directory: RunDirectory, config: FiguresConfig, drifts: dict[str, D
     for index in range(len(RATES)):
         label = "the same in float32" if index == 0 else None
         values = np.abs(rounded.relative[0, index, 1:])
-        panel.plot(rounded.steps[1:], values, color=COLOURS[index], lw=0.8, ls=":", label=label)
+        panel.plot(rounded.steps[1:], values, color=COLOURS[index], lw=1.4, ls=":", label=label)
     panel.legend(fontsize=6)
     axes[0, 0].set_ylabel("|drift of Q| / D")
     axes[1, 0].set_ylabel("|F - Y|")
