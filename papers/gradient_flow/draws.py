@@ -3,7 +3,7 @@
 ``authors_draws.npz`` holds the standard normal numbers that the authors' scripts start from: PyTorch 2, CPU, float32,
 ``torch.manual_seed(12345)`` before each array, ``torch.rand`` of its shape, then ``normal_()`` in place. ``target``,
 ``output`` and ``input`` are Y, U and V of Figures 3 and 6 (to be multiplied by the scale), ``*_tall`` those of Figure
-9, ``radial_output`` and ``radial_input`` the diagonals drawn for Figure 7.
+9, ``radial_output`` and ``radial_input`` the diagonals of arrays (5, 5) and (10, 5), drawn for Figure 7.
 
 Source: Zhao et al. 2023, Figures 3, 6, 7 and 9.
 Deviation: every seed but the authors' draws Y, U and V from keys of their own; the authors' come from one seed and are
