@@ -106,7 +106,7 @@ def _orbits(problems: tuple[jax.Array, ...], s: jax.Array, time: float) -> Orbit
             jax.grad(loss), start, times=jnp.linspace(0.0, time, 11), record=lambda params: matrix(*params)
         )
         square = jnp.sum(start[0] ** 2) + jnp.sum(start[1] ** 2)
-        drift = jnp.max(jnp.abs(path.recorded - path.recorded[0])) / square
+        drift = jnp.max(jnp.abs(path.recorded - path.recorded[:1])) / square
         slope_error = jnp.abs(jax.grad(charge)(s) / (2 * square) - 1)
         return Orbits(s, loss(start), loss(path.params), charge(s), slope_error, drift)
 
@@ -260,9 +260,13 @@ def _draw_valley(figure) -> None:
     x, y = (np.asarray(side) for side in solvable.product_minimum(jnp.asarray(q), 0.25))
     panel.plot(x, y, (1 - x * y) ** 2, color="black", linewidth=0.8, linestyle="--", label="orbit")
     slope = jax.grad(partial(solvable.product_loss, target=1.0))
-    for start in zip(x[4::8], y[4::8], strict=True):
-        path = integrate.adaptive(slope, tuple(map(jnp.asarray, start)), times=jnp.linspace(0.0, 4.0, 80))
-        us, vs = (np.asarray(side) for side in path.recorded)
+
+    @jax.jit
+    @jax.vmap
+    def descend(u: jax.Array, v: jax.Array) -> solvable.Pair:
+        return integrate.adaptive(slope, (u, v), times=jnp.linspace(0.0, 4.0, 80)).recorded
+
+    for us, vs in zip(*map(np.asarray, descend(jnp.asarray(x[4::8]), jnp.asarray(y[4::8]))), strict=True):
         panel.plot(us, vs, (1 - us * vs) ** 2, color=COLOURS["free"], linewidth=1.2)
     panel.plot([], [], [], color=COLOURS["free"], label="gradient flow")
     panel.set_title(r"$L = (1 - uv)^2$", fontsize=9)
