@@ -220,8 +220,9 @@ def equalise(name: str, config: FiguresConfig) -> Equalised:
         ]
         return np.array([sharpness(*pair) for pair in pairs]).reshape(len(config.all_seeds), len(SCALES))
 
-    def to_zero(shape: int, output: jax.Array, given: jax.Array) -> tuple[jax.Array, jax.Array]:
-        moved = prescribe(output, given.T, jnp.zeros((output.shape[1],) * shape), name)
+    def to_zero(axes: int, output: jax.Array, given: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # a matrix by the closed form: with more hidden units than inputs Newton's group element does not exist
+        moved = prescribe(output, given.T, jnp.zeros((output.shape[1],) * axes), name, method="closed")
         return moved.u, moved.v.T
 
     whole = each(partial(to_zero, 2)) if name == "linear" else None

@@ -140,7 +140,7 @@ def draw(directory: RunDirectory, config: FiguresConfig, command: str) -> list[C
     canvas = new_figure(len(ACTIVATIONS), len(SCALES), width=2.5, height=1.7)
     for row, (activation, spectra) in zip(canvas.axes, found.items(), strict=True):
         for panel, scale, q, values in zip(row, SCALES, spectra.charge[0], spectra.eigenvalues[0], strict=True):
-            panel.hist(values, bins=BINS, color=COLOURS["fixed"])
+            panel.stairs(np.histogram(values, BINS)[0], BINS, fill=True, color=COLOURS["fixed"])
             panel.set_title(f"{activation}, std {scale:g}, Q = {q:.3g}", fontsize=7)
             panel.set(xlim=(0, 250), ylim=(0, 30))
             panel.tick_params(labelsize=6)
