@@ -6,8 +6,33 @@ differentiation (:mod:`symjax.symmetry`), once, for every symmetry and every net
 data (:mod:`symjax.channels`), so that permuting and rescaling need no code for each architecture.
 """
 
-from symjax import actions, activations, channels, conserved, curvature, mechanics, symmetry
+from symjax import (
+    actions,
+    activations,
+    channels,
+    conserved,
+    curvature,
+    data_dependent,
+    integrate,
+    mechanics,
+    scaled_rotation,
+    symmetry,
+    transport,
+)
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "actions", "activations", "channels", "conserved", "curvature", "mechanics", "symmetry"]
+__all__ = [
+    "__version__",
+    "actions",
+    "activations",
+    "channels",
+    "conserved",
+    "curvature",
+    "data_dependent",
+    "integrate",
+    "mechanics",
+    "scaled_rotation",
+    "symmetry",
+    "transport",
+]

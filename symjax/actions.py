@@ -1,11 +1,19 @@
-"""Group actions on single arrays: translations and rotations."""
+"""Linear group actions: translations and rotations of an array, the hidden symmetry group of an activation."""
 
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["rotate", "skew", "translate"]
+from symjax import activations
+from symjax.activations import Activation
+from symjax.channels import Layer
+
+__all__ = ["general_linear", "hidden_coordinates", "rotate", "skew", "transform", "translate"]
+
+_product = partial(jnp.matmul, precision="highest")
 
 
 def translate(s: jax.Array, kernel: jax.Array, axis: int = -1) -> jax.Array:
@@ -95,6 +103,118 @@ def rotate(s: jax.Array, q: jax.Array, axis: int = 0) -> jax.Array:
     return _rotate(s, q, axis)
 
 
+def general_linear(
+    s: jax.Array, layers: tuple[Layer, ...], hidden: int = 0, activation: str | Activation = "linear"
+) -> tuple[Layer, ...]:
+    """Flow of an activation's linear symmetry group on a hidden layer: GL(h), or the part of it that commutes.
+
+    ``W -> g W``, ``b -> g b``, ``U -> U pi(g)^-1`` with ``sigma(g z) = pi(g) sigma(z)``; by the activation's group
+
+    - linear: ``s`` (h, h), ``g = expm(s)``, ``pi(g) = g``;
+    - homogeneous of degree alpha, neuron by neuron: ``s`` (h,), ``g = diag(exp(s))``, ``pi(g) = g^alpha``;
+    - radial, a function of the norm times the vector: ``s`` (h (h - 1)/2,), ``g = expm(skew(s))``, ``pi(g) = g``.
+
+    ``hidden_coordinates`` gives the zero of ``s``. The generator is ``(M W, M b, -U d pi(M))``.
+
+    Source: Zhao et al. 2023, section 3 and Table 1.
+
+    Args:
+      s: coordinates of the Lie algebra, as above.
+      layers: tuple of ``Layer(kernel, bias)``; kernels are the transposes of W and U.
+      hidden: which hidden layer, from 0.
+      activation: an activation or its name.
+
+    Returns:
+      The layers moved, of their dtypes.
+
+    Raises:
+      ValueError: no such hidden layer, an activation with discrete symmetries only, or ``s`` of another shape.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> layers = (Layer(jnp.ones((1, 2)), jnp.zeros(2)), Layer(jnp.ones((2, 1)), jnp.zeros(1)))
+      >>> moved = general_linear(jnp.array([[0.0, 1.0], [0.0, 0.0]]), layers)
+      >>> print(moved[0].kernel, (moved[0].kernel @ moved[1].kernel).item())
+      [[2. 1.]] 2.0
+    """
+    chosen = activations.get(activation)
+    wanted = hidden_coordinates(layers, hidden, chosen).shape
+    if jnp.shape(s) != wanted:
+        raise ValueError(f"s has shape {jnp.shape(s)}, but {chosen.name!r} at hidden layer {hidden} needs {wanted}")
+    return _flow(s, tuple(layers), hidden, chosen)
+
+
+def hidden_coordinates(
+    layers: tuple[Layer, ...], hidden: int = 0, activation: str | Activation = "linear"
+) -> jax.Array:
+    """Make the zero coordinates of :func:`general_linear` for one hidden layer.
+
+    Source: Zhao et al. 2023, Table 1: h^2, h and h (h - 1)/2 of them.
+
+    Args:
+      layers: tuple of ``Layer(kernel, bias)``.
+      hidden: which hidden layer, from 0.
+      activation: an activation or its name.
+
+    Returns:
+      Zeros of the kernel's dtype.
+
+    Raises:
+      ValueError: no such hidden layer, or an activation with discrete symmetries only.
+    """
+    if not 0 <= hidden < len(layers) - 1:
+        raise ValueError(f"hidden is {hidden}, but the network has hidden layers 0 to {len(layers) - 2}")
+    h = jnp.shape(layers[hidden].kernel)[1]
+    if jnp.shape(layers[hidden + 1].kernel)[0] != h or jnp.shape(layers[hidden].bias) != (h,):
+        raise ValueError(
+            f"layers[{hidden}] has {h} units, but its bias has shape {jnp.shape(layers[hidden].bias)} and the next "
+            f"kernel {jnp.shape(layers[hidden + 1].kernel)}"
+        )
+    shapes = {"general_linear": (h, h), "positive_diagonal": (h,), "orthogonal": (h * (h - 1) // 2,)}
+    return jnp.zeros(shapes[_continuous(activations.get(activation))], layers[hidden].kernel.dtype)
+
+
+def transform(
+    g: jax.Array, layers: tuple[Layer, ...], hidden: int = 0, activation: str | Activation = "linear"
+) -> tuple[Layer, ...]:
+    """Act with a finite element of an activation's linear symmetry group on a hidden layer.
+
+    ``W -> g W``, ``b -> g b``, ``U -> U pi(g)^-1``, as :func:`general_linear`.
+
+    Source: Zhao et al. 2023, section 3 and Table 1.
+
+    Args:
+      g: linear: invertible (h, h); homogeneous: the positive diagonal (h,); radial: orthogonal (h, h).
+      layers: tuple of ``Layer(kernel, bias)``.
+      hidden: which hidden layer, from 0.
+      activation: an activation or its name.
+
+    Returns:
+      The layers moved.
+
+    Raises:
+      ValueError: another shape, and for a concrete ``g`` what is not in the group: a condition number above 0.01/eps,
+        a diagonal entry that is not positive and finite, ``|g^T g - 1|`` above 1000 eps. Under a transformation of jax
+        nothing can be raised.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> layers = (Layer(jnp.ones((1, 2)), jnp.zeros(2)), Layer(jnp.ones((2, 1)), jnp.zeros(1)))
+      >>> moved = transform(jnp.array([2.0, 1.0]), layers, activation="relu")
+      >>> print(moved[0].kernel, moved[1].kernel.T)
+      [[2. 1.]] [[0.5 1. ]]
+    """
+    chosen = activations.get(activation)
+    h = hidden_coordinates(layers, hidden, "relu").shape[0]
+    group = _continuous(chosen)
+    wanted = (h,) if group == "positive_diagonal" else (h, h)
+    if jnp.shape(g) != wanted:
+        raise ValueError(f"g has shape {jnp.shape(g)}, but {chosen.name!r} at hidden layer {hidden} needs {wanted}")
+    if not isinstance(g, jax.core.Tracer):
+        _in_group(np.asarray(g), group)
+    return _transform(g, tuple(layers), hidden, chosen)
+
+
 def _known(axis: int, array: jax.Array) -> int:
     if not -jnp.ndim(array) <= axis < jnp.ndim(array):
         raise ValueError(f"axis {axis} does not exist in an array of shape {jnp.shape(array)}")
@@ -122,3 +242,60 @@ def _skew(s: jax.Array, n: int) -> jax.Array:
 def _rotate(s: jax.Array, q: jax.Array, axis: int) -> jax.Array:
     rotation = jax.scipy.linalg.expm(_skew(s, q.shape[axis])).astype(q.dtype)
     return jnp.moveaxis(jnp.tensordot(rotation, q, axes=((1,), (axis,)), precision="highest"), 0, axis)
+
+
+_Continuous = Literal["general_linear", "positive_diagonal", "orthogonal"]
+
+
+def _continuous(activation: Activation) -> _Continuous:
+    if activation.group not in ("general_linear", "positive_diagonal", "orthogonal"):
+        raise ValueError(
+            f"activation is {activation.name!r}, whose linear symmetries are discrete ({activation.group}): it must be "
+            "linear, homogeneous or radial"
+        )
+    return activation.group
+
+
+def _in_group(g: np.ndarray, group: _Continuous) -> None:
+    eps = float(jnp.finfo(g.dtype).eps)
+    if group == "positive_diagonal":
+        if not (np.isfinite(g) & (g > 0)).all():
+            raise ValueError(f"g has the smallest entry {g.min():.3g}, but all must be positive and finite")
+    elif group == "orthogonal":
+        error = np.abs(g.T @ g - np.eye(len(g), dtype=g.dtype)).max()
+        if not error <= 1000 * eps:
+            raise ValueError(
+                f"g is not orthogonal: |g^T g - 1| is {error:.3g}, and at most {1000 * eps:.3g} is allowed"
+            )
+    elif not (np.isfinite(g).all() and np.linalg.cond(g) <= 0.01 / eps):
+        condition = np.linalg.cond(g) if np.isfinite(g).all() else np.inf
+        raise ValueError(f"g has the condition number {condition:.3g}, but at most {0.01 / eps:.3g} is allowed")
+
+
+def _moved(layers: tuple[Layer, ...], hidden: int, g: jax.Array, inverse: jax.Array) -> tuple[Layer, ...]:
+    """Multiply a layer by g and its readers by ``pi(g)^-1``; diagonal elements are vectors."""
+    (kernel, bias), reader, moved = layers[hidden], layers[hidden + 1], list(layers)
+    if g.ndim == 1:
+        moved[hidden] = Layer(kernel * g[None], bias * g)
+        moved[hidden + 1] = reader._replace(kernel=inverse[:, None] * reader.kernel)
+    else:
+        moved[hidden] = Layer(_product(kernel, g.T), _product(g, bias))
+        moved[hidden + 1] = reader._replace(kernel=_product(inverse.T, reader.kernel))
+    return tuple(moved)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _flow(s: jax.Array, layers: tuple[Layer, ...], hidden: int, activation: Activation) -> tuple[Layer, ...]:
+    if activation.group == "positive_diagonal":
+        return _moved(layers, hidden, jnp.exp(s), jnp.exp(-s * activation.degree))
+    s = s if activation.group == "general_linear" else _skew(s, layers[hidden].kernel.shape[1])
+    expm = jax.scipy.linalg.expm
+    return _moved(layers, hidden, expm(s), expm(-s))
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _transform(g: jax.Array, layers: tuple[Layer, ...], hidden: int, activation: Activation) -> tuple[Layer, ...]:
+    if activation.group == "positive_diagonal":
+        return _moved(layers, hidden, g, g**-activation.degree)
+    inverse = jnp.linalg.inv(g) if activation.group == "general_linear" else g.T
+    return _moved(layers, hidden, g, inverse)

@@ -1,0 +1,241 @@
+"""The data-dependent action of the general linear group: any activation, one sample, the output unchanged.
+
+A vector z is the first column of a scaled rotation R_z (:mod:`symjax.scaled_rotation`), and ``pi(g, z) =
+R_{sigma(g z)} R_{sigma(z)}^-1`` takes ``sigma(z)`` to ``sigma(g z)``: who reads the layer is multiplied by its inverse.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax import activations
+from symjax.activations import Activation
+from symjax.channels import Layer
+from symjax.scaled_rotation import carry, require_vector
+
+__all__ = ["Action", "bind", "cocycle", "infinitesimal", "lipschitz_bound"]
+
+_product = partial(jnp.matmul, precision="highest")
+
+
+class Action(NamedTuple):
+    """The action bound to one sample.
+
+    Attributes:
+      act: ``act(g, layers) -> layers``, with one matrix for each hidden layer.
+      valid: ``valid(g, layers) -> bool``: no hidden layer's activations vanish, before or after.
+    """
+
+    act: Callable[[Sequence[jax.Array], tuple[Layer, ...]], tuple[Layer, ...]]
+    valid: Callable[[Sequence[jax.Array], tuple[Layer, ...]], jax.Array]
+
+
+def cocycle(g: jax.Array, z: jax.Array, activation: str | Activation) -> jax.Array:
+    """Form ``pi(g, z) = R_{sigma(g z)} R_{sigma(z)}^-1``, which takes ``sigma(z)`` to ``sigma(g z)``.
+
+    ``pi(g2 g1, z) = pi(g2, g1 z) pi(g1, z)``.
+
+    Source: Zhao et al. 2023, section 3 (nonlinear group actions).
+
+    Args:
+      g: array (h, h).
+      z: pre-activations (h,).
+      activation: an activation or its name.
+
+    Returns:
+      An array (h, h); NaN where the activations vanish, as :func:`carry` says.
+
+    Raises:
+      ValueError: shapes that do not compose.
+    """
+    require_vector("z", z)
+    _square("g", g, jnp.shape(z)[0])
+    sigma = _on_vectors(activation)
+    return carry(jnp.eye(jnp.shape(z)[0], dtype=z.dtype), sigma(_product(g, z)), sigma(z))
+
+
+def bind(x: jax.Array, activation: str | Activation) -> Action:
+    """Bind the action of GL(h_1) x ... x GL(h_{L-1}) on a network to one sample.
+
+    ``W_i -> g_i W_i R_{sigma(z_{i-1})} R_{sigma(g_{i-1} z_{i-1})}^-1`` and ``b_i -> g_i b_i``, without a right factor
+    in the first layer and with ``g_L = 1``: every hidden layer's pre-activation becomes ``g_i z_i``, the output stays.
+    All factors come from the pre-activations before, so that the layers move side by side. It is an action: the
+    identity does nothing, ``act(g2, act(g1, p)) == act(g2 g1, p)``.
+
+    Source: Zhao et al. 2023, section 3 (nonlinear group actions), and the survey arXiv 2506.13018, section 2.3.
+
+    Args:
+      x: one input (n,).
+      activation: an activation or its name, between all layers.
+
+    Returns:
+      The action. ``act`` raises ValueError for shapes that do not compose, for a g_i with a condition number above
+      0.01/eps, and where an activation vector is zero (ReLU with no positive pre-activation); under a transformation
+      of jax it cannot raise, the readers become NaN there and ``valid`` is False.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> layers = (Layer(jnp.eye(2), jnp.zeros(2)), Layer(jnp.ones((2, 1)), jnp.zeros(1)))
+      >>> g = (jnp.array([[2.0, 0.0], [1.0, 1.0]]),)
+      >>> moved = bind(jnp.array([1.0, 1.0]), "relu").act(g, layers)
+      >>> print(jnp.maximum(jnp.ones(2) @ moved[0].kernel, 0) @ moved[1].kernel)
+      [2.]
+    """
+    require_vector("x", x)
+    chosen = activations.get(activation)
+
+    def act(g: Sequence[jax.Array], layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        _composes(g, layers, x)
+        good = valid(g, layers)
+        if not isinstance(good, jax.core.Tracer):
+            _well_conditioned(g)
+            if not good:
+                raise ValueError(
+                    f"activation {chosen.name!r} gives a zero vector in a hidden layer of this sample, before or after "
+                    "g: the data-dependent action needs activations that are not all zero"
+                )
+        return _act(tuple(g), tuple(layers), x, chosen)
+
+    def valid(g: Sequence[jax.Array], layers: tuple[Layer, ...]) -> jax.Array:
+        _composes(g, layers, x)
+        return _valid(tuple(g), tuple(layers), x, chosen)
+
+    return Action(act, valid)
+
+
+def infinitesimal(
+    directions: Sequence[jax.Array], layers: tuple[Layer, ...], x: jax.Array, activation: str | Activation
+) -> tuple[Layer, ...]:
+    """Tangent vector of the action at the identity: ``d/dt act(expm(t T_i), layers)`` at t = 0, by forward mode.
+
+    It is tangent to the level set of the loss of this one sample. It is in general no gradient field, so no conserved
+    quantity follows from it.
+
+    Source: Zhao et al. 2023, section 3: ``dU = U d/dt [R_{sigma(z)} R_{sigma(expm(t T) z)}^-1]``.
+
+    Args:
+      directions: one matrix T_i (h_i, h_i) for each hidden layer.
+      layers: tuple of ``Layer(kernel, bias)``.
+      x: one input (n,).
+      activation: an activation or its name.
+
+    Returns:
+      A tangent like ``layers``; NaN where the activations vanish.
+
+    Raises:
+      ValueError: shapes that do not compose.
+    """
+    require_vector("x", x)
+    _composes(directions, layers, x)
+    chosen = activations.get(activation)
+    identity = tuple(jnp.eye(jnp.shape(t)[0], dtype=t.dtype) for t in directions)
+    return jax.jvp(lambda g: _act(g, tuple(layers), x, chosen), (identity,), (tuple(directions),))[1]
+
+
+def lipschitz_bound(g: jax.Array, layers: tuple[Layer, ...], x: jax.Array, activation: str | Activation) -> jax.Array:
+    """Bound how far the action, bound to x, moves the output of another sample: per unit of their distance.
+
+    ``|F'(y) - F(y)| <= eta |U| (|V| + |sigma(V x)| / |sigma(g V x)| |g V|) |y - x|`` for two layers, in operator norms,
+    eta the Lipschitz constant of the activation.
+
+    Source: Zhao et al. 2023, section 3 (Lipschitz bound for new samples; its form derived here).
+
+    Args:
+      g: array (h, h).
+      layers: two ``Layer(kernel, bias)``.
+      x: the sample (n,) that the action was bound to.
+      activation: an activation or its name.
+
+    Returns:
+      The factor before ``|y - x|``, a scalar; infinite without a Lipschitz constant or where activations vanish.
+
+    Raises:
+      ValueError: not two layers, or shapes that do not compose.
+    """
+    require_vector("x", x)
+    if len(layers) != 2:
+        raise ValueError(f"layers has {len(layers)} of them, but the bound is for two")
+    _composes((g,), layers, x)
+    return _lipschitz_bound(g, tuple(layers), x, activations.get(activation))
+
+
+def _on_vectors(activation: str | Activation) -> Callable[[jax.Array], jax.Array]:
+    chosen = activations.get(activation)
+    # a column is what the radial ones take the norm of
+    return lambda z: chosen.function(z[:, None])[:, 0]
+
+
+def _hidden(layers: tuple[Layer, ...], x: jax.Array, activation: Activation) -> list[jax.Array]:
+    """Pre-activations of the hidden layers."""
+    sigma, found = _on_vectors(activation), []
+    for kernel, bias in layers[:-1]:
+        z = _product(x, kernel) + bias
+        found.append(z)
+        x = sigma(z)
+    return found
+
+
+@partial(jax.jit, static_argnums=3)
+def _act(
+    g: tuple[jax.Array, ...], layers: tuple[Layer, ...], x: jax.Array, activation: Activation
+) -> tuple[Layer, ...]:
+    sigma, moved = _on_vectors(activation), list(layers)
+    for place, (element, z) in enumerate(zip(g, _hidden(layers, x, activation), strict=True)):
+        kernel, bias = moved[place]
+        moved[place] = Layer(_product(kernel, element.T), _product(element, bias))
+        reader = moved[place + 1]
+        carried = carry(reader.kernel.T, sigma(z), sigma(_product(element, z))).T
+        moved[place + 1] = reader._replace(kernel=carried)
+    return tuple(moved)
+
+
+@partial(jax.jit, static_argnums=3)
+def _valid(g: tuple[jax.Array, ...], layers: tuple[Layer, ...], x: jax.Array, activation: Activation) -> jax.Array:
+    sigma, good = _on_vectors(activation), jnp.asarray(True)
+    for element, z in zip(g, _hidden(layers, x, activation), strict=True):
+        good &= jnp.any(sigma(z) != 0) & jnp.any(sigma(_product(element, z)) != 0)
+    return good
+
+
+@partial(jax.jit, static_argnums=3)
+def _lipschitz_bound(g: jax.Array, layers: tuple[Layer, ...], x: jax.Array, activation: Activation) -> jax.Array:
+    sigma, (first, last) = _on_vectors(activation), layers
+    (z,) = _hidden(layers, x, activation)
+    before, after = (jnp.linalg.norm(sigma(place)) for place in (z, _product(g, z)))
+    norm = partial(jnp.linalg.norm, ord=2)
+    share = before / jnp.where(after > 0, after, 1)
+    bound = activation.lipschitz * norm(last.kernel) * (norm(first.kernel) + share * norm(_product(first.kernel, g.T)))
+    return jnp.where((before > 0) & (after > 0), bound, jnp.inf)
+
+
+def _square(name: str, value: jax.Array, size: int) -> None:
+    if jnp.shape(value) != (size, size):
+        raise ValueError(f"{name} has shape {jnp.shape(value)}, but must be ({size}, {size})")
+
+
+def _composes(g: Sequence[jax.Array], layers: tuple[Layer, ...], x: jax.Array) -> None:
+    width = jnp.shape(x)[0]
+    for place, (kernel, bias) in enumerate(layers):
+        if jnp.ndim(kernel) != 2 or jnp.shape(kernel)[0] != width or jnp.shape(bias) != jnp.shape(kernel)[1:]:
+            raise ValueError(
+                f"layers[{place}] has kernel {jnp.shape(kernel)} and bias {jnp.shape(bias)}, but its input has {width} "
+                "entries"
+            )
+        width = jnp.shape(kernel)[1]
+    if len(g) != len(layers) - 1:
+        raise ValueError(f"g has {len(g)} elements, but the network has {len(layers) - 1} hidden layers")
+    for place, element in enumerate(g):
+        _square(f"g[{place}]", element, jnp.shape(layers[place].kernel)[1])
+
+
+def _well_conditioned(g: Sequence[jax.Array]) -> None:
+    for place, element in enumerate(g):
+        if isinstance(element, jax.core.Tracer):
+            continue
+        value, most = np.linalg.cond(np.asarray(element)), 0.01 / float(jnp.finfo(element.dtype).eps)
+        if not value <= most:
+            raise ValueError(f"g[{place}] has the condition number {value:.3g}, but at most {most:.3g} is allowed")

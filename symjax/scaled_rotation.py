@@ -1,0 +1,194 @@
+"""Scaled rotations ``R_z = |z| Q_z`` with a given first column z, and products with them in O(h), nothing formed.
+
+``Q_z`` is a product of h - 1 rotations of neighbouring planes, so that a product with it is a linear recurrence.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["carry", "r_matrix", "require_vector", "rotate_by"]
+
+
+class _Rotation(NamedTuple):
+    """``R_z`` as its norm r and the cosines and sines of h - 1 plane rotations."""
+
+    norm: jax.Array
+    cosines: jax.Array
+    sines: jax.Array
+
+
+def r_matrix(z: jax.Array) -> jax.Array:
+    """Form the matrix ``R_z``: its first column is z, and ``R_z R_z^T = R_z^T R_z = |z|^2 I``.
+
+    With the signed tail norms ``rho_j = |(z_j, ..., z_h)|``, ``rho_h = z_h``, and ``cos_j = z_j / rho_j``,
+    ``sin_j = rho_{j+1} / rho_j``, it is ``|z| G_{h-1} ... G_1``, G_j the rotation of the plane (j, j + 1). Its
+    determinant is ``|z|^h`` (h >= 2). Where a tail is zero, or so small beside the largest entry that its square loses
+    digits, the angle is 0.
+
+    Source: Zhao et al. 2023, section 3 and its appendix on the nonlinear action (the matrix R_z).
+    Deviation: the authors' code takes the last angle by arccos and loses the sign of z_h, and divides 0 by 0 at
+      trailing zeros; signed tail norms do neither.
+
+    Args:
+      z: array (h,), floating. Zero gives the zero matrix.
+
+    Returns:
+      An array (h, h).
+
+    Raises:
+      ValueError: z is not a vector.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> print(r_matrix(jnp.array([3.0, -4.0])))
+      [[ 3.  4.]
+       [-4.  3.]]
+    """
+    require_vector("z", z)
+    return _form(z)
+
+
+def rotate_by(z: jax.Array, x: jax.Array, inverse: bool = False) -> jax.Array:
+    """Multiply vectors by ``R_z`` or its inverse without forming it, in O(h) operations a vector.
+
+    Source: Zhao et al. 2023, section 3; ``R_z^-1 = R_z^T / |z|^2``.
+
+    Args:
+      z: array (h,), floating, not zero if ``inverse``.
+      x: array (h, ...), the vectors along the first axis.
+      inverse: multiply by the inverse.
+
+    Returns:
+      An array like ``x``.
+
+    Raises:
+      ValueError: z is not a vector, or x has another length.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> print(rotate_by(jnp.array([3.0, -4.0]), jnp.array([1.0, 0.0])))
+      [ 3. -4.]
+    """
+    require_vector("z", z)
+    if jnp.ndim(x) < 1 or jnp.shape(x)[0] != jnp.shape(z)[0]:
+        raise ValueError(f"x has shape {jnp.shape(x)}, but its first axis must have the length of z, {jnp.shape(z)[0]}")
+    return _rotate_by(z, x, inverse)
+
+
+def carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
+    """Carry a reader of a hidden layer along: ``U R_before R_after^-1``, neither matrix formed.
+
+    Then ``carry(u, before, after) @ after == u @ before``.
+
+    Source: Zhao et al. 2023, section 3 (the action on U).
+
+    Args:
+      u: array (m, h), floating.
+      before: activations (h,) that U reads.
+      after: activations (h,) in their place. Where either is zero there is no such map, and the result is NaN.
+
+    Returns:
+      An array (m, h).
+
+    Raises:
+      ValueError: shapes that do not compose.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> moved = carry(jnp.array([[1.0, 2.0]]), jnp.array([1.0, 1.0]), jnp.array([0.0, -2.0]))
+      >>> print(moved @ jnp.array([0.0, -2.0]))
+      [3.]
+    """
+    require_vector("before", before)
+    require_vector("after", after)
+    if jnp.shape(before) != jnp.shape(after) or jnp.ndim(u) != 2 or jnp.shape(u)[1] != jnp.shape(before)[0]:
+        raise ValueError(
+            f"u {jnp.shape(u)}, before {jnp.shape(before)} and after {jnp.shape(after)} do not compose: "
+            "they must be (m, h), (h,) and (h,)"
+        )
+    return _carry(u, before, after)
+
+
+def require_vector(name: str, value: jax.Array) -> None:
+    """Refuse what is not a vector with at least one entry, by a ValueError that names the argument."""
+    if jnp.ndim(value) != 1 or jnp.shape(value)[0] == 0:
+        raise ValueError(f"{name} has shape {jnp.shape(value)}, but must be a vector with at least one entry")
+
+
+def _tail_norms(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Largest entry m, and the signed tail norms of z/m with those too small to be squared set to zero."""
+    largest = jnp.max(jnp.abs(z))
+    y = z / jnp.where(largest > 0, largest, 1)
+    squares = jnp.cumsum(jnp.square(y)[::-1])[::-1]
+    info = jnp.finfo(z.dtype)
+    seen = squares > info.tiny / info.eps**2
+    tails = jnp.where(seen, jnp.sqrt(jnp.where(seen, squares, 1)), 0)
+    return largest, tails.at[-1].set(jnp.where(seen[-1], y[-1], 0))
+
+
+def _rotation(z: jax.Array) -> _Rotation:
+    largest, tails = _tail_norms(z)
+    head, rest = tails[:-1], tails[1:]
+    seen = head > 0
+    safe = jnp.where(seen, head, 1)
+    cosines = jnp.where(seen, z[:-1] / jnp.where(largest > 0, largest, 1) / safe, 1)
+    sines = jnp.where(seen, rest / safe, 0)
+    # h = 1 keeps its sign, a longer vector's first tail is its norm
+    return _Rotation(largest * tails[0], cosines, sines)
+
+
+def _forward(rotation: _Rotation, x: jax.Array) -> jax.Array:
+    """``Q x`` for a vector: ``t_{j+1} = sin_j t_j + cos_j x_{j+1}``, out_j = ``cos_j t_j - sin_j x_{j+1}``."""
+    _, cosines, sines = rotation
+    carried = _recurrence(sines, cosines * x[1:], x[0])
+    return jnp.append(cosines * carried[:-1] - sines * x[1:], carried[-1])
+
+
+def _backward(rotation: _Rotation, x: jax.Array) -> jax.Array:
+    """``Q^T x`` for a vector, the plane rotations undone from the last to the first."""
+    _, cosines, sines = rotation
+    carried = _recurrence(sines[::-1], (cosines * x[:-1])[::-1], x[-1])[::-1]
+    return jnp.append(carried[:1], cosines * carried[1:] - sines * x[:-1])
+
+
+def _recurrence(factors: jax.Array, terms: jax.Array, first: jax.Array) -> jax.Array:
+    """All values of ``t_{j+1} = a_j t_j + b_j`` from ``t_0 = first``, as a parallel scan; stable for ``|a_j| <= 1``."""
+
+    def compose(one: tuple[jax.Array, jax.Array], two: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return one[0] * two[0], two[0] * one[1] + two[1]
+
+    if factors.shape[0] == 0:
+        return first[None]
+    scale, shift = jax.lax.associative_scan(compose, (factors, terms))
+    return jnp.concatenate([first[None], scale * first + shift])
+
+
+def _on_columns(one: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    columns = x.reshape(x.shape[0], -1)
+    return jax.vmap(one, in_axes=1, out_axes=1)(columns).reshape(x.shape)
+
+
+@jax.jit
+def _form(z: jax.Array) -> jax.Array:
+    rotation = _rotation(z)
+    return rotation.norm * _on_columns(partial(_forward, rotation), jnp.eye(z.shape[0], dtype=z.dtype))
+
+
+@partial(jax.jit, static_argnums=2)
+def _rotate_by(z: jax.Array, x: jax.Array, inverse: bool) -> jax.Array:
+    rotation = _rotation(z)
+    if inverse:
+        return _on_columns(partial(_backward, rotation), x) / rotation.norm
+    return rotation.norm * _on_columns(partial(_forward, rotation), x)
+
+
+@jax.jit
+def _carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
+    one, two = _rotation(before), _rotation(after)
+    rows = _on_columns(lambda row: _forward(two, _backward(one, row)), u.T).T
+    exists = (one.norm != 0) & (two.norm != 0)
+    return jnp.where(exists, one.norm / jnp.where(exists, two.norm, 1), jnp.nan) * rows
