@@ -20,6 +20,13 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 REDUCED = {
+    "gradient_flow": """
+hidden = 12
+limit = 320
+steps = 400
+learning_rate = 0.1
+seed = 1
+""",
     "noether": """
 width = 0.0625
 epochs = 2
@@ -33,6 +40,15 @@ seed = 1
 
 # notebook -> number -> largest value, whatever the notebook itself allows
 LARGEST = {
+    "gradient_flow": {
+        "ReLU: logits moved by the flow": 1e-13,
+        "ReLU: <grad L, M theta>, largest": 1e-13,
+        "linear: <grad L, M theta> of all of gl(h)": 1e-12,
+        "digits: exact law of the drift": 1e-8,
+        "valley: loss changed": 1e-12,
+        "valley: Q missed": 1e-12,
+        "scalar: sharpness from the first Q": 1e-6,
+    },
     "noether": {
         "logits moved by the flow": 1e-12,
         "<g, q> / |g||q|, largest": 1e-12,
