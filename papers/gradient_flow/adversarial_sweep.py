@@ -15,7 +15,7 @@ from papers.common.training import cross_entropy
 from papers.gradient_flow.attacks import Loss, Range, ensemble_loss, fgsm, pgd
 from papers.gradient_flow.cifar_network import DATA_RANGE, CifarNetwork, build, pixels
 from papers.gradient_flow.cifar_setting import KINDS, Kind, NetworkConfig
-from papers.gradient_flow.members import Head, Scores, head, logits, own_accuracy, preactivations, score
+from papers.gradient_flow.members import Head, Scores, head, logits, own_accuracy, preactivations, right, score
 from papers.gradient_flow.perturbations import Perturbations
 from papers.gradient_flow.perturbations import draw as perturb
 
@@ -51,12 +51,14 @@ class Sweep(NamedTuple):
       own: (A,), accuracy of the network on images that attack it.
       transfer: Scores of arrays (A, K), of the ensembles on the same images.
       adaptive: Scores of arrays (A, 2), of the ensembles ADAPTIVE, each on images that attack it.
+      strongest: (A, 2), accuracy of the same by mean softmax where an image counts if it is right under both attacks.
       clipped: (), accuracy of the network on clean images whose pixels are clipped to [0, 1], as the authors' are.
     """
 
     own: np.ndarray
     transfer: Scores
     adaptive: Scores
+    strongest: np.ndarray
     clipped: np.ndarray
 
 
@@ -155,21 +157,24 @@ def sweep(target: Target, images: Array, labels: Array, strengths: tuple[Strengt
     def attacked(loss: Callable[..., Array], strength: Strength) -> Array:
         return hidden(attack(loss, images, labels, strength, protocol, key))
 
-    own, transfer, adaptive = [], [], []
+    own, transfer, adaptive, strongest = [], [], [], []
     for strength in strengths:
-        seen = attacked(partial(network_loss, model, params), strength)
-        own.append(own_accuracy(last, seen, labels, activation))
-        transfer.append(score(last, seen, labels, maps.lower, maps.upper, activation))
-        each = []
+        transferred = attacked(partial(network_loss, model, params), strength)
+        own.append(own_accuracy(last, transferred, labels, activation))
+        transfer.append(score(last, transferred, labels, maps.lower, maps.upper, activation))
+        each, both = [], []
         for kind in ADAPTIVE:
             one = slice(KINDS.index(kind), KINDS.index(kind) + 1)
-            loss = partial(adaptive_loss, model, params, last, (maps.lower[one][0], maps.upper[one][0]))
-            seen = attacked(loss, strength)
-            each.append(score(last, seen, labels, maps.lower[one], maps.upper[one], activation))
+            single = (maps.lower[one][0], maps.upper[one][0])
+            adapted = attacked(partial(adaptive_loss, model, params, last, single), strength)
+            each.append(score(last, adapted, labels, maps.lower[one], maps.upper[one], activation))
+            survives = [right(last, seen, labels, *single, activation) for seen in (transferred, adapted)]
+            both.append(float(np.mean(np.all(survives, axis=0))))
         adaptive.append(jax.tree.map(lambda *fields: jnp.concatenate(fields), *each))
+        strongest.append(both)
     clipped = own_accuracy(last, hidden(jnp.clip(images, 0.0, 1.0)), labels, activation)
     joined = (Scores(*(np.stack(field) for field in zip(*scores, strict=True))) for scores in (transfer, adaptive))
-    return Sweep(np.array(own), *joined, np.array(clipped))
+    return Sweep(np.array(own), *joined, np.array(strongest), np.array(clipped))
 
 
 def _key(network: NetworkConfig, use: int) -> Array:

@@ -143,3 +143,9 @@ def own_accuracy(last: Head, hidden: Array, labels: Array, activation: GroupActi
     """Give the accuracy of the network itself from its pre-activations."""
     outputs = ACTIVATIONS[activation](hidden) @ last.kernel + last.bias[None]
     return float(np.mean(np.asarray(outputs.argmax(-1) == labels)))
+
+
+@partial(jax.jit, static_argnums=5)
+def right(last: Head, hidden: Array, labels: Array, lower: Array, upper: Array, activation: GroupActivation) -> Array:
+    """Say for every image, (n,) booleans, whether one ensemble (maps (members, h, h)) is right by mean softmax."""
+    return jax.nn.softmax(logits(last, hidden, lower, upper, activation)).mean(axis=0).argmax(-1) == labels

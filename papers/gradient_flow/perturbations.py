@@ -14,6 +14,7 @@ from jax.scipy.linalg import expm
 
 from papers.gradient_flow.cifar_network import ACTIVATIONS
 from papers.gradient_flow.cifar_setting import GroupActivation
+from symjax.transport import Inverse, pseudo_inverse
 
 NOISE = 1e-4
 """Standard deviation of what is added to the pre-activations before the upper maps are fitted."""
@@ -36,14 +37,6 @@ class Perturbations(NamedTuple):
     upper: Array
     condition: Array
     residual: Array
-    rank: Array
-
-
-class Inverse(NamedTuple):
-    """A pseudo-inverse with what it is worth: (..., h, b), (...), (...)."""
-
-    matrix: Array
-    condition: Array
     rank: Array
 
 
@@ -142,9 +135,9 @@ def _assemble(
     batches: Array,
     drawn: _Drawn,
     elements: _Elements,
-    of_moved: "Inverse",
-    of_g: "Inverse",
-    of_mixed: "Inverse",
+    of_moved: Inverse,
+    of_g: Inverse,
+    of_mixed: Inverse,
     activation: GroupActivation,
 ) -> Perturbations:
     noisy, sigma = batches + drawn.noise, ACTIVATIONS[activation]
@@ -158,21 +151,3 @@ def _assemble(
     rank = jnp.stack([of_moved.rank, of_mixed.rank, of_g.rank, full, of_moved.rank])
     error = jnp.linalg.norm(sigma(noisy[None] @ lower) @ upper - target[None], axis=(-2, -1))
     return Perturbations(lower, upper, condition, error / jnp.linalg.norm(target, axis=(-2, -1))[None], rank)
-
-
-@jax.jit
-def pseudo_inverse(matrix: Array) -> Inverse:
-    """Invert by singular values, those below 10 max(shape) eps times the largest left out.
-
-    Args:
-      matrix: (..., b, h).
-
-    Returns:
-      The pseudo-inverse (..., h, b), the ratio of the extreme singular values (infinite for a singular matrix), and the
-      number of singular values that were kept.
-    """
-    u, s, vt = jnp.linalg.svd(matrix, full_matrices=False)
-    kept = s > 10 * max(matrix.shape[-2:]) * jnp.finfo(s.dtype).eps * s[..., :1]
-    inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
-    condition = jnp.where(s[..., -1] > 0, s[..., 0] / s[..., -1], jnp.inf)
-    return Inverse(jnp.swapaxes(vt, -2, -1) @ (inverse[..., None] * jnp.swapaxes(u, -2, -1)), condition, kept.sum(-1))

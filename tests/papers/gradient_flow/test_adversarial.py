@@ -131,6 +131,9 @@ def test_sweep(found, target, images):
     # the adaptive attack raises the ensemble's own loss most
     assert (found.adaptive.loss[1] > found.adaptive.loss[0] + 0.5).all()
     assert (found.adaptive.loss[1] > 0.95 * found.transfer.loss[1, columns]).all()
+    assert (found.strongest[0] == found.transfer.mean_softmax[0, columns]).all()
+    weakest = np.minimum(found.transfer.mean_softmax[:, columns], found.adaptive.mean_softmax)
+    assert (found.strongest <= weakest + 1e-12).all() and (found.strongest >= 0).all()
     clipped = build(CONFIG).apply({"params": target.params}, jnp.clip(images[0], 0, 1)).argmax(-1)
     assert found.clipped == pytest.approx((clipped == images[1]).mean())
 
@@ -148,7 +151,7 @@ def test_a_run_leaves_figure_arrays_claims_and_summary(random_images, monkeypatc
     config = AdversarialConfig(quick=True, legacy=legacy, seeds=2, images=8, official=20)
     with RunDirectory.create(tmp_path / "run", config, "command") as directory:
         claims = adversarial.draw_setting(directory, config, "command")
-    assert len(claims) == 2 * 7 + 4 + 6 + 3 and all(claim.reduced and claim.seeds == 2 for claim in claims)
+    assert len(claims) == 4 * 7 + 4 + 6 + 3 and all(claim.reduced and claim.seeds == 2 for claim in claims)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["protocol"]["applications"] == (2 if legacy else 1)
     clean = next(claim for claim in claims if claim.claim.startswith("clean images: group"))

@@ -9,7 +9,7 @@ import pytest
 import scipy.linalg
 
 from papers.gradient_flow.cifar_setting import KINDS
-from papers.gradient_flow.perturbations import draw, pseudo_inverse
+from papers.gradient_flow.perturbations import draw
 
 H, MEMBERS = 6, 4
 GROUP, MIXED, INVERSE, RANDOM, SHUFFLE = map(
@@ -48,6 +48,8 @@ def test_group_keeps_the_function_on_its_batch(maps, batches, activation):
     assert found.residual[GROUP].max() < 1e-9
     assert np.abs(after - before).max() < 0.05 < 0.5 < moved
     assert (found.rank[GROUP] == H).all()
+    inverted = sigma(batches @ found.lower[GROUP], activation)
+    np.testing.assert_allclose(found.condition[GROUP], np.linalg.cond(inverted), rtol=0.5)
     # the controls do not
     for kind in (RANDOM, INVERSE, SHUFFLE):
         assert found.residual[kind].min() > 0.05
@@ -134,16 +136,6 @@ def test_rank_loss_is_reported(maps):
     assert (found.condition[MIXED] < 1e4).all()
 
 
-def test_pseudo_inverse_is_numpys(batches):
-    singular = batches.at[0, :, 0].set(batches[0, :, 1])
-    matrices = jnp.concatenate([singular, jnp.zeros((1, H, H))])
-    found = pseudo_inverse(matrices)
-    np.testing.assert_allclose(found.matrix, np.linalg.pinv(matrices, rcond=1e-12), atol=1e-9)
-    assert found.rank.tolist() == [H - 1, H, H, H, 0]
-    assert found.condition[0] > 1e14 and found.condition[4] == np.inf
-    np.testing.assert_allclose(found.condition[1:4], np.linalg.cond(matrices[1:4]), rtol=1e-9)
-
-
 def test_under_jit_and_vmap(maps, batches):
     strengths = jnp.array([0.1, 0.7])
     together = jax.jit(jax.vmap(partial(draw, activation="leaky_square"), in_axes=(None, 0, None)))
@@ -151,8 +143,6 @@ def test_under_jit_and_vmap(maps, batches):
     for place, epsilon in enumerate((0.1, 0.7)):
         alone = maps(epsilon)
         np.testing.assert_allclose(found.upper[place], alone.upper, rtol=1e-6, atol=1e-8)
-    inverse = jax.vmap(jax.jit(pseudo_inverse))(batches)
-    np.testing.assert_allclose(inverse.matrix, np.linalg.inv(batches), rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.slow
