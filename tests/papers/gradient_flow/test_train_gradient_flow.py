@@ -21,11 +21,18 @@ from papers.gradient_flow.cifar_network import build, initialise
 from papers.gradient_flow.cifar_setting import NetworkConfig
 from papers.gradient_flow.train_config import TrainConfig
 
-# 32 images in batches of 7: 5 steps an epoch, the last of 4 images; records of 2, 2 and 1 steps
+# 32 images in batches of 8: 4 steps an epoch, a record every 2
 SMALL = TrainConfig(
-    network="vgg11", width=1 / 16, limit=32, batch_size=7, epochs=2, record_every=2, checkpoint_epochs=0
+    network="vgg11",
+    width=1 / 16,
+    limit=32,
+    batch_size=8,
+    epochs=2,
+    learning_rate=0.02,
+    record_every=2,
+    checkpoint_epochs=0,
 )
-STEPS = 10
+STEPS = 8
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,7 +113,7 @@ def test_the_exact_law_of_descent_holds_and_the_gradient_identity(whole):
 
 
 def test_the_law_fails_where_the_update_is_not_descent(whole):
-    """The observer told that a decayed step is descent: its prediction must miss."""
+    """The observer, told that a decayed step is descent, predicts from the gradient alone: its prediction must miss."""
     params = {"a": {"kernel": np.ones((2, 1), np.float32), "bias": np.zeros(1, np.float32)}}
     params["b"] = {"kernel": np.full((1, 2), 3.0, np.float32)}
     sites = [
@@ -131,8 +138,8 @@ def test_a_run_leaves_what_it_measured(whole):
     assert names == {
         "config.json", "metrics.jsonl", "history.npz", "training.png", "training.npz", "claims.json", "checkpoints"
     }  # fmt: skip
-    assert arrays["loss"].shape == (STEPS,) and list(arrays["step"]) == [2, 4, 5, 7, 9, 10]
-    assert [record["step"] for record in read_metrics(out)] == [2, 4, 5, 7, 9, 10]
+    assert arrays["loss"].shape == (STEPS,) and list(arrays["step"]) == [2, 4, 6, 8]
+    assert [record["step"] for record in read_metrics(out)] == [2, 4, 6, 8]
     claims = json.loads((out / "claims.json").read_text())
     assert [claim["verdict"] for claim in claims] == ["undecided"] * 2
     assert claims[0]["measured"] == pytest.approx(float(arrays["worst"][-1].max()))
@@ -149,7 +156,7 @@ def test_stopped_and_resumed_is_the_same_run(whole, tmp_path, monkeypatch, capsy
     with monkeypatch.context() as patch:
         patch.setattr(watched_run, "Progress", Signalling)
         assert run(SMALL, tmp_path / "run") is None
-    assert "stopped at step 4 of 10; continue with: train --resume" in capsys.readouterr().out
+    assert "stopped at step 4 of 8; continue with: train --resume" in capsys.readouterr().out
     arrays = run(SMALL, tmp_path / "run", resume=True)
     assert "continuing from the checkpoint of step 4" in capsys.readouterr().out
     assert arrays.keys() == whole[1].keys()
@@ -166,6 +173,7 @@ def test_divergence_is_said(tmp_path):
         run(TrainConfig(steps=50, learning_rate=1e3), tmp_path / "two_layer")
 
 
+@pytest.mark.slow
 def test_adam_breaks_the_charges_of_the_cifar_network_at_first_order(tmp_path):
     config = TrainConfig(network="cifar", limit=40, batch_size=20, epochs=2)
     arrays = run(config, tmp_path / "run")
