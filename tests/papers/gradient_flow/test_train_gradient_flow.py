@@ -132,6 +132,12 @@ def test_the_law_fails_where_the_update_is_not_descent(whole):
     assert float(whole_step.worst[0]) < 1e-6
 
 
+def test_channels_without_the_symmetry_are_refused():
+    site = imbalance.Site(("params", "a"), axis=0)
+    with pytest.raises(ValueError, match="channels are h, but none of them has a rescale symmetry"):
+        imbalance.neurons({"h": imbalance.Channel(1, (site,), ())})
+
+
 def test_a_run_leaves_what_it_measured(whole):
     out, arrays = whole
     names = {item.name for item in out.iterdir()}
