@@ -162,11 +162,12 @@ def _picture(found: "Sweep", config: AdversarialConfig) -> object:
         for place, (name, (values, colour, line)) in enumerate(curves.items()):
             bounds = [interval(column) for column in values[:, part].T]
             mean = np.array([one.mean for one in bounds])
-            # beside one another, so that the bars can be told apart
-            moved = np.array(x) + (place - len(curves) / 2) * 0.01 * (x[-1] - x[0])
-            error = np.array([one.high - one.mean for one in bounds]) if config.seeds > 1 else None
-            style = {"color": colour, "linestyle": line, "linewidth": 1.3, "elinewidth": 0.6, "capsize": 1.5}
-            axes.errorbar(moved, mean, error, label=name.replace("_", " "), **style)
+            axes.plot(x, mean, color=colour, linestyle=line, linewidth=1.3, label=name.replace("_", " "))
+            if config.seeds > 1:
+                # the bars beside one another, so that they can be told apart
+                moved = np.array(x) + (place - len(curves) / 2) * 0.01 * (x[-1] - x[0])
+                error = [one.high - one.mean for one in bounds]
+                axes.errorbar(moved, mean, error, color=colour, linestyle="none", elinewidth=0.6, capsize=1.5)
         axes.axhline(CHANCE, color="0.5", linewidth=0.8, linestyle="--")
         axes.set(xlabel=label, ylabel="accuracy (mean softmax)", ylim=(0, 0.85), xticks=x)
     canvas.axes[0, 0].legend(fontsize=6, frameon=False, ncols=2)
