@@ -269,8 +269,8 @@ def _draw_places(panel, charge: np.ndarray, values: np.ndarray, name: str) -> No
                 q[-1], value[-1], "x", color=COLOURS["free"], label=None if i else "split, same size S as the ends"
             )
     panel.set(xlabel="Q")
-    panel.set_ylim(0, None)
-    panel.legend(fontsize=6, frameon=False)
+    panel.set_ylim(0, 1.4 * values.max())  # room for the legend
+    panel.legend(fontsize=6, frameon=False, loc="upper right")
 
 
 def _draw_equal(panel, run: Equalised) -> None:
