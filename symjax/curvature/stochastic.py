@@ -24,9 +24,10 @@ class Density(NamedTuple):
     def at(self, points: jax.Array, width: jax.Array | float) -> jax.Array:
         """Smooth by a Gaussian of standard deviation ``width``: the density at ``points``, of the same shape."""
         width = jnp.asarray(width, self.nodes.dtype)
-        distance = (points[..., None, None] - self.nodes) / width
+        nodes = self.nodes.reshape((1,) * points.ndim + self.nodes.shape)
+        distance = (points[..., None, None] - nodes) / width
         kernel = jnp.exp(-(distance**2) / 2) / (width * jnp.sqrt(jnp.asarray(2 * jnp.pi, width.dtype)))
-        return jnp.mean(jnp.sum(self.weights * kernel, axis=-1), axis=-1)
+        return jnp.einsum("...pi,pi->...", kernel, self.weights, precision="highest") / self.nodes.shape[0]
 
 
 class Trace(NamedTuple):
@@ -44,7 +45,7 @@ def density(
     steps: int = 80,
     probes: int = 4,
     operator: Operator = "hessian",
-    batching: Batching | None = None,
+    batching: Batching = "vmap",
 ) -> Density:
     """Estimate the spectral density of a Hessian by stochastic Lanczos quadrature.
 
@@ -63,7 +64,8 @@ def density(
       steps: nodes of each quadrature, at most P. Those past the end of an invariant subspace have weight zero.
       probes: random signs, normalised.
       operator: what ``function`` is.
-      batching: probes one after the other or at once; if not given, "map" on CPU and "vmap" elsewhere.
+      batching: probes at once, with about ``probes steps`` vectors of P held, or one after the other, with ``steps``;
+        at once is two to three times faster on a CPU.
 
     Returns:
       Nodes and weights; ``.at(points, width)`` smooths them.
@@ -82,9 +84,8 @@ def density(
         raise ValueError(f"steps is {steps}, but must be from 1 to the {count} parameters")
     if probes < 1:
         raise ValueError(f"probes is {probes}, but must be at least 1")
-    if batching not in ("map", "vmap", None):
+    if batching not in ("map", "vmap"):
         raise ValueError(f'batching is {batching!r}, but must be "map" or "vmap"')
-    batching = batching or ("map" if jax.default_backend() == "cpu" else "vmap")
     return _density((function, operator, steps, probes, batching), params, args, key)
 
 
@@ -173,4 +174,5 @@ def _trace(plan: tuple, params: Params, args: tuple[Any, ...], key: jax.Array) -
     else:
         integrand, sampler = stochtrace.leave_one_out_xtrace(), stochtrace.sampler_sphere(flat, num=probes)
         estimate = stochtrace.estimator_leave_one_out_mean_and_sem(integrand, sampler)
-    return Trace(*estimate(product, key))
+    with jax.numpy_rank_promotion("allow"):  # matfree's XTrace broadcasts a vector over a matrix
+        return Trace(*estimate(product, key))
