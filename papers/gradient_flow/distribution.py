@@ -132,9 +132,11 @@ def _histogram(panel, case: Case, q: np.ndarray) -> None:
     )
     panel.set_title(
         f"{case.activation}, ({case.m}, {case.h}, {case.n})\n"
-        f"mean {q.mean():.2f} ({mean:.2f}), variance {q.var(ddof=1):.2f} ({variance:.2f})",
+        f"mean {q.mean():.2f}, theory {mean:.2f}\nvariance {q.var(ddof=1):.2f}, theory {variance:.2f}",
         fontsize=8,
     )
+    panel.ticklabel_format(axis="x", useOffset=False)
+    panel.locator_params(axis="x", nbins=4)
     panel.set(xlabel="Q", ylabel="draws")
     panel.legend(fontsize=6, frameon=False)
 
