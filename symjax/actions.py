@@ -11,7 +11,7 @@ from symjax import activations
 from symjax.activations import Activation
 from symjax.channels import Layer
 
-__all__ = ["general_linear", "hidden_coordinates", "rotate", "skew", "transform", "translate"]
+__all__ = ["admissible", "general_linear", "hidden_coordinates", "rotate", "skew", "transform", "translate"]
 
 _product = partial(jnp.matmul, precision="highest")
 
@@ -195,7 +195,7 @@ def transform(
     Raises:
       ValueError: another shape, and for a concrete ``g`` what is not in the group: a condition number above 0.01/eps,
         a diagonal entry that is not positive and finite, ``|g^T g - 1|`` above 1000 eps. Under a transformation of jax
-        nothing can be raised.
+        nothing can be raised: the status is :func:`admissible`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -210,9 +210,58 @@ def transform(
     wanted = (h,) if group == "positive_diagonal" else (h, h)
     if jnp.shape(g) != wanted:
         raise ValueError(f"g has shape {jnp.shape(g)}, but {chosen.name!r} at hidden layer {hidden} needs {wanted}")
+    require_floating("g", g)
     if not isinstance(g, jax.core.Tracer):
         _in_group(np.asarray(g), group)
     return _transform(g, tuple(layers), hidden, chosen)
+
+
+def admissible(g: jax.Array, activation: str | Activation = "linear") -> jax.Array:
+    """Say whether an element belongs to an activation's group, with the limits of :func:`transform`.
+
+    It is the explicit status for compiled code, where :func:`transform` cannot raise.
+
+    Source: Zhao et al. 2023, Table 1; the limits are this library's.
+
+    Args:
+      g: linear: (h, h); homogeneous: the diagonal (h,); radial: (h, h).
+      activation: an activation or its name.
+
+    Returns:
+      A boolean scalar.
+
+    Raises:
+      ValueError: an activation with discrete symmetries only, or another shape.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> print(admissible(jnp.array([2.0, -1.0]), "relu"), admissible(jnp.eye(2), "radial"))
+      False True
+    """
+    group = _continuous(activations.get(activation))
+    shape = jnp.shape(g)
+    if len(shape) != (1 if group == "positive_diagonal" else 2) or len(set(shape)) != 1:
+        raise ValueError(f"g has shape {shape}, but the group {group!r} needs a vector or a square matrix in turn")
+    require_floating("g", g)
+    return _admissible(g, group)
+
+
+def require_floating(name: str, value: jax.Array) -> None:
+    """Refuse an element that is not of a floating dtype, by a ValueError that names the argument."""
+    if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        raise ValueError(f"{name} has dtype {jnp.result_type(value)}, but it must be floating")
+
+
+def require_invertible(name: str, g: jax.Array) -> None:
+    """Refuse a concrete matrix with a condition number above 0.01/eps, by a ValueError that names the argument."""
+    value, most = np.asarray(g), _most_condition(g.dtype)
+    condition = np.linalg.cond(value) if np.isfinite(value).all() else np.inf
+    if not condition <= most:
+        raise ValueError(f"{name} has the condition number {condition:.3g}, but at most {most:.3g} is allowed")
+
+
+def _most_condition(dtype: jnp.dtype) -> float:
+    return 0.01 / float(jnp.finfo(dtype).eps)
 
 
 def _known(axis: int, array: jax.Array) -> int:
@@ -253,6 +302,8 @@ def _continuous(activation: Activation) -> _Continuous:
             f"activation is {activation.name!r}, whose linear symmetries are discrete ({activation.group}): it must be "
             "linear, homogeneous or radial"
         )
+    if activation.group == "positive_diagonal" and activation.degree is None:
+        raise ValueError(f"activation is {activation.name!r} with positive scalings, but its degree is not given")
     return activation.group
 
 
@@ -267,14 +318,26 @@ def _in_group(g: np.ndarray, group: _Continuous) -> None:
             raise ValueError(
                 f"g is not orthogonal: |g^T g - 1| is {error:.3g}, and at most {1000 * eps:.3g} is allowed"
             )
-    elif not (np.isfinite(g).all() and np.linalg.cond(g) <= 0.01 / eps):
-        condition = np.linalg.cond(g) if np.isfinite(g).all() else np.inf
-        raise ValueError(f"g has the condition number {condition:.3g}, but at most {0.01 / eps:.3g} is allowed")
+    else:
+        require_invertible("g", g)
+
+
+@partial(jax.jit, static_argnums=1)
+def _admissible(g: jax.Array, group: _Continuous) -> jax.Array:
+    finite = jnp.all(jnp.isfinite(g))
+    if group == "positive_diagonal":
+        return finite & jnp.all(g > 0)
+    if group == "orthogonal":
+        error = jnp.abs(_product(g.T, g) - jnp.eye(len(g), dtype=g.dtype))
+        return finite & jnp.all(error <= 1000 * float(jnp.finfo(g.dtype).eps))
+    values = jnp.linalg.svd(jnp.where(finite, g, jnp.zeros_like(g)), compute_uv=False)
+    return finite & (values[0] <= _most_condition(g.dtype) * values[-1]) & (values[0] > 0)
 
 
 def _moved(layers: tuple[Layer, ...], hidden: int, g: jax.Array, inverse: jax.Array) -> tuple[Layer, ...]:
     """Multiply a layer by g and its readers by ``pi(g)^-1``; diagonal elements are vectors."""
     (kernel, bias), reader, moved = layers[hidden], layers[hidden + 1], list(layers)
+    g, inverse = g.astype(kernel.dtype), inverse.astype(reader.kernel.dtype)
     if g.ndim == 1:
         moved[hidden] = Layer(kernel * g[None], bias * g)
         moved[hidden + 1] = reader._replace(kernel=inverse[:, None] * reader.kernel)

@@ -5,12 +5,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["carry", "r_matrix", "require_vector", "rotate_by"]
+__all__ = ["Product", "carry", "r_matrix", "require_vector", "rotate_by"]
+
+Product = Literal["matrix", "transpose", "inverse"]
 
 
 class _Rotation(NamedTuple):
@@ -52,21 +54,21 @@ def r_matrix(z: jax.Array) -> jax.Array:
     return _form(z)
 
 
-def rotate_by(z: jax.Array, x: jax.Array, inverse: bool = False) -> jax.Array:
-    """Multiply vectors by ``R_z`` or its inverse without forming it, in O(h) operations a vector.
+def rotate_by(z: jax.Array, x: jax.Array, product: Product = "matrix") -> jax.Array:
+    """Multiply vectors by ``R_z``, its transpose or its inverse without forming it, in O(h) operations a vector.
 
     Source: Zhao et al. 2023, section 3; ``R_z^-1 = R_z^T / |z|^2``.
 
     Args:
-      z: array (h,), floating, not zero if ``inverse``.
+      z: array (h,), floating.
       x: array (h, ...), the vectors along the first axis.
-      inverse: multiply by the inverse.
+      product: ``"matrix"``, ``"transpose"`` or ``"inverse"``.
 
     Returns:
-      An array like ``x``.
+      An array like ``x``; NaN for the inverse of a traced zero.
 
     Raises:
-      ValueError: z is not a vector, or x has another length.
+      ValueError: z is not a vector, x has another length, an unknown product, or the inverse of a concrete zero.
 
     Example:
       >>> import jax.numpy as jnp
@@ -76,7 +78,11 @@ def rotate_by(z: jax.Array, x: jax.Array, inverse: bool = False) -> jax.Array:
     require_vector("z", z)
     if jnp.ndim(x) < 1 or jnp.shape(x)[0] != jnp.shape(z)[0]:
         raise ValueError(f"x has shape {jnp.shape(x)}, but its first axis must have the length of z, {jnp.shape(z)[0]}")
-    return _rotate_by(z, x, inverse)
+    if product not in get_args(Product):
+        raise ValueError(f"product is {product!r}, but it must be one of {', '.join(map(repr, get_args(Product)))}")
+    if product == "inverse" and not isinstance(z, jax.core.Tracer) and not bool(jnp.any(z != 0)):
+        raise ValueError("z is zero, but only a vector that is not has an inverse R_z")
+    return _rotate_by(z, x, product)
 
 
 def carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
@@ -89,7 +95,8 @@ def carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
     Args:
       u: array (m, h), floating.
       before: activations (h,) that U reads.
-      after: activations (h,) in their place. Where either is zero there is no such map, and the result is NaN.
+      after: activations (h,) in their place. Where either is zero or not finite there is no such map, and the result
+        is NaN.
 
     Returns:
       An array (m, h).
@@ -179,16 +186,20 @@ def _form(z: jax.Array) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=2)
-def _rotate_by(z: jax.Array, x: jax.Array, inverse: bool) -> jax.Array:
+def _rotate_by(z: jax.Array, x: jax.Array, product: Product) -> jax.Array:
     rotation = _rotation(z)
-    if inverse:
-        return _on_columns(partial(_backward, rotation), x) / rotation.norm
-    return rotation.norm * _on_columns(partial(_forward, rotation), x)
+    if product == "matrix":
+        return rotation.norm * _on_columns(partial(_forward, rotation), x)
+    turned = _on_columns(partial(_backward, rotation), x)
+    if product == "transpose":
+        return rotation.norm * turned
+    exists = rotation.norm != 0
+    return jnp.where(exists, turned / jnp.where(exists, rotation.norm, 1), jnp.nan)
 
 
 @jax.jit
 def _carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
     one, two = _rotation(before), _rotation(after)
     rows = _on_columns(lambda row: _forward(two, _backward(one, row)), u.T).T
-    exists = (one.norm != 0) & (two.norm != 0)
+    exists = (one.norm != 0) & (two.norm != 0) & jnp.isfinite(one.norm) & jnp.isfinite(two.norm)
     return jnp.where(exists, one.norm / jnp.where(exists, two.norm, 1), jnp.nan) * rows

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from symjax import activations
+from symjax.actions import require_floating
 from symjax.activations import Activation
 from symjax.channels import Layer
 
@@ -39,9 +40,11 @@ class Transport(NamedTuple):
     Attributes:
       layers: the network with the hidden layer moved by g and its readers by ``map``.
       map: ``Pi``, (h, h).
-      condition_of_element: condition number of g.
+      condition_of_element: condition number of g, infinite for a singular g or one that is not finite; beyond about
+        1/eps it only says singular.
       condition: of ``sigma(g H)``.
-      residual: ``|Pi sigma(g H) - sigma(H)| / |sigma(H)|`` (Frobenius): what the batch itself loses.
+      residual: ``|Pi sigma(g H) - sigma(H)| / |sigma(H)|`` (Frobenius): what the batch itself loses; infinite where
+        something overflowed.
       rank: of ``sigma(g H)``; the batch is kept exactly if it equals the number of samples.
     """
 
@@ -64,7 +67,8 @@ def pseudo_inverse(matrix: jax.Array, rcond: float | None = None) -> Inverse:
       rcond: singular values at most ``rcond`` times the largest are left out; 10 max(m, n) eps if None.
 
     Returns:
-      The pseudo-inverse with its condition number and rank.
+      The pseudo-inverse with its condition number and rank; for a matrix that is not finite they are NaN, infinite
+      and 0.
 
     Raises:
       ValueError: fewer than two axes.
@@ -77,6 +81,7 @@ def pseudo_inverse(matrix: jax.Array, rcond: float | None = None) -> Inverse:
     """
     if jnp.ndim(matrix) < 2:
         raise ValueError(f"matrix has shape {jnp.shape(matrix)}, but must have at least two axes")
+    require_floating("matrix", matrix)
     return _pseudo_inverse(matrix, rcond)
 
 
@@ -131,7 +136,8 @@ def transport(
       rcond: as in :func:`pseudo_inverse`.
 
     Returns:
-      The transport with its diagnostics; never NaN in silence: an overflow shows in ``residual``.
+      The transport with its diagnostics; never NaN in silence: after an overflow the map is NaN, the residual and the
+      condition infinite and the rank 0.
 
     Raises:
       ValueError: shapes that do not compose, or no such hidden layer.
@@ -141,6 +147,7 @@ def transport(
     h = jnp.shape(layers[hidden].kernel)[1]
     if jnp.shape(g) != (h, h):
         raise ValueError(f"g has shape {jnp.shape(g)}, but the hidden layer {hidden} needs ({h}, {h})")
+    require_floating("g", g)
     inputs = jnp.shape(layers[0].kernel)[0]
     if jnp.ndim(x) != 2 or jnp.shape(x)[1] != inputs:
         raise ValueError(f"x has shape {jnp.shape(x)}, but must be (samples, {inputs})")
@@ -149,13 +156,20 @@ def transport(
 
 @partial(jax.jit, static_argnums=1)
 def _pseudo_inverse(matrix: jax.Array, rcond: float | None) -> Inverse:
-    u, s, vt = jnp.linalg.svd(matrix, full_matrices=False)
+    finite = jnp.all(jnp.isfinite(matrix), axis=(-2, -1))
+    # LAPACK complains aloud about what is not finite
+    u, s, vt = jnp.linalg.svd(jnp.where(finite[..., None, None], matrix, 0), full_matrices=False)
     least = 10 * max(matrix.shape[-2:]) * jnp.finfo(s.dtype).eps if rcond is None else rcond
     kept = s > least * s[..., :1]
     inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
-    condition = jnp.where(s[..., -1] > 0, s[..., 0] / jnp.where(s[..., -1] > 0, s[..., -1], 1), jnp.inf)
     found = _product(jnp.swapaxes(vt, -2, -1), inverse[..., None] * jnp.swapaxes(u, -2, -1))
-    return Inverse(found, condition, kept.sum(-1, dtype=jnp.int32))
+    found = jnp.where(finite[..., None, None], found, jnp.nan)
+    return Inverse(found, _condition(s), kept.sum(-1, dtype=jnp.int32))
+
+
+def _condition(s: jax.Array) -> jax.Array:
+    smallest = s[..., -1]
+    return jnp.where(smallest > 0, s[..., 0] / jnp.where(smallest > 0, smallest, 1), jnp.inf)
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
@@ -175,5 +189,6 @@ def _transport(
     moved[hidden + 1] = reader._replace(kernel=_product(fitted.T, reader.kernel))
     size = jnp.linalg.norm(before)
     residual = jnp.linalg.norm(_product(fitted, after) - before) / jnp.where(size > 0, size, 1)
-    singular = jnp.linalg.svd(g, compute_uv=False)
-    return Transport(tuple(moved), fitted, singular[0] / singular[-1], inverse.condition, residual, inverse.rank)
+    residual = jnp.where(jnp.isnan(residual), jnp.inf, residual)
+    singular = jnp.linalg.svd(jnp.where(jnp.all(jnp.isfinite(g)), g, jnp.zeros_like(g)), compute_uv=False)
+    return Transport(tuple(moved), fitted, _condition(singular), inverse.condition, residual, inverse.rank)

@@ -154,6 +154,31 @@ def test_dead_layers_have_a_status_and_an_error():
     np.testing.assert_array_equal(jax.vmap(lambda g: action.valid((g,), layers))(both), [True, False])
 
 
+def test_overflow_has_a_status_and_an_error():
+    layers = (Layer(jnp.eye(2), jnp.zeros(2)), Layer(jnp.ones((2, 1)), jnp.zeros(1)))
+    action, far = bind(jnp.array([1e10, 2e10]), "relu"), (1e300 * jnp.eye(2),)
+    assert not bool(action.valid(far, layers))
+    with pytest.raises(ValueError, match="or values that are not finite"):
+        action.act(far, layers)
+    assert jnp.isnan(jax.jit(action.act)(far, layers)[1].kernel).all()
+    assert not bool(bind(jnp.array([jnp.nan, 1.0]), "tanh").valid((jnp.eye(2),), layers))
+
+
+def test_infinitesimal_form_at_trailing_zeros():
+    """Dead units of a ReLU stay dead and the derivative exists; a tail of zeros that moves has none."""
+    layers = (Layer(jnp.array([[3.0, 4.0, -1.0, -2.0]]), jnp.zeros(4)), Layer(jnp.ones((4, 1)), jnp.zeros(1)))
+    direction, x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 4))), jnp.ones(1)
+    tangent, step = infinitesimal((direction,), layers, x, "relu")[1].kernel, 1e-6
+
+    def reader(t):
+        return bind(x, "relu").act((jnp.asarray(scipy.linalg.expm(t * np.asarray(direction))),), layers)[1].kernel
+
+    np.testing.assert_allclose(tangent, (reader(step) - reader(-step)) / (2 * step), rtol=0, atol=1e-8)
+    flat = (Layer(jnp.array([[3.0, 4.0, 0.0, 0.0]]), jnp.zeros(4)), layers[1])
+    assert jnp.isnan(infinitesimal((direction,), flat, x, "linear")[1].kernel).all()
+    assert jnp.isfinite(infinitesimal((jnp.diag(direction[0]),), flat, x, "linear")[1].kernel).all()
+
+
 def test_batched_over_elements_and_in_float32():
     layers, x, g = draw(11)
     many = tuple(jnp.stack([element, 2 * element]) for element in g)
@@ -176,6 +201,11 @@ def test_batched_over_elements_and_in_float32():
             lambda layers, x, g: (layers, x[:2], g),
             r"layers\[0\] has kernel \(3, 5\) and bias \(5,\), but its input has 2",
         ),
+        (
+            lambda layers, x, g: (layers, x, (jnp.full((5, 5), jnp.nan), g[1])),
+            r"g\[0\] has the condition number inf, but at most",
+        ),
+        (lambda layers, x, g: (layers, x, (jnp.eye(5, dtype=int), g[1])), r"g\[0\] has dtype int64, but it must be"),
         (lambda layers, x, g: (layers, x, g[:1]), "g has 1 elements, but the network has 2 hidden layers"),
         (lambda layers, x, g: (layers, x, g[::-1]), r"g\[0\] has shape \(4, 4\), but must be \(5, 5\)"),
         (

@@ -9,7 +9,7 @@ import pytest
 import scipy.linalg
 
 from symjax import activations
-from symjax.actions import general_linear, hidden_coordinates, transform
+from symjax.actions import admissible, general_linear, hidden_coordinates, transform
 from symjax.channels import Layer
 from symjax.symmetry import generator, symmetry_residual
 
@@ -121,6 +121,22 @@ def test_compiled_batched_and_in_float32():
         np.testing.assert_allclose(found[0].kernel[place], wanted, rtol=0, atol=1e-5)
 
 
+def test_coordinates_of_another_precision_keep_the_dtype():
+    low = draw(dtype=np.float32)
+    for moved in (general_linear(coordinates("linear", 0), low), transform(jnp.eye(4), low)):
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(moved))
+
+
+def test_membership_has_a_status_for_compiled_code():
+    turn = jnp.asarray(scipy.linalg.expm(np.array([[0.0, 1.0], [-1.0, 0.0]])))
+    matrices = jnp.stack([turn, 2 * turn, jnp.ones((2, 2)), jnp.zeros((2, 2)), jnp.full((2, 2), jnp.nan)])
+    for name, wanted in (("linear", [True, True, False, False, False]), ("radial", [True] + 4 * [False])):
+        found = jax.jit(jax.vmap(lambda g, name=name: admissible(g, name)))(matrices)
+        np.testing.assert_array_equal(found, wanted)
+    diagonals = jnp.array([[1.0, 2.0], [1.0, -2.0], [0.0, 1.0], [1.0, jnp.inf]])
+    np.testing.assert_array_equal(jax.vmap(lambda g: admissible(g, "relu"))(diagonals), [True, False, False, False])
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -133,6 +149,9 @@ def test_compiled_batched_and_in_float32():
         (lambda q: transform(jnp.ones((4, 4)), q), "g has the condition number .*, but at most 4.5e"),
         (lambda q: transform(jnp.zeros((4, 4)), q), "g has the condition number"),
         (lambda q: transform(jnp.array([1.0, -1.0, 1.0, 1.0]), q, activation="relu"), "g has the smallest entry -1"),
+        (lambda q: transform(jnp.full((4, 4), jnp.nan), q), "g has the condition number inf, but at most"),
+        (lambda q: transform(jnp.eye(4, dtype=int), q), "g has dtype int64, but it must be floating"),
+        (lambda q: admissible(jnp.ones(4)), r"g has shape \(4,\), but the group 'general_linear' needs"),
         (lambda q: transform(2 * jnp.eye(4), q, activation="radial"), "g is not orthogonal"),
         (lambda q: transform(jnp.ones(3), q, activation="relu"), r"g has shape \(3,\)"),
         (

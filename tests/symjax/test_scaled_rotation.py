@@ -63,7 +63,7 @@ def test_law_at_every_scale(seed: int, power: int) -> None:
     np.testing.assert_allclose((found / size).T @ (found / size), np.eye(H), rtol=0, atol=1e-14 * H)
     moved = rotate_by(jnp.asarray(z), jnp.asarray(x))
     np.testing.assert_allclose(moved, by_angles(z) @ x, rtol=0, atol=1e-13 * np.linalg.norm(z) * np.linalg.norm(x))
-    np.testing.assert_allclose(rotate_by(jnp.asarray(z), moved, inverse=True), x, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(rotate_by(jnp.asarray(z), moved, "inverse"), x, rtol=0, atol=1e-13)
 
 
 def test_float32_at_its_extremes() -> None:
@@ -112,6 +112,15 @@ def test_derivative_is_finite_and_right(name: str) -> None:
         np.testing.assert_allclose(jacobian, np.stack(differences, 1), rtol=0, atol=1e-8)
 
 
+def test_transpose_and_the_inverse_of_zero() -> None:
+    z, x = np.array(SPECIAL["generic"]), np.array(SPECIAL["all negative"])
+    turned = rotate_by(jnp.asarray(z), jnp.asarray(x), "transpose")
+    np.testing.assert_allclose(turned, by_angles(z).T @ x, rtol=0, atol=1e-13)
+    inverse = jax.vmap(lambda z: rotate_by(z, jnp.asarray(x), "inverse"))(jnp.stack([jnp.asarray(z), jnp.zeros(H)]))
+    np.testing.assert_allclose(inverse[0], np.linalg.solve(by_angles(z), x), rtol=0, atol=1e-13)
+    assert jnp.isnan(inverse[1]).all()
+
+
 def test_batched_like_a_loop() -> None:
     rng = np.random.default_rng(3)
     z, x = jnp.asarray(rng.standard_normal((4, H))), jnp.asarray(rng.standard_normal((4, H)))
@@ -126,6 +135,8 @@ def test_batched_like_a_loop() -> None:
     [
         (lambda: r_matrix(jnp.zeros((2, 2))), r"z has shape \(2, 2\), but must be a vector"),
         (lambda: rotate_by(jnp.ones(3), jnp.ones(2)), r"x has shape \(2,\), but its first axis must have the length"),
+        (lambda: rotate_by(jnp.ones(3), jnp.ones(3), "inverted"), "product is 'inverted', but it must be one of"),
+        (lambda: rotate_by(jnp.zeros(3), jnp.ones(3), "inverse"), "z is zero, but only a vector that is not"),
         (lambda: carry(jnp.ones((2, 3)), jnp.ones(3), jnp.ones(2)), r"u \(2, 3\), before \(3,\) and after \(2,\)"),
     ],
 )

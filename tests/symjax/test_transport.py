@@ -79,7 +79,16 @@ def test_wild_elements_in_float32_are_diagnosed(epsilon):
 def test_overflow_is_seen_in_the_residual():
     layers, x, g = draw(3, dtype=np.float32)
     found = transport(g * jnp.float32(3e38), layers, x, "leaky_relu")
-    assert not jnp.isfinite(found.residual) and int(found.rank) == 0
+    assert jnp.isposinf(found.residual) and jnp.isposinf(found.condition) and int(found.rank) == 0
+    assert jnp.isnan(found.map).all() and jnp.isposinf(found.condition_of_element)
+
+
+def test_nothing_left_of_the_layer():
+    layers, x, g = draw(3)
+    found = transport(0 * g, layers, x, "tanh")
+    assert jnp.isposinf(found.condition_of_element) and jnp.isposinf(found.condition)
+    assert int(found.rank) == 0 and float(found.residual) == pytest.approx(1)
+    assert not jnp.any(found.map)
 
 
 def test_pseudo_inverse_of_a_batch():
@@ -112,6 +121,7 @@ def test_rows_of_samples_by_the_transposes():
         ),
         (lambda layers, x, g: transport_map(x, g), r"before \(3, 6\) and after \(8, 8\) must be of one shape"),
         (lambda layers, x, g: pseudo_inverse(x[0]), "matrix has shape"),
+        (lambda layers, x, g: pseudo_inverse(jnp.eye(2, dtype=int)), "matrix has dtype int64, but it must be floating"),
     ],
 )
 def test_bad_input_is_one_sentence(call, words):
