@@ -100,6 +100,7 @@ def test_network_loss_is_the_cross_entropy(target, images):
     assert float(network_loss(build(CONFIG), target.params, seen, labels)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_in_the_pixels_are_differences(target, images):
     """The loss rises along the gradient by its norm; of the network's loss and of the ensemble's, in float64.
 

@@ -107,6 +107,7 @@ def test_zero_strength_changes_nothing(maps):
         np.testing.assert_allclose(found.upper[kind], identity, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_few_images_give_a_projector(maps, batches):
     few = maps(0.0, rows=batches[:, :3])
     np.testing.assert_allclose(few.upper[GROUP] @ few.upper[GROUP], few.upper[GROUP], atol=1e-9)
