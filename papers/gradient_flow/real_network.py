@@ -9,7 +9,9 @@ with eta.
 The drift is a thousandth of the weights, so float32, five times as fast here, is enough: the exact law is evaluated
 beside it and shows how much of the drift is round-off.
 
-Expected: log-log slope 1 of the drift in eta; the exact law at round-off. Width 1/16 on digits, 13,500 steps a seed.
+Expected: log-log slope 1 of the drift in eta; the exact law at round-off. Width 1/16 on digits, 13,500 steps a seed,
+110 CPU seconds. Measured (results/real_network): slope 1.27 over the whole range and 1.23, 1.13, 1.06 between
+the two smallest rates, so the larger ones are not in the limit yet; the law of each step holds at all of them.
 Command: ``python -m papers.gradient_flow.figures --figure real-network``; with ``--data-dir DIR`` on CIFAR-10.
 """
 
