@@ -109,7 +109,7 @@ def test_ensemble_loss_is_that_of_the_mean(case):
     logits, labels = generator.normal(size=(7, N, 3)) * 4, case[1]
     each = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     expected = -np.log(each.mean(0)[np.arange(N), labels]).sum()
-    assert ensemble_loss(jnp.asarray(logits), jnp.asarray(labels)) == pytest.approx(expected, rel=1e-13)
+    assert jax.jit(ensemble_loss)(jnp.asarray(logits), jnp.asarray(labels)) == pytest.approx(expected, rel=1e-13)
     together = jax.vmap(jax.jit(ensemble_loss), in_axes=(0, None))(jnp.asarray([logits, logits]), jnp.asarray(labels))
     np.testing.assert_allclose(together, expected, rtol=1e-13)
     single = -(np.log(each[0]))[np.arange(N), labels].sum()
@@ -119,8 +119,8 @@ def test_ensemble_loss_is_that_of_the_mean(case):
 def test_ensemble_loss_keeps_its_gradient_where_probabilities_underflow(case):
     labels = jnp.asarray(case[1])
     logits = jnp.zeros((2, N, 3)).at[:, jnp.arange(N), labels].set(-2000.0).at[1].add(1.0)
-    assert float(ensemble_loss(logits, labels)) == pytest.approx(N * (2000 + np.log(2)), rel=1e-12)
-    gradient = jax.grad(ensemble_loss)(logits, labels)
+    assert float(jax.jit(ensemble_loss)(logits, labels)) == pytest.approx(N * (2000 + np.log(2)), rel=1e-12)
+    gradient = jax.jit(jax.grad(ensemble_loss))(logits, labels)
     np.testing.assert_allclose(gradient[:, np.arange(N), labels], -0.5, rtol=1e-12)
 
 
@@ -130,10 +130,13 @@ def test_adaptive_attack_hurts_the_ensemble_more_than_a_transferred_one(case):
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     members = jnp.asarray(np.random.default_rng(2).normal(size=(6, D, 3)))
 
-    def ensemble(images, labels, chosen=members):
-        return ensemble_loss(jnp.einsum("nd,mdc->mnc", images, chosen), labels)
+    @jax.jit
+    def weighted(images, labels, weights):
+        # a member of weight zero has equal logits: it pulls nowhere
+        return ensemble_loss(jnp.einsum("nd,mdc,m->mnc", images, members, weights), labels)
 
-    transferred = fgsm(partial(ensemble, chosen=members[:1]), images, labels, 0.1, RANGE)
+    network, ensemble = partial(weighted, weights=jnp.eye(6)[0]), partial(weighted, weights=jnp.ones(6))
+    transferred = fgsm(network, images, labels, 0.1, RANGE)
     adapted = fgsm(ensemble, images, labels, 0.1, RANGE)
     assert ensemble(adapted, labels) > ensemble(transferred, labels) > 0
     assert ensemble(adapted, labels) > ensemble(images, labels) + 0.5

@@ -137,6 +137,7 @@ def test_rank_loss_is_reported(maps):
     assert (found.condition[MIXED] < 1e4).all()
 
 
+@pytest.mark.slow
 def test_under_jit_and_vmap(maps, batches):
     strengths = jnp.array([0.1, 0.7])
     together = jax.jit(jax.vmap(partial(draw, activation="leaky_square"), in_axes=(None, 0, None)))
