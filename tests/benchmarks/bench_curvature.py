@@ -12,7 +12,7 @@ SciPy's eigsh with float64 products (tolerance 1e-10).
 
 import os
 
-if hasattr(os, "sched_setaffinity"):
+if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
