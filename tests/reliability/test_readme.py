@@ -17,7 +17,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_example_runs_and_the_residual_vanishes():
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     names: dict = {}
     # a reader's session has jax's default, which the tests make stricter
     with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
@@ -36,8 +36,22 @@ def test_example_runs_and_the_residual_vanishes():
     assert np.abs(broken["hidden"]).max() > 1e-2
 
 
+def test_second_example_moves_along_the_minimum():
+    _, example = blocks("python")
+    names: dict = {}
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
+            exec(compile(example, "README.md", "exec"), names)
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    u, v, moved = (jax.tree.map(np.asarray, names[name]) for name in ("u", "v", "moved"))
+    assert printed.getvalue().startswith("True ")
+    np.testing.assert_allclose(moved.u @ moved.v, u @ v, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(moved.u.T @ moved.u - moved.v @ moved.v.T, 2 * (u.T @ u - v @ v.T), rtol=0, atol=1e-10)
+
+
 def test_example_fits_fifteen_statements():
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     code = [line for line in example.splitlines() if line.strip() and not line.startswith(("from", "import"))]
     assert len(code) <= 15
 
