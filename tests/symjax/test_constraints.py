@@ -340,7 +340,7 @@ def radial_identities(q: jax.Array) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4))])
 @given(seed=seeds)
 def test_rotation_of_a_radial_loss(tolerance: Callable[..., float], n: int, dtype: Any, seed: int) -> None:
     """<g, R q> = 0 for every generator R of the rotations, and H R q = R g."""

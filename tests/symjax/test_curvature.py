@@ -181,6 +181,7 @@ def test_an_operator_that_is_not_a_number_has_not_converged() -> None:
     assert int(found.products) <= 10
 
 
+@pytest.mark.slow
 def test_eigenvalues_in_float32() -> None:
     for name in ("clustered", "repeated"):
         spectrum = np.sort(SPECTRA[name])[::-1]
@@ -207,6 +208,7 @@ def test_a_batch_of_networks_is_the_networks_one_by_one() -> None:
 # Density and trace
 
 
+@pytest.mark.slow
 def test_quadrature_of_a_density_gives_the_moments() -> None:
     """Nodes and weights of a probe are Gauss': v^T A^p v for p up to 2 steps - 1, whatever the probe."""
     a = matrix(np.random.default_rng(5).normal(size=N))
@@ -223,6 +225,7 @@ def test_quadrature_of_a_density_gives_the_moments() -> None:
                 np.testing.assert_allclose(jnp.sum(weights * nodes**power), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_density_knows_the_shares_of_a_spectrum_with_three_values() -> None:
     """More steps than distinct eigenvalues: the space ends, the rest weighs nothing. 60, 36 and 24 of 120."""
     a = jnp.asarray(matrix(np.repeat([0.0, 1.0, 4.0], (60, 36, 24))))

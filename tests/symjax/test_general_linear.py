@@ -77,7 +77,9 @@ def test_the_finite_element_is_the_flow_and_composes(name):
             np.testing.assert_allclose(one, two, rtol=0, atol=1e-11 * float(jnp.abs(two).max()))
 
 
-@pytest.mark.parametrize("name", SIGMA)
+@pytest.mark.parametrize(
+    "name", [name if name in ("linear", "relu") else pytest.param(name, marks=pytest.mark.slow) for name in SIGMA]
+)
 def test_the_generator_and_the_gradient_identity(name):
     """``(M W, M b, -U d pi(M))``, and no loss changes along it."""
     layers, x = draw(), jnp.asarray(np.random.default_rng(3).standard_normal((7, WIDTHS[0])))

@@ -95,6 +95,7 @@ def test_logits_are_invariant_under_permutation_and_scaling(batch_norm):
         assert relative_error(logits(rescale(s, variables, channels, kind)), expected) < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_training_gradient_is_orthogonal_to_filters_and_zero_in_their_bias():
     model, variables, images = small(True, epsilon=1e-14)
@@ -149,6 +150,7 @@ def test_training_step_is_plain_flax():
         np.testing.assert_allclose(first, second, rtol=1e-8, atol=1e-12 * scale)
 
 
+@pytest.mark.slow
 def test_lower_precision_keeps_float32_outputs_and_statistics():
     model = VGG11(CLASSES, WIDTH, dtype=jnp.bfloat16)
     variables = initialise(model, 0, (SIDE, SIDE, 3))

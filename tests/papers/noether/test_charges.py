@@ -177,6 +177,7 @@ def test_filters_are_measured_and_predicted(normalised, name):
     assert normalised[name][-1].report["filter_worst"].max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["momentum", "fixed"])
 def test_filters_in_double_precision(double, name):
     history = double[name]

@@ -152,7 +152,11 @@ def test_the_claims_of_one_small_run_are_undecided(whole):
 
 @pytest.mark.parametrize(
     ("reported", "step", "number"),
-    [(2, 4, signal.SIGTERM), (4, 5, signal.SIGINT), pytest.param(7, 9, signal.SIGTERM, marks=pytest.mark.slow)],
+    [
+        pytest.param(2, 4, signal.SIGTERM, marks=pytest.mark.slow),
+        (4, 5, signal.SIGINT),
+        pytest.param(7, 9, signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_stopped_and_resumed_is_the_same_run(whole, tmp_path, monkeypatch, capsys, reported, step, number):
     """Stopped in the first epoch, at its end, and in the last; a step is reported when the next chunk is under way."""
