@@ -32,7 +32,8 @@ class Activation(NamedTuple):
       range: open interval of the values that ``inverse`` takes.
       lipschitz: smallest known Lipschitz constant in the Euclidean norm, ``inf`` if there is none.
       degree: alpha in ``sigma(c z) = c^alpha sigma(z)``, c > 0; None if not homogeneous.
-      group: the largest listed group whose elements act linearly on both sides, ``sigma(g z) = pi(g) sigma(z)``.
+      group: the largest listed group whose elements act linearly on both sides, ``sigma(g z) = pi(g) sigma(z)``. The
+        positive scalars, which a degree adds, are not listed: "orthogonal" with a degree is O(h) x R+.
       pointwise: False for the radial ones.
       defined: array to booleans: where the primitive exists and its quadrature converged; None means everywhere.
     """
@@ -63,7 +64,9 @@ def get(name: str | Activation) -> Activation:
 
     Pointwise: linear, relu, leaky_relu (slope 0.01), relu_squared, cube, tanh, sigmoid, softplus. Column by column:
     radial ``z/|z|^2``, squash ``z |z|/(1 + |z|^2)``, radial_tanh ``z tanh|z|/|z|``. Row by row: row_radial, each
-    neuron's row of pre-activations over its squared norm. All are 0 where the norm is 0.
+    neuron's row of pre-activations over its squared norm. All are 0 where the norm is 0. radial has degree -1 beside
+    its rotations, so its group is O(h) x R+ and ``|U|^2 + |V|^2`` is conserved, for any data
+    (:func:`symjax.conserved.homogeneous_total`).
 
     Source: Zhao et al. 2023, Table 1 (groups), section 4 (primitives).
     Deviation: the paper's convergence experiment calls row_radial radial; it is homogeneous of degree -1 neuron by

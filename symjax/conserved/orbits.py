@@ -18,7 +18,7 @@ class Rank(NamedTuple):
     """A numerical rank and how far from doubt it is.
 
     Attributes:
-      rank: number of singular values above ``tolerance``.
+      rank: number of singular values above ``tolerance``; -1 if the generators are not finite.
       singular_values: in descending order.
       tolerance: eps times the larger side times the largest singular value.
       gap: smallest counted over largest uncounted singular value (the tolerance where that is larger); near 1 the rank
@@ -35,7 +35,9 @@ def orbit_dimension(symmetry: str | Activation, m: int, h: int, n: int) -> int:
     """Give the dimension of the orbit of generic weights (m, h), (h, n) under the activation's group.
 
     GL(h): ``h^2 - max(0, h - m) max(0, h - n)``; positive diagonals: ``h``; O(h):
-    ``C(h, 2) - C(max(0, h - m - n), 2)``; discrete groups: 0. It is a lower bound of the minimum's dimension.
+    ``C(h, 2) - C(max(0, h - m - n), 2)``; discrete groups: 0. A homogeneous activation with the group O(h) (radial)
+    commutes with positive scalars too: O(h) x R+ has one more, because a scaling is never tangent to a rotation. The
+    dimension is a lower bound of the minimum's.
 
     Source: Zhao et al. 2023, Table 1 and section 3.
     Deviation: the table's dimensions are those of the groups; the subtracted terms are the stabilisers, which are
@@ -60,14 +62,15 @@ def orbit_dimension(symmetry: str | Activation, m: int, h: int, n: int) -> int:
     """
     if min(m, h, n) < 1:
         raise ValueError(f"m, h, n are {m}, {h}, {n}, but each must be at least 1")
-    group = symmetry if symmetry in get_args(activations.Group) else activations.get(symmetry).group
-    match group:
+    chosen = None if symmetry in get_args(activations.Group) else activations.get(symmetry)
+    match symmetry if chosen is None else chosen.group:
         case "general_linear":
             return h * h - max(0, h - m) * max(0, h - n)
         case "positive_diagonal":
             return h
         case "orthogonal":
-            return comb(h, 2) - comb(max(0, h - m - n), 2)
+            scalars = chosen is not None and chosen.degree is not None
+            return comb(h, 2) - comb(max(0, h - m - n), 2) + int(scalars)
     return 0
 
 
@@ -101,7 +104,7 @@ def generator_rank(flow: Flow, zero: Coordinates, params: Params) -> Rank:
       params: pytree of arrays of one dtype.
 
     Returns:
-      A :class:`Rank`.
+      A :class:`Rank`; its ``rank`` is -1 for parameters that are not finite.
 
     Example:
       >>> import jax.numpy as jnp
@@ -119,4 +122,5 @@ def _rank(matrix: jax.Array) -> Any:
     counted = values > tolerance
     smallest = jnp.min(jnp.where(counted, values, jnp.inf))
     largest = jnp.maximum(jnp.max(jnp.where(counted, 0, values)), tolerance)
-    return Rank(jnp.sum(counted), values, tolerance, smallest / largest)
+    rank = jnp.where(jnp.all(jnp.isfinite(values)), jnp.sum(counted), -1)
+    return Rank(rank, values, tolerance, smallest / largest)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from symjax import activations
 from symjax.activations import Activation
 from symjax.conserved import factors
 from symjax.conserved.quantities import _matrix, _two_layers, degree_of, quadratic
@@ -29,7 +30,8 @@ class Prescribed(NamedTuple):
       v: array (h, n).
       element: what moved them: the logarithms s (h,) of ``diag(e^s)``, or g (h, h), with ``V -> g V``; None
         from the methods that find the factors of a linear network without g.
-      residual: scalar, largest ``|Q - target|`` over the size of the terms that cancel in Q.
+      residual: scalar, largest ``|Q - target|`` over what cancels in that neuron's Q and the target; for a matrix entry
+        by entry, with the largest entry's over 32 as a floor, because round-off of one entry reaches the others.
       function_error: scalar, relative change of ``U V`` for linear networks; the scaling's own rounding is not counted
         for homogeneous ones, where it is 0.
       converged: whether they are finite and below a thousand and ten thousand eps.
@@ -49,7 +51,8 @@ class PrescribedFlow(NamedTuple):
     Attributes:
       params: pytree like the given one.
       s: coordinates of the element that moved them, like ``zero``.
-      residual: scalar, largest ``|Q - target|`` over the largest of ``|target|`` and ``|theta|^2/2``.
+      residual: scalar, largest ``|Q_i - target_i|`` over the larger of ``|target_i|`` and the sum of the squared
+        entries, times half their degrees, that cancel in ``Q_i``.
       converged: whether it is below a thousand eps, and finite.
     """
 
@@ -114,9 +117,12 @@ def prescribe(
         return _diagonal(u, v, target, degree)
     if jnp.shape(target) != (h, h):
         raise ValueError(f"target has shape {jnp.shape(target)}, but it must be ({h},) or, if linear, ({h}, {h})")
-    linear = activation.name if isinstance(activation, Activation) else activation
-    if linear != "linear":
-        raise ValueError(f"activation is {linear!r}, but a matrix can only be prescribed for 'linear'")
+    chosen = activations.get(activation) if isinstance(activation, str | Activation) else None
+    if chosen is None or chosen.group != "general_linear":
+        name = activation if chosen is None else chosen.name
+        raise ValueError(
+            f"activation is {name!r}, but a matrix can only be prescribed with the group 'general_linear', as 'linear'"
+        )
     _reachable_matrix(u, v, target)
     return solvers[method](u, v, target)
 
@@ -165,10 +171,18 @@ def prescribe_commuting(
 
     s = _minimum(potential, start, steps)
     moved = flow(unravel(s), params)
-    missing = jnp.max(jnp.abs(ravel_pytree(quadratic(flow, zero, moved))[0] - wanted))
-    flat = ravel_pytree(moved)[0]
-    residual = missing / jnp.maximum(jnp.max(jnp.abs(wanted)), jnp.sum(flat * flat) / 2)
-    return PrescribedFlow(moved, unravel(s), residual, residual <= _tolerance(flat.dtype))
+    missing = jnp.abs(ravel_pytree(quadratic(flow, zero, moved))[0] - wanted)
+    # Each by its own terms: beside a whole network's norm the miss of one small unit would look like round-off.
+    size = jnp.maximum(jnp.abs(wanted), _cancelling(lambda t: flow(unravel(t), moved), start, moved))
+    residual = jnp.max(missing / jnp.where(size == 0, 1, size))
+    return PrescribedFlow(moved, unravel(s), residual, residual <= _tolerance(start.dtype))
+
+
+def _cancelling(act: Callable[[jax.Array], Params], zero: jax.Array, params: Params) -> jax.Array:
+    """``sum over a of |theta_a (M_i theta)_a|/2`` for each generator, one forward pass at a time."""
+    flat = ravel_pytree(params)[0]
+    generator = jax.linearize(lambda t: ravel_pytree(act(t))[0], zero)[1]
+    return jax.lax.map(lambda e: jnp.sum(jnp.abs(flat * generator(e))) / 2, jnp.eye(zero.size, dtype=zero.dtype))
 
 
 def _tolerance(dtype: Any) -> float:
@@ -288,8 +302,11 @@ def _auto(u: jax.Array, v: jax.Array, target: jax.Array) -> Prescribed:
 def _judged(
     u: jax.Array, v: jax.Array, target: jax.Array, g: jax.Array | None, moved_u: jax.Array, moved_v: jax.Array
 ) -> Prescribed:
-    size = (jnp.sum(moved_u * moved_u) + jnp.sum(moved_v * moved_v)) / 2
-    residual = jnp.max(jnp.abs(_matrix(moved_u, moved_v) - target)) / jnp.where(size > 0, size, 1)
+    a, b = jnp.abs(moved_u), jnp.abs(moved_v)
+    terms = (jnp.matmul(a.T, a, precision="highest") + jnp.matmul(b, b.T, precision="highest")) / 2
+    # Rotations of the hidden space mix the entries' round-off, so an entry of small terms has a floor.
+    size = jnp.maximum(jnp.maximum(jnp.abs(target), terms), jnp.max(terms) / 32)
+    residual = jnp.max(jnp.abs(_matrix(moved_u, moved_v) - target) / jnp.where(size == 0, 1, size))
     before, after = (jnp.matmul(*pair, precision="highest") for pair in ((u, v), (moved_u, moved_v)))
     norm = jnp.linalg.norm(before)
     function_error = jnp.linalg.norm(after - before) / jnp.where(norm > 0, norm, 1)

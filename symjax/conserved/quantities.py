@@ -26,6 +26,7 @@ __all__ = [
     "discrete_drift",
     "homogeneous",
     "homogeneous_layers",
+    "homogeneous_total",
     "matrix",
     "pointwise",
     "polar_form",
@@ -100,8 +101,8 @@ def pointwise(
 
     Raises:
       ValueError: shapes that do not compose, an activation that is not pointwise, a scale unknown or absent from the
-        authors' code, or sigma' = 0 on the path of integration of a concrete ``v`` (under a transformation of jax the
-        status is :func:`symjax.activations.defined`).
+        authors' code, or a concrete ``v`` with sigma' = 0 on the path of integration or a P that overflows (under a
+        transformation of jax the status is :func:`symjax.activations.defined`).
 
     Example:
       >>> import jax.numpy as jnp
@@ -118,13 +119,13 @@ def pointwise(
         raise ValueError(
             f"scale is 'paper', but the authors' code knows {', '.join(_PAPER_SCALE)}, not {chosen.name!r}"
         )
-    if chosen.defined is not None and not isinstance(v, jax.core.Tracer):
+    if not isinstance(v, jax.core.Tracer):
         free = np.asarray(activations.defined(v, chosen))
         if not free.all():
             worst = float(np.asarray(v)[~free][0])
             raise ValueError(
-                f"v holds {worst}, but the integral of sigma/sigma' of {chosen.name!r} does not reach it: its "
-                "derivative must not vanish between base and every entry of v"
+                f"v holds {worst}, but the integral of sigma/sigma' of {chosen.name!r} does not reach it: it must be "
+                f"finite in {v.dtype}, and sigma' must not vanish on the way to any entry of v"
             )
     return _pointwise(u, v, chosen, _PAPER_SCALE[chosen.name] if scale == "paper" else 1)
 
@@ -203,6 +204,46 @@ def homogeneous(u: jax.Array, v: jax.Array, degree: float | str | Activation) ->
     """
     _two_layers(u, v)
     return _homogeneous(u, v, degree_of(degree))
+
+
+def homogeneous_total(u: jax.Array, v: jax.Array, activation: float | str | Activation) -> jax.Array:
+    """Evaluate the conserved total of any activation with a degree, whatever else it commutes with, for any data.
+
+    ``Q = (alpha |U|^2 - |V|^2)/2``, of the scaling ``U -> c^-alpha U``, ``V -> c V`` of all neurons together; biases
+    are a further column of V. It is the sum of :func:`homogeneous` where that is conserved neuron by neuron. The
+    column-wise radial activation, of degree -1, has no such neurons, but its group is O(h) x R+: ``|U|^2 + |V|^2`` is
+    conserved.
+
+    Source: Zhao et al. 2023, section 4 (homogeneous activations), without the 1/2 there.
+    Deviation: Table 1 gives radial activations O(h) alone.
+
+    Args:
+      u: array (m, h), floating.
+      v: array (h, n), of the same dtype.
+      activation: alpha, or an activation with a degree or its name.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: shapes that do not compose, or an activation that is not homogeneous.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> print(homogeneous_total(jnp.array([[3.0]]), jnp.array([[1.0]]), "radial"))
+      -5.0
+    """
+    _two_layers(u, v)
+    degree = activation
+    if isinstance(activation, str | Activation):
+        degree = activations.get(activation).degree
+        if degree is None:
+            allowed = ", ".join(name for name in activations.names() if activations.get(name).degree is not None)
+            name = activations.get(activation).name
+            raise ValueError(f"activation is {name!r}, but the total needs one with a degree: {allowed}")
+    if not np.isfinite(degree):
+        raise ValueError(f"activation is the degree {degree}, but it must be finite")
+    return jnp.sum(_homogeneous(u, v, float(degree)))
 
 
 def homogeneous_layers(layers: Sequence[Layer], degree: float | str | Activation) -> tuple[jax.Array, ...]:

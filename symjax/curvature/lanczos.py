@@ -31,7 +31,7 @@ class Eigenvalues(NamedTuple):
 
     values: jax.Array  #: (k,)
     vectors: Params  #: pytree like the parameters, each leaf with a leading axis k; orthonormal
-    residuals: jax.Array  #: (k,), |A v - lambda v| or round-off: an eigenvalue lies within it of each value
+    residuals: jax.Array  #: (k,), |A v - lambda v| or round-off: an eigenvalue lies within it; inf for NaN values
     converged: jax.Array  #: bool, every residual is below its tolerance and the last search found no further value
     products: jax.Array  #: int, products with the operator
 
@@ -70,7 +70,8 @@ def eigenvalues(
       which: the algebraically largest, in falling order, or smallest, in rising order.
       operator: what ``function`` is.
       tolerance: of the residual, relative to the eigenvalue.
-      max_products: stop, not converged, rather than take more; 40 + k cycles if not given.
+      max_products: stop, not converged, rather than take more; at least ``steps``, or P where the operator is formed;
+        40 + k cycles if not given.
       keep: Ritz vectors that a restart keeps, at least k.
       steps: products in a cycle. Memory is about ``keep + 3 steps`` vectors of P.
       key: of the random vectors; fixed if not given, because the answer depends on it within the tolerance only.
@@ -81,7 +82,7 @@ def eigenvalues(
       eigenvalue.
 
     Raises:
-      ValueError: k, keep, steps, which or operator is not allowed.
+      ValueError: k, keep, steps, max_products, which or operator is not allowed.
 
     Example:
       >>> import jax.numpy as jnp
@@ -98,9 +99,17 @@ def eigenvalues(
     steps = max(10, k // 2) if steps is None else steps
     if keep < k or steps < 2:
         raise ValueError(f"keep is {keep} and steps {steps}, but keep must be at least k={k} and steps at least 2")
+    keep = min(keep, count)
+    dense = keep + steps >= count
+    # A traced limit cannot be refused: too small for a cycle it leaves NaN and infinite residuals.
+    if max_products is not None and not isinstance(max_products, jax.core.Tracer):
+        needed = count if dense else steps
+        if max_products < needed:
+            reason = f"to form the operator of {count} parameters" if dense else f"for a cycle of steps={steps}"
+            raise ValueError(f"max_products is {max_products}, but at least {needed} are needed {reason}")
     limit = jnp.asarray((40 + k) * steps if max_products is None else max_products)
     key = jax.random.key(0) if key is None else key
-    plan = (function, operator, which, k, min(keep, count), steps)
+    plan = (function, operator, which, k, keep, steps)
     return _eigenvalues(plan, params, args, jnp.asarray(tolerance, dtype), limit, key)
 
 
@@ -129,7 +138,8 @@ def _dense(
     values, vectors = jnp.linalg.eigh(matrix)
     values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k].T
     residuals = jnp.linalg.norm(_dot(vectors, matrix) - values[:, None] * vectors, axis=1)
-    return values, vectors, residuals, jnp.all(jnp.isfinite(values)), jnp.asarray(like.size)
+    finite = jnp.isfinite(values)
+    return values, vectors, jnp.where(finite, residuals, jnp.inf), jnp.all(finite), jnp.asarray(like.size)
 
 
 class _State(NamedTuple):
@@ -185,7 +195,8 @@ def _restarted(
     first = _State(kept, zeros, zeros.astype(bool), zeros, zeros, zeros, start, zeros[0], false, false, 0 * limit, key)
     last = jax.lax.while_loop(going, advance, first)
     values = jnp.where(last.valid, last.values, jnp.nan)[:k]
-    return values, last.kept[:k], last.residuals[:k], last.converged, last.products
+    residuals = jnp.where(jnp.isfinite(values), last.residuals[:k], jnp.inf)
+    return values, last.kept[:k], residuals, last.converged, last.products
 
 
 def _tridiagonalise(product: Product, steps: int) -> Callable[..., tuple[jax.Array, ...]]:

@@ -10,7 +10,7 @@ import pytest
 import scipy.linalg
 
 from symjax import activations, conserved
-from symjax.actions import skew
+from symjax.actions import skew, transform
 from symjax.activations import custom, get, leaky_relu, ratio
 from symjax.channels import Layer
 from symjax.symmetry import pairing
@@ -18,6 +18,17 @@ from symjax.symmetry import pairing
 M, H, N, K = 3, 4, 5, 7
 POINTWISE = [name for name in activations.names() if get(name).pointwise]
 HOMOGENEOUS = ["linear", "relu", "leaky_relu", "relu_squared", "cube", "row_radial"]
+# sigma/sigma' of the paper's table, in NumPy
+RATIO = {
+    "linear": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky_relu": lambda x: x,
+    "relu_squared": lambda x: np.maximum(x, 0) / 2,
+    "cube": lambda x: x / 3,
+    "tanh": lambda x: np.sinh(x) * np.cosh(x),
+    "sigmoid": lambda x: 1 + np.exp(x),
+    "softplus": lambda x: np.logaddexp(x, 0) * (1 + np.exp(-x)),
+}
 RADIAL = ["radial", "squash", "radial_tanh"]
 
 
@@ -131,7 +142,7 @@ def test_positive_diagonals_keep_the_function_and_negative_ones_do_not() -> None
 
 
 @pytest.mark.parametrize(("name", "dtype"), [*((name, jnp.float64) for name in RADIAL), ("squash", jnp.float32)])
-def test_radial_row_rotations_and_no_conserved_quantity(name: str, dtype: Any) -> None:
+def test_radial_row_rotations_and_no_conserved_matrix(name: str, dtype: Any) -> None:
     x, y = data("any", dtype)
     params = weights(3, dtype)
     g = gradient(params, name, x, y)
@@ -146,6 +157,25 @@ def test_radial_row_rotations_and_no_conserved_quantity(name: str, dtype: Any) -
     assert abs(cosine(tangent(a + a.T, params), g)) > 1e-3
     rate = jax.jvp(conserved.matrix, params, jax.tree.map(jnp.negative, g))[1]
     assert float(jnp.max(jnp.abs(rate))) > 1e-2
+
+
+@pytest.mark.parametrize("name", [*HOMOGENEOUS, "radial"])
+def test_total_of_any_activation_with_a_degree(name: str) -> None:
+    """Also of the column-radial one, whose neurons have no quantities of their own; any data."""
+    x, y = data("any")
+    params = weights(3)
+    g = gradient(params, name, x, y)
+    total = partial(conserved.homogeneous_total, activation=name)
+    slope = jax.grad(total, (0, 1))(*params)
+    assert abs(cosine(slope, g)) < 1e-13
+    u, v = (np.asarray(leaf) for leaf in params)
+    np.testing.assert_allclose(total(*params), (get(name).degree * np.sum(u**2) - np.sum(v**2)) / 2, rtol=1e-13)
+    if name == "radial":
+        neurons = jax.jacrev(lambda a, b: conserved.homogeneous(a, b, -1.0), (0, 1))(*params)
+        assert min(abs(cosine(tuple(each[i] for each in neurons), g)) for i in range(H)) > 1e-3
+        # another radial activation is not homogeneous, and this total is not conserved by it
+        assert abs(cosine(slope, gradient(params, "squash", x, y))) > 1e-3
+        np.testing.assert_allclose(total(*weights(3, jnp.float32)), total(*params), rtol=1e-6)
 
 
 def test_angular_momentum_sees_a_rotating_velocity() -> None:
@@ -196,7 +226,7 @@ def test_gradient_of_each_neurons_quantity_by_finite_differences(name: str) -> N
     rng = np.random.default_rng(1)
     du, dv = rng.standard_normal((M, H)), rng.standard_normal((H, N))
     rise = (charges(u + step * du, v + step * dv) - charges(u - step * du, v - step * dv)) / (2 * step)
-    expected = np.sum(np.asarray(u) * du, axis=0) - np.sum(np.asarray(ratio(v, name)) * dv, axis=1)
+    expected = np.sum(np.asarray(u) * du, axis=0) - np.sum(RATIO[name](np.asarray(v)) * dv, axis=1)
     np.testing.assert_allclose(rise, expected, rtol=1e-7, atol=1e-8)
 
 
@@ -311,7 +341,9 @@ def test_group_law_on_q() -> None:
     u, v = weights(9)
     g = np.random.default_rng(2).standard_normal((H, H))
     inverse = np.linalg.inv(g)
-    moved = conserved.matrix(jnp.asarray(np.asarray(u) @ inverse), jnp.asarray(g @ np.asarray(v)))
+    layers = Layer(v.T, jnp.zeros(H)), Layer(u.T, jnp.zeros(M))
+    first, second = transform(jnp.asarray(g), layers)
+    moved = conserved.matrix(second.kernel.T, first.kernel.T)
     expected = inverse.T @ np.asarray(u.T @ u) @ inverse - g @ np.asarray(v @ v.T) @ g.T
     np.testing.assert_allclose(moved, expected / 2, rtol=1e-11, atol=1e-11)
 
@@ -399,6 +431,7 @@ def test_functions_compose_with_jit_and_vmap() -> None:
         conserved.matrix,
         partial(conserved.pointwise, activation="sigmoid"),
         partial(conserved.homogeneous, degree="cube"),
+        partial(conserved.homogeneous_total, activation="radial"),
         partial(conserved.discrete_drift, learning_rate=0.1),
         lambda a, b: conserved.angular_momentum(a, b, a, 2 * b, "squash"),
         lambda a, b: conserved.polar_form(lambda q: (-q[0], q[1]), (a, b), (b.T[:M], a.T @ jnp.ones((M, N)))),
@@ -423,6 +456,13 @@ U, V = jnp.ones((M, H)), jnp.full((H, N), -1.0)
         (lambda: conserved.homogeneous(U, V, "tanh"), "activation is 'tanh', but homogeneous Q .* linear, relu, leaky"),
         (lambda: conserved.homogeneous(U, V, "radial"), "activation is 'radial', but homogeneous Q"),
         (lambda: conserved.homogeneous(U, V, 0.0), "degree is 0.0, but"),
+        (lambda: conserved.homogeneous_total(U, V, "squash"), "activation is 'squash', but .* linear, .* radial, row_"),
+        (lambda: conserved.homogeneous_total(U, V, float("nan")), "activation is the degree nan, but"),
+        (lambda: conserved.homogeneous_total(U, V.T, 1.0), "u and v have shapes"),
+        (
+            lambda: conserved.pointwise(U.astype("float32"), V.astype("float32").at[1, 2].set(50.0), "tanh"),
+            "v holds 50.0, but the integral of sigma/sigma' of 'tanh' does not reach it: it must be finite in float32",
+        ),
         (lambda: conserved.homogeneous_layers(deep(), "sigmoid"), "activation is 'sigmoid', but homogeneous Q"),
         (lambda: conserved.homogeneous_layers(deep()[:1], 1.0), "layers has length 1, but"),
         (lambda: conserved.deep_linear(deep()[::-1]), r"layers\[1\] has kernel \(4, 3\), but the kernel before"),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from symjax import conserved
-from symjax.actions import skew
+from symjax.actions import general_linear, hidden_coordinates, skew
 from symjax.activations import get
+from symjax.channels import Layer, coordinates, mlp_channels, rescale
 
 SHAPES = [(2, 3, 4), (2, 4, 2), (1, 4, 1)]  # generic, wider than both ends, wider than their sum
 
@@ -43,6 +44,44 @@ def test_orbit_dimension_is_the_rank_of_the_generators(shape: tuple[int, int, in
     assert conserved.orbit_dimension("tanh", m, h, n) == conserved.orbit_dimension("sigmoid", m, h, n) == 0
     assert conserved.orbit_dimension("cube", m, h, n) == h
     assert conserved.orbit_dimension("linear", m, h, n) == conserved.orbit_dimension(get("linear"), m, h, n)
+
+
+def test_orbit_dimension_is_the_rank_of_the_library_s_own_flows() -> None:
+    """And for the homogeneous radial activation, whose scalings are beside its rotations, one more."""
+    m, h, n = SHAPES[1]
+    rng = np.random.default_rng(2)
+    kernels = jnp.asarray(rng.standard_normal((n, h))), jnp.asarray(rng.standard_normal((h, m)))
+    layers = Layer(kernels[0], jnp.zeros(h)), Layer(kernels[1], jnp.zeros(m))
+    channels = mlp_channels(layers, get("cube").degree)
+
+    def radial(s: tuple[jax.Array, jax.Array], q: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        first, second = general_linear(s[0], q, activation="radial")
+        factor = jnp.exp(s[1])  # of degree -1: readers and writers grow together
+        return first._replace(kernel=first.kernel * factor), second._replace(kernel=second.kernel * factor)
+
+    flows = {
+        "linear": (partial(general_linear, activation="linear"), hidden_coordinates(layers)),
+        "squash": (partial(general_linear, activation="squash"), hidden_coordinates(layers, 0, "squash")),
+        "cube": (partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale")),
+        "radial": (radial, (hidden_coordinates(layers, 0, "radial"), jnp.zeros(()))),
+    }
+
+    @jax.jit
+    def ranks(q: tuple[Layer, ...]) -> dict[str, conserved.Rank]:
+        return {name: conserved.generator_rank(act, zero, q) for name, (act, zero) in flows.items()}
+
+    for name, rank in ranks(layers).items():
+        assert int(rank.rank) == conserved.orbit_dimension(name, m, h, n), name
+        assert float(rank.gap) > 1e6
+    assert conserved.orbit_dimension("radial", m, h, n) == h * (h - 1) // 2 + 1
+    assert conserved.orbit_dimension("orthogonal", m, h, n) == h * (h - 1) // 2
+
+
+def test_rank_of_what_is_not_a_number_is_no_rank() -> None:
+    diagonal = partial(flow, group="positive_diagonal")
+    for bad in (jnp.nan, jnp.inf):
+        params = jnp.array([[1.0, bad], [2.0, 0.0]]), jnp.array([[1.0], [0.0]])
+        assert int(conserved.generator_rank(diagonal, jnp.zeros(2), params).rank) == -1
 
 
 def test_a_degenerate_point_has_a_smaller_orbit() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symjax import conserved
-from symjax.activations import get
+from symjax.activations import custom, get
 from symjax.channels import Layer, coordinates, mlp_channels, rescale
 from symjax.conserved import prescribe, prescribe_commuting
 
@@ -216,6 +216,43 @@ def test_all_hidden_layers_together_recover_the_only_rescaling() -> None:
     assert not bool(impossible.converged)
 
 
+def test_one_small_unit_is_not_lost_in_a_wide_network() -> None:
+    """Without readers Q, here |W|^2/2, cannot be negative; -0.2 is far below 1000 eps of the whole |theta|^2/2."""
+    rng = np.random.default_rng(3)
+    kernels = [jnp.asarray(rng.standard_normal((60, 60)), jnp.float32) for _ in range(2)]
+    zeros = jnp.zeros(60, jnp.float32)
+    layers = Layer(kernels[0], zeros), Layer(kernels[1].at[0].set(0), zeros)
+    assert 0.2 < 1e3 * 2.0**-23 * sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(layers)) / 2
+    channels = mlp_channels(layers)
+    flow, zero = partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale", jnp.float32)
+    here = np.asarray(conserved.homogeneous(layers[1].kernel.T, layers[0].kernel.T, 1.0))
+    move = jax.jit(lambda t: prescribe_commuting(flow, zero, layers, {"hidden0": t}))
+    for first, reached in ((-0.2, False), (0.2, True)):
+        moved = move(jnp.asarray(-here).at[0].set(first))
+        assert bool(moved.converged) is reached, float(moved.residual)
+        writers = np.sum(np.asarray(moved.params[0].kernel, np.float64)[:, 0] ** 2) / 2
+        assert bool(abs(writers - first) < 1e-4) is reached
+
+
+def test_a_small_eigenvalue_too_many_is_not_reached() -> None:
+    """Two positive eigenvalues with one output; the second is below 1000 eps of the first in float32."""
+    u, v = weights(8, jnp.float32, 1, 2, 2)
+    closed = jax.jit(partial(prescribe, method="closed"))
+    for second, reached in ((0.01, False), (-0.01, True)):
+        moved = closed(u, v, jnp.diag(jnp.array([1000.0, second], jnp.float32)))
+        assert bool(moved.converged) is reached, float(moved.residual)
+
+
+def test_a_matrix_belongs_to_a_group_and_not_to_a_name() -> None:
+    u, v = weights(3, m=3, h=3, n=3)
+    target = symmetric(np.random.default_rng(5), np.array([2.0, -0.3, -1.0]))
+    twice = custom("twice", lambda x: 2 * x, degree=1.0, group="general_linear")
+    moved = prescribe(u, v, target, twice, method="closed")
+    np.testing.assert_allclose(conserved.matrix(moved.u, moved.v), target, atol=1e-12)
+    with pytest.raises(ValueError, match="a matrix can only be prescribed with the group 'general_linear'"):
+        prescribe(u, v, target, get("relu")._replace(name="linear"), method="closed")
+
+
 U, V = jnp.ones((M, H)), jnp.ones((H, N))
 
 
@@ -229,6 +266,7 @@ U, V = jnp.ones((M, H)), jnp.ones((H, N))
         ),
         (lambda: prescribe(U, V, jnp.zeros(H), "tanh"), "activation is 'tanh', but homogeneous Q needs"),
         (lambda: prescribe(U, V, jnp.zeros((H, H)), "relu"), "activation is 'relu', but a matrix can only be"),
+        (lambda: prescribe(U, V, jnp.zeros((H, H)), 1.0), "activation is 1.0, but a matrix can only be"),
         (lambda: prescribe(U, V, jnp.zeros((H, H)), method="fast"), "method is 'fast', but it must be one of auto"),
         (lambda: prescribe(U, V, jnp.ones((H, H)).at[0, 1].set(2.0)), "target is not a finite symmetric matrix"),
         (

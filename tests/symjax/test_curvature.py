@@ -179,6 +179,30 @@ def test_an_operator_that_is_not_a_number_has_not_converged() -> None:
     found = curvature.eigenvalues(product, point(), jnp.full((N, N), jnp.nan), k=5, operator="product", tolerance=1e-6)
     assert not bool(found.converged)
     assert int(found.products) <= 10
+    assert np.isnan(found.values).all() and np.isinf(found.residuals).all()
+    small = curvature.eigenvalues(lambda q: jnp.nan * jnp.sum(q**2), jnp.ones(4), k=2)  # formed and diagonalised
+    assert not bool(small.converged) and np.isinf(small.residuals).all()
+
+
+def test_fewer_products_than_an_answer_needs_are_refused() -> None:
+    a = jnp.asarray(matrix(SPECTRA["spread"]))
+    with pytest.raises(ValueError, match="max_products is 9, but at least 10 are needed for a cycle of steps=10"):
+        curvature.eigenvalues(product, point(), a, k=5, operator="product", max_products=9)
+    with pytest.raises(ValueError, match="max_products is 3, but at least 4 are needed to form the operator of 4 par"):
+        curvature.eigenvalues(lambda q: jnp.sum(q**2), jnp.ones(4), k=2, max_products=3)
+    enough = curvature.eigenvalues(lambda q: jnp.sum(q**2), jnp.ones(4), k=2, max_products=4)
+    assert bool(enough.converged) and int(enough.products) == 4
+
+
+@pytest.mark.slow
+def test_a_traced_limit_below_a_cycle_leaves_no_answer() -> None:
+    """What cannot be refused has NaN values, infinite residuals and has not converged."""
+    a = jnp.asarray(matrix(SPECTRA["spread"]))
+    found = jax.jit(
+        lambda limit: curvature.eigenvalues(product, point(), a, k=5, operator="product", max_products=limit)
+    )(9)
+    assert not bool(found.converged) and int(found.products) == 0
+    assert np.isnan(found.values).all() and np.isinf(found.residuals).all()
 
 
 @pytest.mark.slow
