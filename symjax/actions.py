@@ -11,7 +11,16 @@ from symjax import activations
 from symjax.activations import Activation
 from symjax.channels import Layer
 
-__all__ = ["admissible", "general_linear", "hidden_coordinates", "rotate", "skew", "transform", "translate"]
+__all__ = [
+    "admissible",
+    "general_linear",
+    "hidden_coordinates",
+    "move_hidden",
+    "rotate",
+    "skew",
+    "transform",
+    "translate",
+]
 
 _product = partial(jnp.matmul, precision="highest")
 
@@ -100,7 +109,9 @@ def rotate(s: jax.Array, q: jax.Array, axis: int = 0) -> jax.Array:
     """
     n = jnp.shape(q)[_known(axis, q)]
     _right_count(s, n)
-    return _rotate(s, q, axis)
+    moved = _rotate(s, q, axis)
+    _finite("s", s, (moved,), (q,))
+    return moved
 
 
 def general_linear(
@@ -141,7 +152,9 @@ def general_linear(
     wanted = hidden_coordinates(layers, hidden, chosen).shape
     if jnp.shape(s) != wanted:
         raise ValueError(f"s has shape {jnp.shape(s)}, but {chosen.name!r} at hidden layer {hidden} needs {wanted}")
-    return _flow(s, tuple(layers), hidden, chosen)
+    moved = _flow(s, tuple(layers), hidden, chosen)
+    _finite("s", s, (*moved[hidden], moved[hidden + 1].kernel), (*layers[hidden], layers[hidden + 1].kernel))
+    return moved
 
 
 def hidden_coordinates(
@@ -264,6 +277,16 @@ def _most_condition(dtype: jnp.dtype) -> float:
     return 0.01 / float(jnp.finfo(dtype).eps)
 
 
+def _finite(name: str, s: jax.Array, after: tuple[jax.Array, ...], before: tuple[jax.Array, ...]) -> None:
+    """Refuse concrete coordinates so large that the flow left the finite numbers."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (s, *after, *before)):
+        return
+    lost = [not bool(jnp.all(jnp.isfinite(leaf))) for leaf in after]
+    if any(lost) and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in before):
+        largest = float(jnp.max(jnp.abs(s)))
+        raise ValueError(f"{name} has the largest entry {largest:.3g}, but its exponential must stay finite")
+
+
 def _known(axis: int, array: jax.Array) -> int:
     if not -jnp.ndim(array) <= axis < jnp.ndim(array):
         raise ValueError(f"axis {axis} does not exist in an array of shape {jnp.shape(array)}")
@@ -334,8 +357,11 @@ def _admissible(g: jax.Array, group: _Continuous) -> jax.Array:
     return finite & (values[0] <= _most_condition(g.dtype) * values[-1]) & (values[0] > 0)
 
 
-def _moved(layers: tuple[Layer, ...], hidden: int, g: jax.Array, inverse: jax.Array) -> tuple[Layer, ...]:
-    """Multiply a layer by g and its readers by ``pi(g)^-1``; diagonal elements are vectors."""
+def move_hidden(layers: tuple[Layer, ...], hidden: int, g: jax.Array, inverse: jax.Array) -> tuple[Layer, ...]:
+    """Multiply a layer by g and its readers by ``pi(g)^-1``, dtypes kept; diagonal elements are vectors.
+
+    Source: Zhao et al. 2023, section 3 (the action on two layers).
+    """
     (kernel, bias), reader, moved = layers[hidden], layers[hidden + 1], list(layers)
     g, inverse = g.astype(kernel.dtype), inverse.astype(reader.kernel.dtype)
     if g.ndim == 1:
@@ -350,15 +376,15 @@ def _moved(layers: tuple[Layer, ...], hidden: int, g: jax.Array, inverse: jax.Ar
 @partial(jax.jit, static_argnums=(2, 3))
 def _flow(s: jax.Array, layers: tuple[Layer, ...], hidden: int, activation: Activation) -> tuple[Layer, ...]:
     if activation.group == "positive_diagonal":
-        return _moved(layers, hidden, jnp.exp(s), jnp.exp(-s * activation.degree))
+        return move_hidden(layers, hidden, jnp.exp(s), jnp.exp(-s * activation.degree))
     s = s if activation.group == "general_linear" else _skew(s, layers[hidden].kernel.shape[1])
     expm = jax.scipy.linalg.expm
-    return _moved(layers, hidden, expm(s), expm(-s))
+    return move_hidden(layers, hidden, expm(s), expm(-s))
 
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _transform(g: jax.Array, layers: tuple[Layer, ...], hidden: int, activation: Activation) -> tuple[Layer, ...]:
     if activation.group == "positive_diagonal":
-        return _moved(layers, hidden, g, g**-activation.degree)
+        return move_hidden(layers, hidden, g, g**-activation.degree)
     inverse = jnp.linalg.inv(g) if activation.group == "general_linear" else g.T
-    return _moved(layers, hidden, g, inverse)
+    return move_hidden(layers, hidden, g, inverse)

@@ -4,7 +4,7 @@ A :class:`Site` names one axis of one leaf, a :class:`Scaling` gives sites their
 sites that carry the same hidden units. :func:`permute` and :func:`rescale` act on any network so described.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -83,6 +83,27 @@ class Layer(NamedTuple):
 
     kernel: jax.Array
     bias: jax.Array
+
+
+def require_layers(layers: Sequence[Layer], inputs: int) -> None:
+    """Refuse dense layers that do not compose, by a ValueError that names the layer.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      layers: of a raw multilayer perceptron.
+      inputs: entries of its input.
+
+    Raises:
+      ValueError: a kernel that is not (entries before, out), or a bias that is not (out,).
+    """
+    for place, (kernel, bias) in enumerate(layers):
+        if jnp.ndim(kernel) != 2 or jnp.shape(kernel)[0] != inputs or jnp.shape(bias) != jnp.shape(kernel)[1:]:
+            raise ValueError(
+                f"layers[{place}] has kernel {jnp.shape(kernel)} and bias {jnp.shape(bias)}, but its input has "
+                f"{inputs} entries"
+            )
+        inputs = jnp.shape(kernel)[1]
 
 
 def permute(perms: Mapping[str, jax.Array], variables: Variables, channels: Channels) -> Variables:

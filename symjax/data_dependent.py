@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from symjax import activations
-from symjax.actions import require_floating, require_invertible
+from symjax.actions import admissible, require_floating, require_invertible
 from symjax.activations import Activation
-from symjax.channels import Layer
-from symjax.scaled_rotation import carry, require_vector
+from symjax.channels import Layer, require_layers
+from symjax.scaled_rotation import carry, require_vector, rotates
 
 __all__ = ["Action", "bind", "cocycle", "infinitesimal", "lipschitz_bound"]
 
@@ -27,7 +27,8 @@ class Action(NamedTuple):
 
     Attributes:
       act: ``act(g, layers) -> layers``, with one matrix for each hidden layer.
-      valid: ``valid(g, layers) -> bool``: no hidden layer's activations vanish or overflow, before or after.
+      valid: ``valid(g, layers) -> bool``: every g_i is invertible, with a condition number of at most 0.01/eps, and no
+        hidden layer's activations vanish or overflow, before or after.
     """
 
     act: Callable[[Sequence[jax.Array], tuple[Layer, ...]], tuple[Layer, ...]]
@@ -47,10 +48,10 @@ def cocycle(g: jax.Array, z: jax.Array, activation: str | Activation) -> jax.Arr
       activation: an activation or its name.
 
     Returns:
-      An array (h, h); NaN where the activations vanish, as :func:`carry` says.
+      An array (h, h); under a transformation of jax NaN where the activations vanish, as :func:`carry` says.
 
     Raises:
-      ValueError: shapes that do not compose.
+      ValueError: shapes that do not compose, or concrete activations that vanish.
     """
     require_vector("z", z)
     _square("g", g, jnp.shape(z)[0])
@@ -91,14 +92,12 @@ def bind(x: jax.Array, activation: str | Activation) -> Action:
     def act(g: Sequence[jax.Array], layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         _composes(g, layers, x)
         good = valid(g, layers)
-        if not isinstance(good, jax.core.Tracer):
-            _well_conditioned(g)
-            if not good:
-                raise ValueError(
-                    f"activation {chosen.name!r} gives a zero vector in a hidden layer of this sample, or values that "
-                    "are not finite, before or after g: the data-dependent action needs activations that are not all "
-                    "zero"
-                )
+        _well_conditioned(g)
+        if not isinstance(good, jax.core.Tracer) and not good:
+            raise ValueError(
+                f"activation {chosen.name!r} gives a zero vector in a hidden layer of this sample, or values that are "
+                "not finite, before or after g: the data-dependent action needs activations that are not all zero"
+            )
         return _act(tuple(g), tuple(layers), x, chosen)
 
     def valid(g: Sequence[jax.Array], layers: tuple[Layer, ...]) -> jax.Array:
@@ -126,15 +125,21 @@ def infinitesimal(
       activation: an activation or its name.
 
     Returns:
-      A tangent like ``layers``, with NaN for the readers of a layer where there is none.
+      A tangent like ``layers``; under a transformation of jax with NaN for the readers of a layer where there is none.
 
     Raises:
-      ValueError: shapes that do not compose.
+      ValueError: shapes that do not compose, or concrete input without a tangent.
     """
     require_vector("x", x)
     _composes(directions, layers, x)
-    chosen = activations.get(activation)
-    return _infinitesimal(tuple(directions), tuple(layers), x, chosen)
+    tangent = _infinitesimal(tuple(directions), tuple(layers), x, activations.get(activation))
+    for place, (kernel, _) in enumerate(tangent):
+        if not isinstance(kernel, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(kernel))):
+            raise ValueError(
+                f"layers[{place}] has no tangent: the activations it reads are all zero, or the last of them are zero "
+                "and move, or a value is not finite"
+            )
+    return tangent
 
 
 def lipschitz_bound(g: jax.Array, layers: tuple[Layer, ...], x: jax.Array, activation: str | Activation) -> jax.Array:
@@ -187,10 +192,11 @@ def _act(
     sigma, moved = _on_vectors(activation), list(layers)
     for place, (element, z) in enumerate(zip(g, _hidden(layers, x, activation), strict=True)):
         kernel, bias = moved[place]
+        good, element = admissible(element, "linear"), element.astype(kernel.dtype)
         moved[place] = Layer(_product(kernel, element.T), _product(element, bias))
         reader = moved[place + 1]
         carried = carry(reader.kernel.T, sigma(z), sigma(_product(element, z))).T
-        moved[place + 1] = reader._replace(kernel=carried)
+        moved[place + 1] = reader._replace(kernel=jnp.where(good, carried, jnp.nan).astype(reader.kernel.dtype))
     return tuple(moved)
 
 
@@ -214,13 +220,16 @@ def _infinitesimal(
 def _valid(g: tuple[jax.Array, ...], layers: tuple[Layer, ...], x: jax.Array, activation: Activation) -> jax.Array:
     sigma, good = _on_vectors(activation), jnp.asarray(True)
     for element, z in zip(g, _hidden(layers, x, activation), strict=True):
-        for a in (sigma(z), sigma(_product(element, z))):
-            good &= jnp.any(a != 0) & jnp.all(jnp.isfinite(a))
+        good &= admissible(element, "linear")
+        for a in (sigma(z), sigma(_product(element.astype(z.dtype), z))):
+            good &= rotates(a)
     return good
 
 
 @partial(jax.jit, static_argnums=3)
 def _lipschitz_bound(g: jax.Array, layers: tuple[Layer, ...], x: jax.Array, activation: Activation) -> jax.Array:
+    if activation.lipschitz == float("inf"):
+        return jnp.asarray(jnp.inf, x.dtype)
     sigma, (first, last) = _on_vectors(activation), layers
     (z,) = _hidden(layers, x, activation)
     before, after = (jnp.linalg.norm(sigma(place)) for place in (z, _product(g, z)))
@@ -236,14 +245,7 @@ def _square(name: str, value: jax.Array, size: int) -> None:
 
 
 def _composes(g: Sequence[jax.Array], layers: tuple[Layer, ...], x: jax.Array) -> None:
-    width = jnp.shape(x)[0]
-    for place, (kernel, bias) in enumerate(layers):
-        if jnp.ndim(kernel) != 2 or jnp.shape(kernel)[0] != width or jnp.shape(bias) != jnp.shape(kernel)[1:]:
-            raise ValueError(
-                f"layers[{place}] has kernel {jnp.shape(kernel)} and bias {jnp.shape(bias)}, but its input has {width} "
-                "entries"
-            )
-        width = jnp.shape(kernel)[1]
+    require_layers(layers, jnp.shape(x)[0])
     if len(g) != len(layers) - 1:
         raise ValueError(f"g has {len(g)} elements, but the network has {len(layers) - 1} hidden layers")
     for place, element in enumerate(g):

@@ -93,6 +93,9 @@ def rk4(
     ``theta <- theta - eta (k1 + 2 k2 + 2 k3 + k4)/6``, gradients at the step's start, twice in its middle and at its
     end.
 
+    The drift of a conserved quantity over a fixed time is of order eta^4 where the gradient is smooth; the kinks of a
+    ReLU on data lower the order.
+
     Source: Kutta 1901; drift of order 4 as in Zhao et al. 2023, section 4 (conserved quantities), measured here.
 
     Args:
@@ -139,6 +142,9 @@ def adaptive(
     """Integrate gradient flow adaptively (Dormand-Prince 5(4)) and record quantities at given times.
 
     ``theta' = -grad L(theta)``. The states at all times are held in memory at once.
+
+    For smooth gradients: at the kinks of a ReLU on data the error estimate makes steps so small that it may not end
+    in reasonable time; take larger tolerances or :func:`rk4` there.
 
     Source: Dormand & Prince 1980, as in `jax.experimental.ode.odeint`; the flow of Zhao et al. 2023.
 

@@ -10,15 +10,16 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Product", "carry", "r_matrix", "require_vector", "rotate_by"]
+__all__ = ["Product", "carry", "r_matrix", "require_vector", "rotate_by", "rotates"]
 
 Product = Literal["matrix", "transpose", "inverse"]
 
 
 class _Rotation(NamedTuple):
-    """``R_z`` as its norm r and the cosines and sines of h - 1 plane rotations."""
+    """``R_z`` as its norm, in two factors that do not overflow, and the cosines and sines of h - 1 plane rotations."""
 
-    norm: jax.Array
+    largest: jax.Array
+    share: jax.Array
     cosines: jax.Array
     sines: jax.Array
 
@@ -36,7 +37,7 @@ def r_matrix(z: jax.Array) -> jax.Array:
       trailing zeros; signed tail norms do neither.
 
     Args:
-      z: array (h,), floating. Zero gives the zero matrix.
+      z: array (h,), floating, no entry above 1/tiny (:func:`rotates`). Zero gives the zero matrix.
 
     Returns:
       An array (h, h).
@@ -95,14 +96,13 @@ def carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
     Args:
       u: array (m, h), floating.
       before: activations (h,) that U reads.
-      after: activations (h,) in their place. Where either is zero or not finite there is no such map, and the result
-        is NaN.
+      after: activations (h,) in their place. Where either is zero or not finite there is no such map.
 
     Returns:
-      An array (m, h).
+      An array (m, h); NaN where there is no such map and nothing can be raised, under a transformation of jax.
 
     Raises:
-      ValueError: shapes that do not compose.
+      ValueError: shapes that do not compose, or a concrete ``before`` or ``after`` that is zero or not finite.
 
     Example:
       >>> import jax.numpy as jnp
@@ -117,6 +117,9 @@ def carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
             f"u {jnp.shape(u)}, before {jnp.shape(before)} and after {jnp.shape(after)} do not compose: "
             "they must be (m, h), (h,) and (h,)"
         )
+    for name, value in (("before", before), ("after", after)):
+        if not isinstance(value, jax.core.Tracer) and not bool(rotates(value)):
+            raise ValueError(f"{name} is zero or not finite, but only other vectors have a scaled rotation to undo")
     return _carry(u, before, after)
 
 
@@ -126,38 +129,53 @@ def require_vector(name: str, value: jax.Array) -> None:
         raise ValueError(f"{name} has shape {jnp.shape(value)}, but must be a vector with at least one entry")
 
 
-def _tail_norms(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Largest entry m, and the signed tail norms of z/m with those too small to be squared set to zero."""
+def rotates(z: jax.Array) -> jax.Array:
+    """Tell whether a vector has an invertible scaled rotation: not zero, and no entry above 1/tiny.
+
+    XLA divides by the reciprocal, which is flushed to zero above that (4.5e307 in float64, 8.5e37 in float32).
+
+    Source: this library's bookkeeping.
+
+    Args:
+      z: array (h,), floating.
+
+    Returns:
+      A boolean scalar.
+    """
+    return jnp.any(z != 0) & jnp.all(jnp.abs(z) <= float(1 / jnp.finfo(z.dtype).tiny))
+
+
+def _tail_norms(z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Largest entry m, ``z/m``, and its signed tail norms, those too small to be squared set to zero."""
     largest = jnp.max(jnp.abs(z))
     y = z / jnp.where(largest > 0, largest, 1)
     squares = jnp.cumsum(jnp.square(y)[::-1])[::-1]
     info = jnp.finfo(z.dtype)
     seen = squares > info.tiny / info.eps**2
     tails = jnp.where(seen, jnp.sqrt(jnp.where(seen, squares, 1)), 0)
-    return largest, tails.at[-1].set(jnp.where(seen[-1], y[-1], 0))
+    return largest, y, tails.at[-1].set(jnp.where(seen[-1], y[-1], 0))
 
 
 def _rotation(z: jax.Array) -> _Rotation:
-    largest, tails = _tail_norms(z)
+    largest, y, tails = _tail_norms(z)
     head, rest = tails[:-1], tails[1:]
     seen = head > 0
     safe = jnp.where(seen, head, 1)
-    cosines = jnp.where(seen, z[:-1] / jnp.where(largest > 0, largest, 1) / safe, 1)
-    sines = jnp.where(seen, rest / safe, 0)
+    cosines, sines = jnp.where(seen, y[:-1] / safe, 1), jnp.where(seen, rest / safe, 0)
     # h = 1 keeps its sign, a longer vector's first tail is its norm
-    return _Rotation(largest * tails[0], cosines, sines)
+    return _Rotation(largest, tails[0], cosines, sines)
 
 
 def _forward(rotation: _Rotation, x: jax.Array) -> jax.Array:
     """``Q x`` for a vector: ``t_{j+1} = sin_j t_j + cos_j x_{j+1}``, out_j = ``cos_j t_j - sin_j x_{j+1}``."""
-    _, cosines, sines = rotation
+    _, _, cosines, sines = rotation
     carried = _recurrence(sines, cosines * x[1:], x[0])
     return jnp.append(cosines * carried[:-1] - sines * x[1:], carried[-1])
 
 
 def _backward(rotation: _Rotation, x: jax.Array) -> jax.Array:
     """``Q^T x`` for a vector, the plane rotations undone from the last to the first."""
-    _, cosines, sines = rotation
+    _, _, cosines, sines = rotation
     carried = _recurrence(sines[::-1], (cosines * x[:-1])[::-1], x[-1])[::-1]
     return jnp.append(carried[:1], cosines * carried[1:] - sines * x[:-1])
 
@@ -182,24 +200,28 @@ def _on_columns(one: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Arra
 @jax.jit
 def _form(z: jax.Array) -> jax.Array:
     rotation = _rotation(z)
-    return rotation.norm * _on_columns(partial(_forward, rotation), jnp.eye(z.shape[0], dtype=z.dtype))
+    turned = _on_columns(partial(_forward, rotation), jnp.eye(z.shape[0], dtype=z.dtype))
+    return rotation.largest * (rotation.share * turned)
 
 
 @partial(jax.jit, static_argnums=2)
 def _rotate_by(z: jax.Array, x: jax.Array, product: Product) -> jax.Array:
     rotation = _rotation(z)
     if product == "matrix":
-        return rotation.norm * _on_columns(partial(_forward, rotation), x)
+        return rotation.largest * (rotation.share * _on_columns(partial(_forward, rotation), x))
     turned = _on_columns(partial(_backward, rotation), x)
     if product == "transpose":
-        return rotation.norm * turned
-    exists = rotation.norm != 0
-    return jnp.where(exists, turned / jnp.where(exists, rotation.norm, 1), jnp.nan)
+        return rotation.largest * (rotation.share * turned)
+    exists = rotation.largest != 0
+    return jnp.where(
+        exists, turned / jnp.where(exists, rotation.share, 1) / jnp.where(exists, rotation.largest, 1), jnp.nan
+    )
 
 
 @jax.jit
 def _carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
     one, two = _rotation(before), _rotation(after)
     rows = _on_columns(lambda row: _forward(two, _backward(one, row)), u.T).T
-    exists = (one.norm != 0) & (two.norm != 0) & jnp.isfinite(one.norm) & jnp.isfinite(two.norm)
-    return jnp.where(exists, one.norm / jnp.where(exists, two.norm, 1), jnp.nan) * rows
+    exists = rotates(before) & rotates(after)
+    ratio = one.largest / jnp.where(exists, two.largest, 1) * (one.share / jnp.where(exists, two.share, 1))
+    return jnp.where(exists, ratio, jnp.nan) * rows

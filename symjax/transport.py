@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from symjax import activations
-from symjax.actions import require_floating
+from symjax.actions import move_hidden, require_floating
 from symjax.activations import Activation
-from symjax.channels import Layer
+from symjax.channels import Layer, require_layers
 
 __all__ = ["Inverse", "Transport", "pseudo_inverse", "transport", "transport_map"]
 
@@ -149,8 +149,9 @@ def transport(
         raise ValueError(f"g has shape {jnp.shape(g)}, but the hidden layer {hidden} needs ({h}, {h})")
     require_floating("g", g)
     inputs = jnp.shape(layers[0].kernel)[0]
-    if jnp.ndim(x) != 2 or jnp.shape(x)[1] != inputs:
-        raise ValueError(f"x has shape {jnp.shape(x)}, but must be (samples, {inputs})")
+    if jnp.ndim(x) != 2 or jnp.shape(x)[1] != inputs or jnp.shape(x)[0] == 0:
+        raise ValueError(f"x has shape {jnp.shape(x)}, but must be (samples, {inputs}), with at least one sample")
+    require_layers(layers, inputs)
     return _transport(g, tuple(layers), x, activations.get(activation), hidden, rcond)
 
 
@@ -181,14 +182,11 @@ def _transport(
         rows = sigma((_product(rows, kernel) + bias[None]).T).T
     kernel, bias = layers[hidden]
     pre = (_product(rows, kernel) + bias[None]).T
-    before, after = sigma(pre), sigma(_product(g, pre))
+    before, after = sigma(pre), sigma(_product(g.astype(pre.dtype), pre))
     fitted, inverse = transport_map(before, after, rcond)
-    moved = list(layers)
-    moved[hidden] = Layer(_product(kernel, g.T), _product(g, bias))
-    reader = layers[hidden + 1]
-    moved[hidden + 1] = reader._replace(kernel=_product(fitted.T, reader.kernel))
+    moved = move_hidden(layers, hidden, g, fitted)
     size = jnp.linalg.norm(before)
     residual = jnp.linalg.norm(_product(fitted, after) - before) / jnp.where(size > 0, size, 1)
     residual = jnp.where(jnp.isnan(residual), jnp.inf, residual)
     singular = jnp.linalg.svd(jnp.where(jnp.all(jnp.isfinite(g)), g, jnp.zeros_like(g)), compute_uv=False)
-    return Transport(tuple(moved), fitted, _condition(singular), inverse.condition, residual, inverse.rank)
+    return Transport(moved, fitted, _condition(singular), inverse.condition, residual, inverse.rank)

@@ -305,7 +305,8 @@ def _refuse_contents(path: Path) -> None:
     if names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise UserError(
-            f"the run directory {path} is not empty ({shown}): name a new one, or continue its run with --resume"
+            f"the run directory {path} is not empty ({shown}): name a new one, or continue its run with --resume where "
+            "the command has it"
         )
 
 

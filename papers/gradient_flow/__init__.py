@@ -2,7 +2,7 @@
 
 A symmetry of the loss makes its minima flat, and one with a symmetric generator gives a quantity Q that gradient flow
 conserves: Q says where on the flat minimum a run ends, how sharp it is there and how fast it came. ``F`` below stands
-for ``python -m papers.gradient_flow.figures --figure``; ``--quick`` shortens a figure to seconds.
+for ``python -m papers.gradient_flow.figures --figure``; ``--quick`` shortens a figure to at most a minute.
 
 =============================================  ======================================================================
 of the paper (arXiv 2210.17216)                command

@@ -37,6 +37,7 @@ def into_directory(
     """
     use_compilation_cache(config.cache_dir)
     jax.config.update("jax_enable_x64", True)
+    load(config)  # absent or damaged data leave no directory behind
     command = command_line(module)
     with RunDirectory.create(config.out, config, command) as directory:
         claims = draw(directory, config, command)

@@ -22,7 +22,7 @@ class FiguresConfig:
     function; real-network: imbalances of ReLU layers trained on real images."""
 
     quick: bool = False
-    """A run shortened to seconds; its claims are marked as reduced."""
+    """A run shortened to at most a minute; its claims are marked as reduced."""
 
     seeds: int = 3
     """Independent initial parameters; claims need at least 3."""

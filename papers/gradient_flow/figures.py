@@ -36,12 +36,15 @@ def entry(config: FiguresConfig) -> None:
     use_compilation_cache(config.cache_dir)
     import jax
 
+    from papers.common import data
     from papers.common.claims import format_claims
     from papers.common.runs import RunDirectory, command_line
 
     jax.config.update("jax_enable_x64", True)
     module, function = DRAWN_BY[config.figure].split(".")
     draw = getattr(importlib.import_module(f"papers.gradient_flow.{module}"), function)
+    if config.figure in ("10", "11"):  # absent or damaged data leave no directory behind
+        data.prepared("cifar10", config.data_dir, config.cache_dir)
     command = command_line("papers.gradient_flow.figures")
     with RunDirectory.create(config.out / config.name, dataclasses.asdict(config), command) as directory:
         claims = draw(directory, config, command)

@@ -175,7 +175,10 @@ def test_infinitesimal_form_at_trailing_zeros():
 
     np.testing.assert_allclose(tangent, (reader(step) - reader(-step)) / (2 * step), rtol=0, atol=1e-8)
     flat = (Layer(jnp.array([[3.0, 4.0, 0.0, 0.0]]), jnp.zeros(4)), layers[1])
-    assert jnp.isnan(infinitesimal((direction,), flat, x, "linear")[1].kernel).all()
+    traced = jax.jit(lambda t: infinitesimal((t,), flat, x, "linear"))(direction)
+    assert jnp.isnan(traced[1].kernel).all()
+    with pytest.raises(ValueError, match=r"layers\[1\] has no tangent"):
+        infinitesimal((direction,), flat, x, "linear")
     assert jnp.isfinite(infinitesimal((jnp.diag(direction[0]),), flat, x, "linear")[1].kernel).all()
 
 
@@ -192,6 +195,51 @@ def test_batched_over_elements_and_in_float32():
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(moved))
     wanted = forward(layers, x, np.tanh)[0]
     np.testing.assert_allclose(forward(moved, low[1], np.tanh)[0], wanted, rtol=0, atol=1e-5 * size(g))
+
+
+@pytest.mark.parametrize(("name", "eta"), [("tanh", 1.0), ("sigmoid", 0.25), ("leaky_relu", 1.0)])
+def test_the_bound_is_its_formula(name, eta):
+    layers, x, (g,) = draw(13, (3, 5, 2))
+    v, u, z = np.asarray(layers[0].kernel).T, np.asarray(layers[1].kernel).T, forward(layers, x, SIGMA[name])[1][0]
+    share = np.linalg.norm(SIGMA[name](z)) / np.linalg.norm(SIGMA[name](g @ z))
+    wanted = eta * np.linalg.norm(u, 2) * (np.linalg.norm(v, 2) + share * np.linalg.norm(g @ v, 2))
+    assert float(lipschitz_bound(g, layers, x, name)) == pytest.approx(wanted, rel=1e-12)
+    assert jnp.isposinf(lipschitz_bound(g, layers, x, "cube"))
+
+
+def test_everything_compiles_and_batches():
+    layers, x, (g,) = draw(17, (3, 5, 2))
+    z, many = jnp.asarray(forward(layers, x, np.tanh)[1][0]), jnp.stack([g, g @ g])
+    functions = (
+        lambda g: cocycle(g, z, "tanh"),
+        lambda g: infinitesimal((g,), layers, x, "tanh"),
+        lambda g: lipschitz_bound(g, layers, x, "tanh"),
+    )
+    for function in functions:
+        found = jax.jit(jax.vmap(function))(many)
+        for place in (0, 1):
+            for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(function(many[place])), strict=True):
+                np.testing.assert_allclose(one[place], two, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(
+        jax.jit(cocycle, static_argnums=2)(g, z, "tanh") @ np.tanh(z), np.tanh(g @ z), atol=1e-13
+    )
+
+
+def test_a_singular_element_is_not_valid_and_marks_the_readers():
+    layers, x, _ = draw(19, (3, 4, 2))
+    action, singular = bind(x, "tanh"), jnp.ones((4, 4))
+    assert not bool(action.valid((singular,), layers))
+    assert jnp.isnan(jax.jit(action.act)((singular,), layers)[1].kernel).all()
+    with pytest.raises(ValueError, match="has the condition number"):
+        jax.jit(lambda layers: action.act((singular,), layers))(layers)
+
+
+def test_elements_of_another_precision_keep_the_dtype():
+    layers, x, g = draw(23)
+    low = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), layers)
+    with jax.numpy_dtype_promotion("standard"):
+        moved = bind(x.astype(jnp.float32), "tanh").act(g, low)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(moved))
 
 
 @pytest.mark.parametrize(

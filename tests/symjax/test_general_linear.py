@@ -9,7 +9,7 @@ import pytest
 import scipy.linalg
 
 from symjax import activations
-from symjax.actions import admissible, general_linear, hidden_coordinates, transform
+from symjax.actions import admissible, general_linear, hidden_coordinates, rotate, transform
 from symjax.channels import Layer
 from symjax.symmetry import generator, symmetry_residual
 
@@ -113,6 +113,14 @@ def test_the_group_of_another_activation_is_no_symmetry():
     assert np.abs(output((*flipped, layers[2]), x, SIGMA["relu"]) - output(layers, x, SIGMA["relu"])).max() > 0.01
 
 
+def test_finite_elements_compile_and_batch():
+    layers, g = draw(), jnp.asarray(scipy.linalg.expm(np.asarray(coordinates("linear", 0))))
+    found = jax.jit(jax.vmap(transform, in_axes=(0, None)))(jnp.stack([g, g @ g]), layers)
+    for place, element in enumerate((np.asarray(g), np.asarray(g @ g))):
+        np.testing.assert_allclose(found[0].kernel[place], np.asarray(layers[0].kernel) @ element.T, atol=1e-12)
+        np.testing.assert_allclose(element.T @ found[1].kernel[place], layers[1].kernel, rtol=0, atol=1e-11)
+
+
 def test_compiled_batched_and_in_float32():
     layers = draw(dtype=np.float32)
     many = jnp.stack([coordinates("linear", 0, seed) for seed in (1, 2)]).astype(jnp.float32)
@@ -146,6 +154,12 @@ def test_membership_has_a_status_for_compiled_code():
             lambda q: general_linear(jnp.zeros(4), q),
             r"s has shape \(4,\), but 'linear' at hidden layer 0 needs \(4, 4\)",
         ),
+        (
+            lambda q: general_linear(800 * jnp.eye(4), q),
+            "s has the largest entry 800, but its exponential must stay finite",
+        ),
+        (lambda q: general_linear(jnp.full(4, 800.0), q, activation="relu"), "s has the largest entry 800"),
+        (lambda q: rotate(jnp.array([1e30]), jnp.ones(2)), r"s has the largest entry 1e\+30"),
         (lambda q: general_linear(jnp.zeros(4), q, activation="tanh"), "'tanh', whose linear symmetries are discrete"),
         (lambda q: hidden_coordinates(q, 2), "hidden is 2, but the network has hidden layers 0 to 1"),
         (lambda q: transform(jnp.ones((4, 4)), q), "g has the condition number .*, but at most 4.5e"),

@@ -93,7 +93,10 @@ def test_carry_is_the_product_of_the_formed_matrices(seed: int) -> None:
 
 def test_zero_is_marked_and_does_not_spread() -> None:
     u, z = jnp.ones((2, H)), jnp.asarray(SPECIAL["generic"])
-    assert jnp.isnan(carry(u, jnp.zeros(H), z)).all() and jnp.isnan(carry(u, z, jnp.zeros(H))).all()
+    for before, after in ((jnp.zeros(H), z), (z, jnp.zeros(H)), (z, z * jnp.inf)):
+        with pytest.raises(ValueError, match="is zero or not finite, but only other vectors have"):
+            carry(u, before, after)
+        assert jnp.isnan(jax.jit(carry)(u, before, after)).all()
     both = jax.vmap(carry, in_axes=(None, 0, None))(u, jnp.stack([z, jnp.zeros(H)]), 2 * z)
     np.testing.assert_allclose(both[0], u / 2, rtol=1e-14)
     assert jnp.isnan(both[1]).all()
@@ -119,6 +122,16 @@ def test_transpose_and_the_inverse_of_zero() -> None:
     inverse = jax.vmap(lambda z: rotate_by(z, jnp.asarray(x), "inverse"))(jnp.stack([jnp.asarray(z), jnp.zeros(H)]))
     np.testing.assert_allclose(inverse[0], np.linalg.solve(by_angles(z), x), rtol=0, atol=1e-13)
     assert jnp.isnan(inverse[1]).all()
+
+
+def test_a_norm_that_overflows_does_no_harm() -> None:
+    signs = np.where(np.random.default_rng(8).uniform(size=40) < 0.5, -1.0, 1.0)
+    z, unit = jnp.asarray(4e307 * signs), jnp.asarray(signs)
+    np.testing.assert_allclose(r_matrix(z)[:, 0], z, rtol=1e-13)
+    u = jnp.asarray(np.random.default_rng(8).standard_normal((2, 40)))
+    np.testing.assert_allclose(carry(u, z, z[::-1]), carry(u, unit, unit[::-1]), rtol=0, atol=1e-13)
+    with pytest.raises(ValueError, match="before is zero or not finite"):
+        carry(u, 4 * z, z)
 
 
 def test_batched_like_a_loop() -> None:

@@ -110,10 +110,27 @@ def test_rows_of_samples_by_the_transposes():
     np.testing.assert_allclose(after @ np.asarray(fitted).T, before, rtol=0, atol=1e-12)
 
 
+def test_compiled_batched_and_of_the_layers_dtype():
+    layers, x, g = draw(3)
+    many = jnp.stack([g, g @ g])
+    found = jax.jit(jax.vmap(lambda element: transport(element, layers, x, "tanh")))(many)
+    alone = transport(many[1], layers, x, "tanh")
+    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(one[1], two, rtol=1e-7, atol=1e-9)
+    before, after = jnp.tanh(g[:, :3]), jnp.tanh(g[:, 3:6])
+    fitted = jax.jit(jax.vmap(lambda a, b: transport_map(a, b)[0]))(before[None], after[None])[0]
+    np.testing.assert_allclose(fitted @ after, before, rtol=0, atol=1e-10)
+    low = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (layers, x))
+    moved = transport(g, low[0], low[1], "tanh").layers
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(moved))
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda layers, x, g: transport(g[:2], layers, x, "tanh"), r"g has shape \(2, 8\), but the hidden layer 0"),
+        (lambda layers, x, g: transport(g, layers, x[:0], "tanh"), "with at least one sample"),
+        (lambda layers, x, g: transport(g, (layers[0], layers[0]), x, "tanh"), r"layers\[1\] has kernel \(6, 8\)"),
         (lambda layers, x, g: transport(g, layers, x[0], "tanh"), r"x has shape \(6,\), but must be \(samples, 6\)"),
         (
             lambda layers, x, g: transport(g, layers, x, "tanh", 1),
