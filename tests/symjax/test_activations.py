@@ -194,6 +194,7 @@ def test_custom_against_scipy_in_both_precisions() -> None:
     np.testing.assert_allclose(jax.grad(arctan.primitive)(jnp.array(2.0)), np.arctan(2) * 5, rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_vanishing_derivative_has_a_status() -> None:
     """GELU's minimum is near -0.75; a ReLU is flat on the left; a shifted cube touches sigma' = 0 at 1."""
     gelu = custom("gelu", partial(jax.nn.gelu, approximate=False))

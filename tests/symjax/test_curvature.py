@@ -97,6 +97,7 @@ def test_a_product_is_the_hessian_times_a_vector(setting: Any) -> None:
     assert np.max(np.abs(flat - expected)) <= 1e-7 * np.max(np.abs(expected))
 
 
+@pytest.mark.slow
 def test_the_spectrum_of_a_linear_network_at_zero_loss() -> None:
     """Eigenvalues 2 (lambda_i(V V^T) + mu_j(U U^T)), and zeros (spec 1.7); orbits of the group are flat (1.1)."""
     draws = np.random.default_rng(2)

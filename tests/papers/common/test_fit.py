@@ -217,6 +217,7 @@ def test_metrics_are_fetched_one_chunk_late(training, data):
     assert lags[:4] == [0, 1, 2, 3] and len(book.chunks) == PER_EPOCH
 
 
+@pytest.mark.slow
 def test_loop_and_scan_take_the_same_path(training, data, whole):
     state, book = train(training, data, driver="scan")
     np.testing.assert_allclose(book.losses, whole[1].losses, rtol=2e-5)

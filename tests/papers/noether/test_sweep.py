@@ -97,6 +97,7 @@ def train_by_hand(member, dataset, config):
     return np.array(losses), np.array(norms), q
 
 
+@pytest.mark.slow
 def test_every_member_is_the_one_trained_by_hand(swept):
     arrays, dataset = swept("vmap"), data.load("digits", limit=CONFIG.limit)
     members = CONFIG.members()

@@ -223,6 +223,7 @@ def test_random_starts_are_fixed_and_bounded():
     assert np.abs(first - measure.random_starts("b", 3, 1.0, 2.0)).min() > 0
 
 
+@pytest.mark.slow
 def test_draw_all_writes_figures_and_claims(tmp_path):
     with RunDirectory.create(tmp_path / "run", {}, "command") as directory:
         claims = toys.draw_all(directory, ["valley"], "command")
