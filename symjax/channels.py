@@ -25,8 +25,10 @@ __all__ = [
     "leaf_paths",
     "mlp_channels",
     "permute",
+    "require_layers",
     "rescale",
     "restrict",
+    "unsigned",
 ]
 
 Variables = Any
@@ -244,6 +246,32 @@ def restrict(channels: Channels, prefix: str | int) -> dict[str, Channel]:
         )
         result[name] = Channel(channel.size, sites, scalings)
     return result
+
+
+def unsigned(channel: Channel) -> Channel:
+    """Take every degree of a channel's scalings by its size, without its sign.
+
+    The pairing of the parameters with the resulting flow is the sum of the squares whose difference the channel's own
+    flow gives: the size beside which an imbalance is large or small.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      channel: the description.
+
+    Returns:
+      The same channel with the degrees' absolute values.
+
+    Example:
+      >>> site = Site(("w",), 0)
+      >>> unsigned(Channel(1, (site,), (Scaling("rescale", ((site, -2.0),)),))).scalings[0].terms[0][1]
+      2.0
+    """
+    scalings = tuple(
+        Scaling(scaling.kind, tuple((site, abs(degree)) for site, degree in scaling.terms))
+        for scaling in channel.scalings
+    )
+    return channel._replace(scalings=scalings)
 
 
 def mlp_channels(params: tuple[Layer, ...], degree: float | None = 1.0) -> dict[str, Channel]:

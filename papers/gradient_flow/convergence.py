@@ -11,7 +11,8 @@ Expected (Zhao et al. 2023, Figures 6 and 7; float64 numbers of the authors' ini
 ``python -m papers.gradient_flow.figures --figure 6`` and ``--figure 7``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -147,7 +148,7 @@ def draw_6(directory: RunDirectory, config: FiguresConfig, command: str) -> list
     """Train, draw Figure 6 and judge its claims."""
     jobs = [elementwise_job(activation, config) for activation in STEPS]
     figure, axes = new_figure(1, len(STEPS))
-    claims, arrays = [], {}
+    claims, arrays, claim = [], {}, _claimer(directory, config, command, "6")
     for place, (job, curves) in enumerate(zip(jobs, train_all(jobs), strict=True)):
         name, shape = job.activation, (config.seeds, len(SCALES))
         errors = distance(curves).reshape(*shape, -1)
@@ -167,7 +168,7 @@ def draw_6(directory: RunDirectory, config: FiguresConfig, command: str) -> list
         arrays |= {f"{name}_steps": curves.steps, f"{name}_distance": errors, f"{name}_charge": charges}
         faster = np.log10(reached[:, :-1] / reached[:, 1:]).min(axis=1)
         words = f"{name}: larger initial scale converges faster (log10 of steps)"
-        claims.append(_claim(directory, config, command, "6", faster, FASTER, "above", words, PAPER_6[name]))
+        claims.append(claim(faster, FASTER, "above", claim=words, paper=PAPER_6[name]))
     axes[0, 0].set_ylabel("|F - Y|")
     directory.save_figure(figure, "convergence_elementwise", **arrays)
     return claims
@@ -215,9 +216,9 @@ def _radial_claims(
     charges: np.ndarray,
 ) -> list[Claim]:
     def make(values: Sequence[float], threshold: float, direction: Direction, words: str, paper: str) -> Claim:
-        return _claim(directory, config, command, "7", values, threshold, direction, f"{title}: {words}", paper)
+        return claim(values, threshold, direction, claim=f"{title}: {words}", paper=paper)
 
-    title = VERSIONS[name]
+    title, claim = VERSIONS[name], _claimer(directory, config, command, "7")
     paper = PAPER_7 if name == "row_radial" else "not in the paper"
     begun = np.log10(first_below(curves.steps, losses / losses[..., :1], BEGUN))
     errors = np.array(
@@ -278,26 +279,12 @@ def _numbers(
     directory.append(record)
 
 
-def _claim(
-    directory: RunDirectory,
-    config: FiguresConfig,
-    command: str,
-    figure: str,
-    values: Sequence[float],
-    threshold: float,
-    direction: Direction,
-    words: str,
-    paper: str,
-) -> Claim:
-    return claim_over_seeds(
-        list(map(float, values)),
-        threshold,
-        direction,
+def _claimer(directory: RunDirectory, config: FiguresConfig, command: str, figure: str) -> Callable[..., Claim]:
+    return partial(
+        claim_over_seeds,
         reduced=config.quick,
         environment=directory.environment,
-        claim=words,
         figure=f"Fig. {figure}",
-        paper=paper,
         source=SOURCE.format(figure),
         data="none: random targets 5 x 10",
         model="two layers, 10-50-5" if figure == "6" else "two layers, 10-5-5, hidden layer of degree -1",

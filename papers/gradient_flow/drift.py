@@ -8,12 +8,12 @@ Expected (Zhao et al. 2023, Figure 3; float64 numbers of the authors' initial dr
 the sigmoid: 20 s a seed on one core. Command: ``python -m papers.gradient_flow.figures --figure 3``.
 """
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from papers.common.claims import Claim, Direction, claim_over_seeds
+from papers.common.claims import Claim, claim_over_seeds
 from papers.common.plots import new_figure
 from papers.common.runs import RunDirectory
 from papers.gradient_flow.config import FiguresConfig
@@ -151,22 +151,16 @@ def _write_numbers(directory: RunDirectory, config: FiguresConfig, name: str, dr
 
 
 def _claims(directory: RunDirectory, config: FiguresConfig, command: str, drifts: dict[str, Drift]) -> list[Claim]:
-    def make(values: Sequence[float], threshold: float, direction: Direction, claim: str, paper: str) -> Claim:
-        return claim_over_seeds(
-            list(map(float, values)),
-            threshold,
-            direction,
-            reduced=config.quick,
-            environment=directory.environment,
-            claim=claim,
-            figure="Fig. 3",
-            paper=paper,
-            source=SOURCE,
-            data="none: random targets 5 x 10",
-            model="two layers, 10-50-5",
-            command=command,
-        )
-
+    make = partial(
+        claim_over_seeds,
+        reduced=config.quick,
+        environment=directory.environment,
+        figure="Fig. 3",
+        source=SOURCE,
+        data="none: random targets 5 x 10",
+        model="two layers, 10-50-5",
+        command=command,
+    )
     claims = []
     for name in STEPS:
         drift = drifts[name]
@@ -176,11 +170,17 @@ def _claims(directory: RunDirectory, config: FiguresConfig, command: str, drifts
                 order(drift) - 1,
                 ORDER_WITHIN,
                 "within",
-                f"{name}: drift proportional to eta (exponent - 1)",
-                PAPER[name],
+                claim=f"{name}: drift proportional to eta (exponent - 1)",
+                paper=PAPER[name],
             ),
-            make(largest, TINY, "below", f"{name}: drift tiny at eta = 0.1", PAPER[name]),
-            make(settled(drift), SETTLED, "below", f"{name}: drift saturates at eta = 0.1", "flat late in the figure"),
+            make(largest, TINY, "below", claim=f"{name}: drift tiny at eta = 0.1", paper=PAPER[name]),
+            make(
+                settled(drift),
+                SETTLED,
+                "below",
+                claim=f"{name}: drift saturates at eta = 0.1",
+                paper="flat late in the figure",
+            ),
         ]
     exact, rounded = np.abs(drifts["linear"].total[..., -1]), np.abs(drifts["linear, float32"].total[..., -1])
     claims += [
@@ -188,15 +188,15 @@ def _claims(directory: RunDirectory, config: FiguresConfig, command: str, drifts
             np.log10(rounded[:, 2] / exact[:, 2]),
             ROUND_OFF,
             "above",
-            "linear: the float32 drift at eta = 0.001 is round-off (log10 of float32 over float64)",
-            "float32, as published, 4.4e-4; float64 7.0e-6",
+            claim="linear: the float32 drift at eta = 0.001 is round-off (log10 of float32 over float64)",
+            paper="float32, as published, 4.4e-4; float64 7.0e-6",
         ),
         make(
             np.log10(rounded[:, 2] / rounded[:, 1]),
             REVERSED,
             "above",
-            "linear: in float32 the smallest eta drifts most (log10 of the ratio, eta = 0.001 over 0.01)",
-            "float32: drift of Q -3.168e-3 at eta = 0.001, -6.34e-4 at 0.01",
+            claim="linear: in float32 the smallest eta drifts most (log10 of the ratio, eta = 0.001 over 0.01)",
+            paper="float32: drift of Q -3.168e-3 at eta = 0.001, -6.34e-4 at 0.01",
         ),
     ]
     return claims

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from papers.common.training.step import Update
-from symjax.channels import Channel, Scaling, Site, coordinates, rescale, restrict
+from symjax.channels import Channel, Scaling, Site, coordinates, rescale, restrict, unsigned
 from symjax.conserved import quadratic
 from symjax.symmetry import pairing
 
@@ -89,7 +89,7 @@ def neurons(channels: Mapping[str, Channel], dtype: Any = None) -> Neurons:
         raise ValueError(f"channels are {', '.join(channels) or 'none'}, but none of them has a rescale symmetry")
     return Neurons(
         partial(rescale, channels=found, kind="rescale"),
-        partial(rescale, channels={name: _unsigned(channel) for name, channel in found.items()}, kind="rescale"),
+        partial(rescale, channels={name: unsigned(channel) for name, channel in found.items()}, kind="rescale"),
         coordinates(found, "rescale", dtype),
     )
 
@@ -185,11 +185,3 @@ def cifar_channels(variables: Mapping[str, Any], activation: str) -> dict[str, C
 
 def _vector(values: Mapping[str, jax.Array]) -> jax.Array:
     return jnp.concatenate([values[name] for name in sorted(values)])
-
-
-def _unsigned(channel: Channel) -> Channel:
-    scalings = tuple(
-        Scaling(scaling.kind, tuple((site, abs(degree)) for site, degree in scaling.terms))
-        for scaling in channel.scalings
-    )
-    return channel._replace(scalings=scalings)

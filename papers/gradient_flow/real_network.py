@@ -16,13 +16,14 @@ Command: ``python -m papers.gradient_flow.figures --figure real-network``; with 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from papers.common import data
-from papers.common.claims import Claim, Direction, claim_over_seeds
+from papers.common.claims import Claim, claim_over_seeds
 from papers.common.errors import Divergence
 from papers.common.plots import band, new_figure, style
 from papers.common.runs import RunDirectory
@@ -184,22 +185,17 @@ def _claims(
     name: str,
     limit: int | None,
 ) -> list[Claim]:
-    def make(values: Sequence[float], threshold: float, direction: Direction, words: str) -> Claim:
-        return claim_over_seeds(
-            list(map(float, values)),
-            threshold,
-            direction,
-            reduced=config.quick,
-            environment=directory.environment,
-            claim=words,
-            figure="real network (not in the paper)",
-            paper="Q is conserved by gradient flow; its drift under descent is shown for two layers",
-            source=SOURCE,
-            data=name + ("" if limit is None else f", at most {limit} images of each split"),
-            model=f"VGG11 without BatchNorm, width {WIDTH:g}, He initialisation, {PRECISION}",
-            command=command,
-        )
-
+    make = partial(
+        claim_over_seeds,
+        reduced=config.quick,
+        environment=directory.environment,
+        figure="real network (not in the paper)",
+        paper="Q is conserved by gradient flow; its drift under descent is shown for two layers",
+        source=SOURCE,
+        data=name + ("" if limit is None else f", at most {limit} images of each split"),
+        model=f"VGG11 without BatchNorm, width {WIDTH:g}, He initialisation, {PRECISION}",
+        command=command,
+    )
     exponents = np.array([slope(RATES, [rms(member.drift[-1]) for member in seed]) for seed in members])
     by_layer = np.array(
         [
@@ -212,35 +208,40 @@ def _claims(
     )
     last = [seed[-1] for seed in members]
     claims = [
-        make(exponents - 1, SLOPE_WITHIN, "within", "drift of Q over a fixed time proportional to eta (exponent - 1)"),
+        make(
+            exponents - 1,
+            SLOPE_WITHIN,
+            "within",
+            claim="drift of Q over a fixed time proportional to eta (exponent - 1)",
+        ),
         make(
             by_layer[np.arange(len(by_layer)), np.abs(by_layer).argmax(axis=1)],
             SLOPE_WITHIN,
             "within",
-            "the same, of the layer farthest from it",
+            claim="the same, of the layer farthest from it",
         ),
         make(
             [max(float(member.worst.max()) for member in seed) for seed in members],
             LAW,
             "below",
-            "dQ = eta^2 Q(g) of every neuron at every step: largest error over the neuron's size",
+            claim="dQ = eta^2 Q(g) of every neuron at every step: largest error over the neuron's size",
         ),
         make(
             [rms(member.predicted - member.drift[-1]) / rms(member.drift[-1]) for member in last],
             EXPLAINED,
             "below",
-            "the exact law explains the drift, rounding does not: rms error over rms drift, smallest eta",
+            claim="the exact law explains the drift, rounding does not: rms error over rms drift, smallest eta",
         ),
         make(
             [rms(member.drift[-1]) / rms(member.grown) for member in last],
             KEPT,
             "below",
-            "Q moves little while the weights' norms move: rms drift over rms change of the size, smallest eta",
+            claim="Q moves little while the weights' norms move: rms drift over rms change of the size, smallest eta",
         ),
     ]
     if name == "digits":
         accuracy = [member.accuracy for member in last]
-        claims.append(make(accuracy, LEARNT, "above", "the network learns: test accuracy at the smallest eta"))
+        claims.append(make(accuracy, LEARNT, "above", claim="the network learns: test accuracy at the smallest eta"))
     return claims
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from papers.common.training import momentum_buffer
 from papers.common.training.step import Update
 from symjax.actions import translate
-from symjax.channels import Channel, Scaling, coordinates, rescale, restrict
+from symjax.channels import Channel, Scaling, coordinates, rescale, restrict, unsigned
 from symjax.mechanics.closed_forms import bernoulli_start, bernoulli_step, bernoulli_value, smooth_squared_gradient
 from symjax.mechanics.discrete import (
     LinearState,
@@ -131,7 +131,7 @@ def families(channels: Mapping[str, Channel], params: Any, last: str = "dense3")
         (partial(rescale, channels=filters, kind="scale") if filters else None, coordinates(filters, "scale")),
         (partial(rescale, channels=units, kind="rescale") if units else None, coordinates(units, "rescale")),
         (classifier, zero),
-        partial(rescale, channels={name: _unsigned(channel) for name, channel in units.items()}, kind="rescale"),
+        partial(rescale, channels={name: unsigned(channel) for name, channel in units.items()}, kind="rescale"),
     )
 
 
@@ -294,11 +294,3 @@ def _kernel_only(channel: Channel) -> Channel:
         if site.path[-1] == "kernel"
     )
     return channel._replace(scalings=(Scaling("scale", terms),))
-
-
-def _unsigned(channel: Channel) -> Channel:
-    scalings = tuple(
-        Scaling(scaling.kind, tuple((site, abs(degree)) for site, degree in scaling.terms))
-        for scaling in channel.scalings
-    )
-    return channel._replace(scalings=scalings)

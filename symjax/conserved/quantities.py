@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from symjax import activations
 from symjax.activations import Activation, Group
-from symjax.channels import Layer, coordinates, mlp_channels, rescale
+from symjax.channels import Layer, coordinates, mlp_channels, require_layers, rescale
 from symjax.symmetry import Coordinates, Flow, Params, pairing
 
 __all__ = [
@@ -406,13 +406,7 @@ def _two_layers(u: jax.Array, v: jax.Array) -> None:
 def _composed(layers: Sequence[Layer]) -> None:
     if len(layers) < 2:
         raise ValueError(f"layers has length {len(layers)}, but a hidden layer needs at least 2")
-    for i, layer in enumerate(layers):
-        kernel, bias = jnp.shape(layer.kernel), jnp.shape(layer.bias)
-        if len(kernel) != 2 or bias != kernel[1:]:
-            raise ValueError(f"layers[{i}] has kernel {kernel} and bias {bias}, but (in, out) and (out,) are needed")
-        if i and kernel[0] != jnp.shape(layers[i - 1].kernel)[1]:
-            before = jnp.shape(layers[i - 1].kernel)
-            raise ValueError(f"layers[{i}] has kernel {kernel}, but the kernel before it has {before}")
+    require_layers(layers, (*jnp.shape(layers[0].kernel), 0)[0])
 
 
 @partial(jax.jit, static_argnums=(2, 3))

@@ -10,18 +10,15 @@ of the pairwise ratios of CPU seconds, wall seconds beside them. Errors are the 
 SciPy's eigsh with float64 products (tolerance 1e-10).
 """
 
-import os
+from alternating import alternate, one_core
 
-if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+if __name__ == "__main__":
+    one_core()
 
 import argparse
 import importlib
 import itertools
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -197,18 +194,6 @@ def density_sides(size: str) -> dict[str, Side]:
         return jax.block_until_ready(smoothed(params, images, labels, jax.random.key(0)))
 
     return {"symjax": ours, "PyHessian": pyhessian, "matfree": matfree}
-
-
-def alternate(sides: dict[str, Side], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """CPU and wall seconds of every side in every round, after one round that warms up."""
-    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, side in sides.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            side()
-            if turn:
-                rows[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    return rows
 
 
 def report(rows: dict[str, list[tuple[float, float]]], notes: dict[str, str]) -> None:

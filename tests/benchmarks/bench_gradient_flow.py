@@ -12,10 +12,10 @@ compilation included, nothing cached, on all cores of the process.
 import os
 import sys
 
+from alternating import one_core
+
 if __name__ == "__main__" and "figures" not in sys.argv[1:]:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    one_core()
 
 import statistics
 import subprocess

@@ -8,16 +8,13 @@ Zhao et al. 2023, Fig. 9: F = U sigma(V^T), U (10, 50), V (5, 50), X = I, square
 not timed; ratios are medians over the rounds of the pairwise ratios of CPU seconds, wall seconds beside them.
 """
 
-import os
+from alternating import alternate, one_core
 
-if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+if __name__ == "__main__":
+    one_core()
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -72,13 +69,7 @@ def sides(dtype: Any) -> tuple[dict[str, Side], dict[str, Side]]:
 
 def compare(title: str, sides: dict[str, Side], rounds: int) -> None:
     """Alternate the sides and print one line each; ratios are this side's time over that of the first side."""
-    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, side in sides.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            side()
-            if turn:
-                rows[name].append((time.process_time() - cpu, time.perf_counter() - wall))
+    rows = alternate(sides, rounds)
     print(title)
     first = next(iter(rows.values()))
     for name, times in rows.items():

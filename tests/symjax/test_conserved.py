@@ -465,7 +465,10 @@ U, V = jnp.ones((M, H)), jnp.full((H, N), -1.0)
         ),
         (lambda: conserved.homogeneous_layers(deep(), "sigmoid"), "activation is 'sigmoid', but homogeneous Q"),
         (lambda: conserved.homogeneous_layers(deep()[:1], 1.0), "layers has length 1, but"),
-        (lambda: conserved.deep_linear(deep()[::-1]), r"layers\[1\] has kernel \(4, 3\), but the kernel before"),
+        (
+            lambda: conserved.deep_linear(deep()[::-1]),
+            r"layers\[1\] has kernel \(4, 3\) and bias \(3,\), but its input has 2 entries",
+        ),
         (
             lambda: conserved.angular_momentum(U, V, U, V, "relu"),
             "activation is 'relu', but angular momentum needs one with that symmetry: linear, radial, squash",
