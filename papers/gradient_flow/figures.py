@@ -12,18 +12,18 @@ from papers.gradient_flow.config import FiguresConfig
 PROG = "python -m papers.gradient_flow.figures"
 
 DRAWN_BY = {
-    "1": "pictures.draw_1",
-    "2": "pictures.draw_2",
+    "1": "pictures_draw.draw_1",
+    "2": "pictures_draw.draw_2",
     "3": "drift.draw",
     "4": "distribution.draw_4",
     "5": "distribution.draw_5",
     "6": "convergence.draw_6",
     "7": "convergence.draw_7",
-    "8": "pictures.draw_8",
+    "8": "pictures_draw.draw_8",
     "9": "spectra.draw",
     "10": "ensemble.draw",
     "11": "adversarial.draw",
-    "fixed-function": "fixed_function.draw",
+    "fixed-function": "fixed_function_draw.draw",
     "real-network": "real_network.draw",
 }
 """Figure -> module and function ``draw(directory, config, command) -> list[Claim]``."""

@@ -66,8 +66,8 @@ def run(directory: Any, config: TrainConfig, command: str) -> dict[str, Any] | N
       command: what to print with ``--resume`` when stopped.
 
     Returns:
-      Arrays: ``loss`` a step, ``step`` and ``measured`` (records, neurons) and the other records of the run, ``start``,
-      ``size`` and ``layer`` (neurons,); None for a run that was stopped.
+      Arrays: ``train_loss`` a step, ``step`` and ``measured`` (records, neurons) and the other records of the run,
+      ``start``, ``size`` and ``layer`` (neurons,); None for a run that was stopped.
     """
     if config.network == "two_layer":
         return run_two_layer(directory, config)
@@ -102,7 +102,14 @@ def run_two_layer(directory: Any, config: TrainConfig) -> dict[str, Any]:
     squares = [np.sum(np.square(leaf[0]), axis=0) for leaf in (start.output, start.input)]
     layer = np.repeat(["hidden"], curves.charge.shape[-1])
     charge, size = curves.charge[0], (squares[0] + squares[1]) / 2
-    return {"loss": curves.loss[0], "step": steps, "measured": charge, "start": charge[0], "size": size, "layer": layer}
+    return {
+        "train_loss": curves.loss[0],
+        "step": steps,
+        "measured": charge,
+        "start": charge[0],
+        "size": size,
+        "layer": layer,
+    }
 
 
 def draw(directory: Any, arrays: dict[str, Any], config: TrainConfig) -> None:
@@ -114,11 +121,11 @@ def draw(directory: Any, arrays: dict[str, Any], config: TrainConfig) -> None:
     canvas = new_figure(1, 2)
     left, right = canvas.axes[0]
     # the two-layer networks record the loss before each recorded step, the others at every step
-    at = arrays["step"] if config.network == "two_layer" else np.arange(1, len(arrays["loss"]) + 1)
-    left.plot(at, arrays["loss"], linewidth=1, color="#2b6cb8")
+    at = arrays["step"] if config.network == "two_layer" else np.arange(1, len(arrays["train_loss"]) + 1)
+    left.plot(at, arrays["train_loss"], linewidth=1, color="#2b6cb8")
     left.set(xlabel="step", title="loss", yscale="log")
     drift = arrays["measured"] - arrays["start"]
-    kept = {"loss_step": at, "loss": arrays["loss"], "step": arrays["step"]}
+    kept = {"loss_step": at, "loss": arrays["train_loss"], "step": arrays["step"]}
     for name in dict.fromkeys(arrays["layer"].tolist()):
         own = arrays["layer"] == name
         kept[f"drift_{name}"] = np.sqrt(np.mean(drift[:, own] ** 2, axis=1))
@@ -138,7 +145,7 @@ def judge(directory: Any, arrays: dict[str, Any], config: TrainConfig, command: 
 
     drift = arrays["measured"][-1].astype(np.float64) - arrays["start"]
     if config.network == "two_layer":
-        fallen = config.learning_rate * (arrays["loss"][0] - arrays["loss"][-1])
+        fallen = config.learning_rate * (arrays["train_loss"][0] - arrays["train_loss"][-1])
         total = abs(drift.sum()) / arrays["size"].sum()
         found = [
             (total, TINY, "below", "the total Q drifts little, relative to the weights", "Zhao et al. 2023, Fig. 3")

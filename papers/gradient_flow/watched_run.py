@@ -1,7 +1,6 @@
 """Training with every neuron's charge watched: plain descent on VGG11, Adam on the network of Figures 10 and 11."""
 
 import math
-import zipfile
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,25 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from papers.common import data
-from papers.common.checkpoint import Checkpoints
 from papers.common.cli import check
 from papers.common.compilation import once_options
-from papers.common.errors import Divergence, UserError
 from papers.common.models import VGG11, initialise, vgg11_channels
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
-from papers.common.training import (
-    Data,
-    Progress,
-    TrainState,
-    evaluate,
-    fit,
-    sgd,
-    start,
-    steps_per_epoch,
-    training_step,
-)
+from papers.common.training import Data, Plan, Session, TrainState, evaluate, sgd, start, training_step
 from papers.common.training.fit import Fetched
+from papers.common.training.history import History
 from papers.gradient_flow import cifar_network, imbalance
 from papers.gradient_flow.cifar_setting import NetworkConfig
 from papers.gradient_flow.train_config import TrainConfig
@@ -118,40 +106,6 @@ def _he(model: VGG11, shape: tuple[int, ...]) -> np.float32:
     return np.float32(math.sqrt(2 / math.prod(shape[:-1])) / model.deviation(shape))
 
 
-class History:
-    """Losses of every step, charges of every record; saved with the checkpoints and cut back to them on resume."""
-
-    def __init__(self) -> None:
-        self.loss: list[np.ndarray] = []
-        self.accuracy: list[np.ndarray] = []
-        self.records: list[dict[str, np.ndarray]] = []
-
-    def add(self, fetched: Fetched) -> None:
-        """Append one chunk."""
-        self.loss.append(fetched.metrics["loss"])
-        self.accuracy.append(fetched.metrics["accuracy"])
-        step = fetched.step + len(fetched.metrics["loss"])
-        self.records.append({"step": np.asarray(step)} | {name: np.asarray(fetched.report[name]) for name in RECORDED})
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All of it: ``loss`` and ``accuracy`` a step, ``step`` and :data:`RECORDED` a record."""
-        charges = {name: np.stack([record[name] for record in self.records]) for name in (self.records or [{}])[0]}
-        losses = {name: np.concatenate(getattr(self, name) or [np.zeros(0)]) for name in ("loss", "accuracy")}
-        return losses | charges
-
-    def load(self, directory: RunDirectory, step: int) -> None:
-        """Read what was saved, up to a step."""
-        file = directory.path / "history.npz"
-        try:
-            with np.load(file) as saved:
-                arrays = {name: saved[name] for name in saved.files}
-            self.loss, self.accuracy = [arrays["loss"][:step]], [arrays["accuracy"][:step]]
-            kept = np.flatnonzero(arrays["step"] <= step)
-            self.records = [{name: arrays[name][place] for name in ("step", *RECORDED)} for place in kept]
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise UserError(f"{file} is absent or damaged ({error}): the run cannot go on, start a new one") from None
-
-
 def report(state: TrainState) -> dict[str, jax.Array]:
     """What is stored of the charges at the end of a chunk."""
     return {name: getattr(state.monitor, name) for name in RECORDED}
@@ -166,90 +120,33 @@ def run_vgg11(config: TrainConfig, directory: RunDirectory, again: str) -> dict[
       again: the command that continues a stopped run.
 
     Returns:
-      The history's arrays with ``start``, ``size``, ``layer`` and the last test numbers; None when stopped.
+      The history's arrays with ``start``, ``size`` and ``layer``; None when stopped.
 
     Raises:
       UserError: a batch larger than the data, or nothing to resume.
       Divergence: a loss is not finite; the newest checkpoint is kept.
     """
     dataset = load(config)
-    experiment = vgg11(dataset, config.width, config.precision)
-    variables = first_variables(dataset, config.width, config.precision, config.start, config.seed)
-    rate = np.asarray(config.learning_rate, config.precision)
-    state = experiment.begin(variables, rate, jax.random.PRNGKey(config.seed))
-    total = config.epochs * steps_per_epoch(len(dataset.train.labels), config.batch_size)
-    with Checkpoints(directory.path / "checkpoints") as checkpoints, Interrupt() as interrupt:
-        session = _Session(config, directory, checkpoints)
-        if config.resume:
-            state = session.restore(state)
-        state = session.train(experiment, state, total, interrupt)
-    if int(state.step) < total:
-        print(f"stopped at step {int(state.step)} of {total}; continue with: {again}", flush=True)
-        return None
-    test = experiment.evaluate(state, experiment.test)
-    if not math.isfinite(test["loss"]):
-        raise Divergence(f"the test loss became {test['loss']} at the last step: try a smaller --learning-rate")
-    watched = jax.device_get(state.monitor)
-    tested = {f"test_{name}": np.asarray(value) for name, value in test.items()}
-    fixed = {"start": watched.start, "size": watched.size, "layer": imbalance.layers(experiment.neurons)}
-    return session.history.arrays() | fixed | tested
-
-
-class _Session:
-    """A run of VGG11 on its way: its history, and the checkpoints it leaves."""
-
-    def __init__(self, config: TrainConfig, directory: RunDirectory, checkpoints: Checkpoints) -> None:
-        self.config, self.directory, self.checkpoints = config, directory, checkpoints
-        self.history, self._saved = History(), -1
-
-    def restore(self, like: TrainState) -> TrainState:
-        """Go back to the newest checkpoint that is whole."""
-        step, state, skipped = self.checkpoints.restore(like)
-        for bad, reason in skipped:
-            print(f"checkpoint of step {bad} is damaged and was set aside ({reason})", flush=True)
-        print(f"continuing from the checkpoint of step {step}", flush=True)
-        self.directory.truncate_metrics(step)
-        self.history.load(self.directory, step)
-        return jax.tree.map(jnp.asarray, state)
-
-    def train(self, experiment: Experiment, state: TrainState, total: int, interrupt: Interrupt) -> TrainState:
-        """Train to the end or to a signal; what was not saved at the end of an epoch is saved then."""
-        progress = Progress(total, self.config.batch_size, int(state.step))
-
-        def on_chunk(fetched: Fetched) -> None:
-            _append(self.directory, self.history, fetched)
-            progress(fetched)
-
-        try:
-            state = fit(
-                experiment.step,
-                state,
-                experiment.train,
-                batch_size=self.config.batch_size,
-                epochs=self.config.epochs,
-                seed=self.config.seed,
-                chunk=self.config.record_every,
-                report=report,
-                on_chunk=on_chunk,
-                on_epoch=self._on_epoch,
-                should_stop=lambda: interrupt.requested,
-            )
-        finally:
-            progress.close()
-        if self._saved != int(state.step):
-            self._save(state)
-        return state
-
-    def _on_epoch(self, epoch: int, state: TrainState) -> None:
-        every = self.config.checkpoint_epochs
-        if epoch == self.config.epochs or (every and epoch % every == 0):
-            self._save(state)
-
-    def _save(self, state: TrainState) -> None:
-        # the history first: a kill between the two leaves a checkpoint whose history is at least as long
-        self.directory.save_arrays("history", **self.history.arrays())
-        self._saved = int(state.step)
-        self.checkpoints.save(self._saved, state)
+    with Interrupt() as interrupt:
+        experiment = vgg11(dataset, config.width, config.precision)
+        variables = first_variables(dataset, config.width, config.precision, config.start, config.seed)
+        rate = np.asarray(config.learning_rate, config.precision)
+        state = experiment.begin(variables, rate, jax.random.PRNGKey(config.seed))
+        plan = Plan(
+            experiment.step,
+            report,
+            lambda state: experiment.evaluate(state, experiment.test),
+            experiment.train,
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            seed=config.seed,
+            record_every=config.record_every,
+            checkpoint_epochs=config.checkpoint_epochs,
+            fixed=_fixed(state.monitor, experiment.neurons),
+            line=line,
+        )
+        session = Session(directory, plan, state)
+        return session.arrays() if session.train(interrupt, config.resume, again) else None
 
 
 def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndarray]:
@@ -267,8 +164,12 @@ def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndar
     found = imbalance.neurons(imbalance.cifar_channels(variables, config.activation), jnp.float32)
     # every leaf its own buffer: the driver donates the state
     watched = jax.tree.map(jnp.copy, imbalance.start(found, variables["params"], config.learning_rate))
-    first = jax.device_get(watched)
-    history = History()
+    fixed, history = _fixed(watched, found), History()
+
+    def on_chunk(fetched: Fetched) -> None:
+        history.add(fetched)
+        directory.append({"step": fetched.step + len(fetched.metrics["loss"]), **line(fetched)})
+
     trained = cifar_network.train(
         network,
         dataset,
@@ -276,10 +177,10 @@ def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndar
         monitor=watched,
         chunk=config.record_every,
         report=report,
-        on_chunk=partial(_append, directory, history),
+        on_chunk=on_chunk,
     )
-    fixed = {"start": first.start, "size": first.size, "layer": imbalance.layers(found)}
-    return history.arrays() | fixed | {"test_top1": np.asarray(trained.test_accuracy)}
+    history.evaluate(len(history.arrays()["train_loss"]), {"top1": trained.test_accuracy})
+    return history.arrays() | fixed
 
 
 def load(config: TrainConfig) -> data.Dataset:
@@ -290,8 +191,12 @@ def load(config: TrainConfig) -> data.Dataset:
     return dataset
 
 
-def _append(directory: RunDirectory, history: History, fetched: Fetched) -> None:
-    history.add(fetched)
-    losses = fetched.metrics["loss"]
-    worst = float(np.max(fetched.report["worst"]))
-    directory.append({"step": fetched.step + len(losses), "loss": losses.mean(), "largest_law_error": worst})
+def line(fetched: Fetched) -> dict[str, float]:
+    """What ``metrics.jsonl`` says of a chunk: its mean loss, and the largest error of the exact law so far."""
+    return {"loss": float(fetched.metrics["loss"].mean()), "largest_law_error": float(np.max(fetched.report["worst"]))}
+
+
+def _fixed(watched: imbalance.Watched, neurons: imbalance.Neurons) -> dict[str, np.ndarray]:
+    """What no step changes: the first charges, the size they are judged by, and every neuron's layer."""
+    first = jax.device_get(watched)
+    return {"start": first.start, "size": first.size, "layer": imbalance.layers(neurons)}

@@ -227,7 +227,7 @@ def _observe_units(found: Families, numbers: dict[str, Any], units: Units, updat
 def report(monitor: Monitor, rule: Rule, step: jax.Array) -> dict[str, jax.Array]:
     """What is stored of the charges at the end of a chunk, one record: flat names to vectors."""
     learning_rate = rule.schedule(jnp.maximum(step - 1, 0))
-    record = {"step": step, "learning_rate": learning_rate}
+    record = {"learning_rate": learning_rate}
     filters, units, classifier = monitor
     if isinstance(filters, Filters):
         record |= {

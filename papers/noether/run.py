@@ -1,9 +1,6 @@
 """One training run from its configuration to a directory with everything it measured."""
 
 import json
-import math
-import time
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,19 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from papers.common import data
-from papers.common.checkpoint import Checkpoints
 from papers.common.cli import check
 from papers.common.compilation import once_options
-from papers.common.errors import Divergence, UserError
 from papers.common.models import VGG11, initialise, vgg11_channels
 from papers.common.runs import RunDirectory, to_json, write_atomically
 from papers.common.signals import Interrupt
 from papers.common.training import (
     Data,
-    Progress,
+    Plan,
+    Session,
     TrainState,
     evaluate,
-    fit,
     sgd,
     start,
     step_schedule,
@@ -35,23 +30,9 @@ from papers.common.training import (
 )
 from papers.noether import charges
 from papers.noether.config import Setting, TrainConfig
-from papers.noether.history import History
 
 Finish = Callable[[RunDirectory, dict[str, np.ndarray], TrainConfig, str], None]
 MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
-
-
-class Experiment(NamedTuple):
-    """A run put together: pure functions, the first state and the resident data."""
-
-    step: Any
-    state: TrainState
-    train: Data
-    test: Data
-    evaluate: Any
-    report: Any
-    layers: dict[str, np.ndarray]
-    total_steps: int
 
 
 class Numbers(NamedTuple):
@@ -99,8 +80,8 @@ def load(config: Setting) -> data.Dataset:
     return dataset
 
 
-def build(config: TrainConfig, dataset: data.Dataset) -> Experiment:
-    """Put a run together; nothing is trained yet."""
+def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]:
+    """Put a run together: its first state, and what to do with it."""
     dtype = jnp.dtype(config.precision)
     model = VGG11(dataset.classes, config.width, config.batch_norm, config.dropout, dtype)
     variables = initialise(model, config.seed, dataset.train.images.shape[1:])
@@ -132,16 +113,21 @@ def build(config: TrainConfig, dataset: data.Dataset) -> Experiment:
     def report(state: TrainState) -> dict[str, jax.Array]:
         return charges.report(state.monitor.charges, state.monitor.numbers.rule(fixed), state.step)
 
-    return Experiment(
+    test, accuracy = _resident(dataset.test), evaluate(model, partial(data.normalise, dataset=dataset))
+    plan = Plan(
         step,
-        begin(variables, numbers, jax.random.PRNGKey(config.seed)),
-        _resident(dataset.train),
-        _resident(dataset.test),
-        evaluate(model, partial(data.normalise, dataset=dataset)),
         report,
-        charges.layer_names(found),
-        per_epoch * config.epochs,
+        lambda state: accuracy(state, test),
+        _resident(dataset.train),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        record_every=config.record_every,
+        checkpoint_epochs=config.checkpoint_epochs,
+        driver=config.driver,
+        fixed=charges.layer_names(found),
     )
+    return begin(variables, numbers, jax.random.PRNGKey(config.seed)), plan
 
 
 def run(config: TrainConfig, command: str, finish: Finish | None = None, again: str | None = None) -> Outcome:
@@ -167,125 +153,23 @@ def run(config: TrainConfig, command: str, finish: Finish | None = None, again: 
         directory = RunDirectory.create(config.out, config, command)
     with directory:
         with Interrupt() as interrupt:
-            outcome = _train(config, build(config, dataset), directory, interrupt, again or resuming(command))
+            state, plan = build(config, dataset)
+            outcome = _train(Session(directory, plan, state), config, interrupt, again or resuming(command))
         if outcome.finished and finish is not None:
             finish(directory, outcome.arrays, config, command)
         return outcome
 
 
-class _Session:
-    """A run on its way: the state and the history, written into the run's directory as they grow."""
-
-    def __init__(self, config: TrainConfig, experiment: Experiment, directory: RunDirectory) -> None:
-        self.config, self.experiment, self.directory = config, experiment, directory
-        self.checkpoints = Checkpoints(directory.path / "checkpoints")
-        self.state, self.history = experiment.state, History()
-
-    def begin(self) -> None:
-        """Evaluate before the first step."""
-        self._evaluate(0, self.state)
-
-    def restore(self) -> None:
-        """Go back to the newest checkpoint that is whole."""
-        step, state, skipped = self.checkpoints.restore(self.state)
-        for bad, reason in skipped:
-            print(f"checkpoint of step {bad} is damaged and was set aside ({reason})", flush=True)
-        print(f"continuing from the checkpoint of step {step}", flush=True)
-        self.directory.truncate_metrics(step)
-        self.state = jax.tree.map(jnp.asarray, state)
-        file = self.directory.path / "history.npz"
-        try:
-            self.history = History.load(file, step)
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise UserError(f"{file} is absent or damaged ({error}): the run cannot go on, start a new one") from None
-
-    def train(self, interrupt: Interrupt) -> None:
-        """Train to the end or to a signal; what was not saved at the end of an epoch is saved then."""
-        config, experiment = self.config, self.experiment
-        self._progress = Progress(experiment.total_steps, config.batch_size, int(self.state.step))
-        try:
-            self.state = fit(
-                experiment.step,
-                self.state,
-                experiment.train,
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                seed=config.seed,
-                chunk=config.record_every,
-                driver=config.driver,
-                report=experiment.report,
-                on_chunk=self._on_chunk,
-                on_epoch=self._on_epoch,
-                should_stop=lambda: interrupt.requested,
-            )
-        finally:
-            self._progress.close()
-        if not self.finished:
-            self._save(self.state)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last step was made."""
-        return int(self.state.step) == self.experiment.total_steps
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The history, with the layer of every filter and unit."""
-        return self.history.arrays() | self.experiment.layers
-
-    def _on_chunk(self, fetched: Any) -> None:
-        self.history.add(fetched)
-        means = {name: float(np.mean(values)) for name, values in fetched.metrics.items()}
-        self.directory.append({"step": fetched.step + len(fetched.metrics["loss"]), **means})
-        self._progress(fetched)
-
-    def _on_epoch(self, epoch: int, state: TrainState) -> None:
-        self._evaluate(epoch, state)
-        every = self.config.checkpoint_epochs
-        if epoch == self.config.epochs or (every and epoch % every == 0):
-            self._save(state)
-
-    def _evaluate(self, epoch: int, state: TrainState) -> None:
-        step, measured = int(state.step), self.experiment.evaluate(state, self.experiment.test)
-        # the last update may have left the finite numbers after a finite loss: such a state is not worth a checkpoint
-        if not math.isfinite(measured["loss"]):
-            raise Divergence(
-                f"the test loss became {measured['loss']} after step {step - 1} ({self._last_loss()}): "
-                "try a smaller --learning-rate"
-            )
-        self.history.evaluate(step, measured)
-        self.directory.append({"step": step, "epoch": epoch, **{f"test_{k}": v for k, v in measured.items()}})
-
-    def _last_loss(self) -> str:
-        losses = self.history.steps["loss"]
-        return f"last finite loss {losses[-1][-1]:.4g}" if losses else "no finite loss before it"
-
-    def _save(self, state: TrainState) -> None:
-        # the history first: a kill between the two leaves a checkpoint whose history is at least as long
-        self.directory.save_arrays("history", **self.arrays())
-        self.checkpoints.save(int(state.step), state)
-
-
-def _train(
-    config: TrainConfig, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt, again: str
-) -> Outcome:
-    session = _Session(config, experiment, directory)
-    if config.resume:
-        session.restore()
-    else:
-        session.begin()
-    first, began = int(session.state.step), time.monotonic()
-    session.train(interrupt)
-    seconds, last = time.monotonic() - began, int(session.state.step)
-    if not session.finished:
-        print(f"stopped at step {last} of {experiment.total_steps}; continue with: {again}", flush=True)
-    images = (last - first) * config.batch_size
+def _train(session: Session, config: TrainConfig, interrupt: Interrupt, again: str) -> Outcome:
+    finished = session.train(interrupt, config.resume, again)
     arrays = session.arrays()
-    summary = summarise(arrays) | {"seconds": seconds, "images_per_second": images / max(seconds, 1e-9)}
-    summary |= _device_memory()
-    if session.finished:
+    speed = session.images / max(session.seconds, 1e-9)
+    summary = summarise(arrays) | {"seconds": session.seconds, "images_per_second": speed} | _device_memory()
+    directory = session.directory
+    if finished:
         directory.save_arrays("history", **arrays)
         write_atomically(directory.path / "summary.json", (json.dumps(to_json(summary), indent=2) + "\n").encode())
-    return Outcome(directory.path, arrays, summary, session.finished)
+    return Outcome(directory.path, arrays, summary, finished)
 
 
 def _device_memory() -> dict[str, int]:

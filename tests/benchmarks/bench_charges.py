@@ -9,15 +9,15 @@ one record of them fetched to the host.
 
 import argparse
 import statistics
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from alternating import alternate
 
 from papers.common import data
-from papers.common.training import start, training_step
+from papers.common.training import Plan, TrainState, start, training_step
 from papers.noether.config import TrainConfig
 from papers.noether.run import build
 
@@ -37,24 +37,17 @@ def main() -> None:
     shared = {"size": given.size, "width": given.width, "batch_size": given.batch, "precision": given.precision}
     config = TrainConfig(data="digits", epochs=1, **shared)
     dataset = data.load("digits", size=given.size)
-    experiment = build(config, dataset)
-    bare = bare_step(config, dataset, experiment)
+    state, plan = build(config, dataset)
+    bare = bare_step(config, dataset, state)
     batch = np.arange(given.batch)
-    sides = {"charges": runner(experiment, batch, experiment.step, experiment.state, record=True)}
-    sides["bare"] = runner(experiment, batch, *bare, record=False)
-    for side in sides.values():
-        side()
-    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-    for _ in range(given.rounds):
-        for name, side in sides.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            side()
-            rows[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    sides = {"charges": runner(plan, batch, plan.step, state, record=True)}
+    sides["bare"] = runner(plan, batch, *bare, record=False)
+    rows = alternate(sides, given.rounds)
     print(
         f"VGG11-BN width {given.width:g}, {given.size}x{given.size}, batch {given.batch}, {given.precision}, "
         f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
     )
-    for column, unit in enumerate(("wall", "CPU")):
+    for column, unit in enumerate(("CPU", "wall")):
         ratios = [a[column] / b[column] for a, b in zip(rows["charges"], rows["bare"], strict=True)]
         bare_ms = 1e3 * statistics.median(row[column] for row in rows["bare"]) / STEPS
         spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
@@ -64,7 +57,7 @@ def main() -> None:
         print(f"both together held at most {memory['peak_bytes_in_use'] / 2**30:.2f} GiB on the device")
 
 
-def bare_step(config: TrainConfig, dataset: data.Dataset, experiment: Any) -> tuple[Any, Any]:
+def bare_step(config: TrainConfig, dataset: data.Dataset, first: TrainState) -> tuple[Any, Any]:
     """The same model, optimiser and preparation without an observer."""
     from papers.common.models import VGG11
     from papers.common.training import sgd
@@ -75,12 +68,11 @@ def bare_step(config: TrainConfig, dataset: data.Dataset, experiment: Any) -> tu
     def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
         return data.normalise(data.augment(key, raw, dataset.augmentation), dataset)
 
-    first = experiment.state
     variables = {"params": first.params, "batch_stats": first.batch_stats}
     return training_step(model, optimiser, prepare), start(variables, optimiser, first.key)
 
 
-def runner(experiment: Any, batch: np.ndarray, step: Any, state: Any, record: bool) -> Any:
+def runner(plan: Plan, batch: np.ndarray, step: Any, state: Any, record: bool) -> Any:
     """A function that makes STEPS steps and, if asked, fetches one record."""
 
     def one(state: Any, images: jax.Array, labels: jax.Array) -> Any:
@@ -91,13 +83,13 @@ def runner(experiment: Any, batch: np.ndarray, step: Any, state: Any, record: bo
 
     # as papers.common.training.fit drives them
     compiled = jax.jit(one if ON_CPU else many, donate_argnums=0)
-    report = jax.jit(experiment.report)
+    report = jax.jit(plan.report)
     held = [state]
 
     def run() -> None:
         state = held[0]
         for _ in range(STEPS if ON_CPU else 1):
-            state, metrics = compiled(state, experiment.train.images, experiment.train.labels)
+            state, metrics = compiled(state, plan.train.images, plan.train.labels)
         if record:
             jax.device_get(report(state))
         jax.block_until_ready((state, metrics))

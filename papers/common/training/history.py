@@ -1,15 +1,13 @@
-"""What a run records on its way: losses of every step, charges of every chunk, evaluations of every epoch."""
+"""What a run records on its way: losses of every step, a report of every chunk, evaluations of every epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from papers.common.training.fit import Fetched
 
 STEPS = ("loss", "accuracy")
-EVALUATION = ("step", "loss", "top1", "top5")
 
 
 class History:
@@ -21,33 +19,38 @@ class History:
         self.evaluations: list[dict[str, float]] = []
 
     def add(self, fetched: Fetched) -> None:
-        """Append one chunk."""
+        """Append one chunk, and its report as a record under the number of steps made."""
         for name in STEPS:
             self.steps[name].append(fetched.metrics[name])
-        self.records.append({name: np.asarray(value) for name, value in fetched.report.items()})
+        report = {name: np.asarray(value) for name, value in fetched.report.items()}
+        self.records.append({"step": np.int32(fetched.step + len(fetched.metrics["loss"]))} | report)
 
     def evaluate(self, step: int, measured: Mapping[str, float]) -> None:
         """Append one evaluation on the test split."""
         self.evaluations.append({"step": step, **measured})
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All of it as arrays: ``train_*`` a step, ``test_*`` an evaluation, the charges a record."""
+        """All of it as arrays: ``train_*`` a step, ``test_*`` an evaluation, ``step`` and the report a record."""
         joined = {f"train_{name}": np.concatenate(parts or [np.zeros(0)]) for name, parts in self.steps.items()}
-        tests = {f"test_{name}": np.array([row[name] for row in self.evaluations]) for name in EVALUATION}
-        charges = {name: np.stack([record[name] for record in self.records]) for name in (self.records or [{}])[0]}
-        return joined | tests | charges
+        tests = {f"test_{name}": np.array([row[name] for row in self.evaluations]) for name in _names(self.evaluations)}
+        return joined | tests | {name: np.stack([row[name] for row in self.records]) for name in _names(self.records)}
 
     @classmethod
-    def load(cls, path: Path, step: int) -> "History":
-        """Read what was saved, up to a step."""
+    def load(cls, path: Path, step: int, but: Iterable[str] = ()) -> "History":
+        """Read what was saved, up to a step; ``but`` names arrays of the file that are not the history's."""
         history = cls()
         with path.open("rb") as file, np.load(file) as arrays:
-            saved: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+            saved = {name: arrays[name] for name in arrays.files if name not in but}
         for name in STEPS:
             history.steps[name].append(saved[f"train_{name}"][:step])
-        charges = [name for name in saved if not name.startswith(("train_", "test_")) and not name.endswith("_layer")]
+        records = [name for name in saved if not name.startswith(("train_", "test_"))]
         for row in np.flatnonzero(saved.get("step", np.zeros(0)) <= step):
-            history.records.append({name: saved[name][row] for name in charges})
-        for row in np.flatnonzero(saved["test_step"] <= step):
-            history.evaluations.append({name: saved[f"test_{name}"][row].item() for name in EVALUATION})
+            history.records.append({name: saved[name][row] for name in records})
+        tests = [name for name in saved if name.startswith("test_")]
+        for row in np.flatnonzero(saved.get("test_step", np.zeros(0)) <= step):
+            history.evaluations.append({name.removeprefix("test_"): saved[name][row].item() for name in tests})
         return history
+
+
+def _names(rows: list) -> Iterable[str]:
+    return rows[0] if rows else ()

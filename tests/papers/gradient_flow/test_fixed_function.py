@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from papers.common.runs import RunDirectory
-from papers.gradient_flow import fixed_function, spectra, two_layer
+from papers.gradient_flow import fixed_function, fixed_function_draw, spectra, two_layer
 from papers.gradient_flow.config import FiguresConfig
 
 
@@ -159,10 +159,10 @@ def test_claims_follow_the_numbers(tmp_path, monkeypatch):
         "linear": fixed_function.Equalised(spread, spread, same),
         "relu": fixed_function.Equalised(spread, spread, None),
     }
-    monkeypatch.setattr(fixed_function, "measure", lambda name, config: found[name])
-    monkeypatch.setattr(fixed_function, "equalise", lambda name, config: equal[name])
+    monkeypatch.setattr(fixed_function_draw, "measure", lambda name, config: found[name])
+    monkeypatch.setattr(fixed_function_draw, "equalise", lambda name, config: equal[name])
     with RunDirectory.create(tmp_path / "run", dataclasses.asdict(CONFIG), "command") as directory:
-        right = verdicts(fixed_function.draw(directory, CONFIG, "command"))
+        right = verdicts(fixed_function_draw.draw(directory, CONFIG, "command"))
     assert (tmp_path / "run" / "fixed_function.png").stat().st_size < 200_000
     assert len(right) == 22 and set(right.values()) == {"holds"}
 
@@ -175,5 +175,5 @@ def test_claims_follow_the_numbers(tmp_path, monkeypatch):
         "relu": fixed_function.Equalised(spread, same, None),
     }
     found = dict.fromkeys(fixed_function.ACTIVATIONS, flat)
-    wrong = verdicts(fixed_function._claims(directory, CONFIG, "command", found, equal))
+    wrong = verdicts(fixed_function_draw._claims(directory, CONFIG, "command", found, equal))
     assert len(wrong) == 22 and set(wrong.values()) == {"fails"}

@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from papers.common.runs import RunDirectory
-from papers.gradient_flow import pictures
+from papers.gradient_flow import pictures, pictures_draw
 from papers.gradient_flow.config import FiguresConfig
 
 
@@ -30,7 +30,7 @@ def drawn(tmp_path_factory):
             jax.enable_x64(True),
             RunDirectory.create(out / figure, dataclasses.asdict(config), "command") as directory,
         ):
-            claims = getattr(pictures, f"draw_{figure}")(directory, config, "command")
+            claims = getattr(pictures_draw, f"draw_{figure}")(directory, config, "command")
         with np.load(out / figure / f"figure_{figure}.npz") as file:
             arrays = dict(file)
         return claims, arrays, (out / figure / f"figure_{figure}.png").stat().st_size

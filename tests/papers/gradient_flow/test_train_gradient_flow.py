@@ -16,6 +16,7 @@ from papers.common import cli, data
 from papers.common.errors import Divergence, UserError
 from papers.common.models import vgg
 from papers.common.runs import RunDirectory, read_metrics
+from papers.common.training import session
 from papers.gradient_flow import imbalance, train, watched_run
 from papers.gradient_flow.cifar_network import build, initialise
 from papers.gradient_flow.cifar_setting import NetworkConfig
@@ -144,8 +145,11 @@ def test_a_run_leaves_what_it_measured(whole):
     assert names == {
         "config.json", "metrics.jsonl", "history.npz", "training.png", "training.npz", "claims.json", "checkpoints"
     }  # fmt: skip
-    assert arrays["loss"].shape == (STEPS,) and list(arrays["step"]) == [2, 4, 6, 8]
-    assert [record["step"] for record in read_metrics(out)] == [2, 4, 6, 8]
+    assert arrays["train_loss"].shape == (STEPS,) and list(arrays["step"]) == [2, 4, 6, 8]
+    assert list(arrays["test_step"]) == [0, 4, 8] and np.isfinite(arrays["test_loss"]).all()
+    written = read_metrics(out)
+    assert [record["step"] for record in written if "loss" in record] == [2, 4, 6, 8]
+    assert [record["epoch"] for record in written if "test_loss" in record] == [0, 1, 2]
     claims = json.loads((out / "claims.json").read_text())
     assert [claim["verdict"] for claim in claims] == ["undecided"] * 2
     assert claims[0]["measured"] == pytest.approx(float(arrays["worst"][-1].max()))
@@ -153,14 +157,14 @@ def test_a_run_leaves_what_it_measured(whole):
 
 
 def test_stopped_and_resumed_is_the_same_run(whole, tmp_path, monkeypatch, capsys):
-    class Signalling(watched_run.Progress):
+    class Signalling(session.Progress):
         def __call__(self, fetched):
             super().__call__(fetched)
             if fetched.step == 0:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(watched_run, "Progress", Signalling)
+        patch.setattr(session, "Progress", Signalling)
         assert run(SMALL, tmp_path / "run") is None
     assert "stopped at step 4 of 8; continue with: train --resume" in capsys.readouterr().out
     arrays = run(SMALL, tmp_path / "run", resume=True)
@@ -189,7 +193,7 @@ def test_adam_breaks_the_charges_of_the_cifar_network_at_first_order(tmp_path):
     filters = (params["convolution"]["kernel"] ** 2).sum((0, 1, 2)) + params["convolution"]["bias"] ** 2
     filters = (filters - (inner.reshape(256, 32, 16) ** 2).sum((0, 2))) / 2
     np.testing.assert_allclose(arrays["start"], np.concatenate([filters, dense]), rtol=1e-4, atol=1e-6)
-    assert list(arrays["layer"]) == ["convolution"] * 32 + ["inner"] * 16 and len(arrays["loss"]) == 4
+    assert list(arrays["layer"]) == ["convolution"] * 32 + ["inner"] * 16 and len(arrays["train_loss"]) == 4
     assert arrays["worst"].max() < 1e-5  # both orders together are an identity
     drift = np.abs(arrays["measured"][-1] - arrays["start"])
     assert np.median(np.abs(arrays["first_order"][-1]) / drift) > 0.5
@@ -218,7 +222,7 @@ def test_two_layers_against_a_numpy_loop(tmp_path, activation):
         u, v = u - 0.1 * step_u, v - 0.1 * step_v
     recorded = [0, 5, 10, 12]
     np.testing.assert_array_equal(arrays["step"], recorded)
-    np.testing.assert_allclose(arrays["loss"], np.array(losses)[recorded], rtol=1e-12)
+    np.testing.assert_allclose(arrays["train_loss"], np.array(losses)[recorded], rtol=1e-12)
     np.testing.assert_allclose(arrays["measured"], np.array(charges)[recorded], rtol=1e-12)
     assert len(json.loads((tmp_path / "run" / "claims.json").read_text())) == (2 if activation == "linear" else 1)
 

@@ -21,6 +21,7 @@ from papers.common.checkpoint import Checkpoints
 from papers.common.errors import Divergence, UserError
 from papers.common.models import vgg
 from papers.common.runs import read_metrics
+from papers.common.training import session
 from papers.noether import draw
 from papers.noether import run as running
 from papers.noether.config import PRESETS, TrainConfig
@@ -67,7 +68,7 @@ def whole(tmp_path_factory):
 
 
 def last_state(config, directory):
-    like = running.build(config, data.load("digits", limit=config.limit)).state
+    like = running.build(config, data.load("digits", limit=config.limit))[0]
     with Checkpoints(directory / "checkpoints") as checkpoints:
         return checkpoints.restore(like)
 
@@ -92,13 +93,13 @@ def assert_same_run(directory, reference, config=SMALL):
 def stop_at(monkeypatch, step, number=signal.SIGTERM):
     """Send this process a signal when the run reports a step, as a scheduler would."""
 
-    class Signalling(running.Progress):
+    class Signalling(session.Progress):
         def __call__(self, fetched):
             super().__call__(fetched)
             if fetched.step + len(fetched.metrics["loss"]) == step:
                 os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(running, "Progress", Signalling)
+    monkeypatch.setattr(session, "Progress", Signalling)
 
 
 def test_a_run_leaves_everything_it_measured(whole):

@@ -1,0 +1,12 @@
+"""Activations and what their symmetries need: derivative, primitive of sigma/sigma', degree, equivariance group.
+
+A hidden layer is ``z -> sigma(z)`` with ``z`` of shape (h, ...): the hidden axis comes first, columns are samples. A
+pointwise activation acts entry by entry; a radial one multiplies each column by a function of its norm, and commutes
+with rotations of the hidden space.
+"""
+
+from symjax.activations.finite_flow import defined, flow, ratio, valid
+from symjax.activations.quadrature import custom
+from symjax.activations.registry import Activation, Group, get, leaky_relu, names
+
+__all__ = ["Activation", "Group", "custom", "defined", "flow", "get", "leaky_relu", "names", "ratio", "valid"]
