@@ -178,22 +178,15 @@ def claims(
     found: "Sweep", official: "Sweep", config: AdversarialConfig, directory: "RunDirectory", command: str
 ) -> list["Claim"]:
     """Make the claims of Figure 11, by mean softmax; the interval is over the seeds."""
-    from papers.common.claims import claim_over_seeds
+    from papers.gradient_flow.cifar_run import claimer
 
     protocol = "softmax before the cross-entropy; attacked twice, clipped to [0, 1]" if config.legacy else "logits"
     network = config.network("leaky_relu", config.seed)
-    shared = {
-        "reduced": config.reduced,
-        "environment": directory.environment,
-        "figure": "Fig. 11",
-        "source": "Zhao et al. 2023, Fig. 11, numbers of the authors' notebook; thresholds: this project",
-        "data": f"CIFAR-10, {network.images} training images, 1000 held-out ones attacked",
-        "model": f"convolution 32, hidden 16, {network.epochs} epochs, {config.members} members, {protocol}",
-        "command": command,
-    }
+    how = f"{config.members} members, {protocol}"
+    claim = claimer(config, directory, command, network, figure="11", done="attacked", how=how)
     judged = [*_robustness(found), *_chance(found), *_clean(found, official)]
     return [
-        claim_over_seeds(values, threshold, direction, claim=words, paper=paper, **shared)
+        claim(values, threshold, direction, claim=words, paper=paper)
         for words, paper, values, threshold, direction in judged
     ]
 

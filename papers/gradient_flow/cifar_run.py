@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from papers.common import data
-from papers.common.claims import Claim, format_claims
+from papers.common.claims import Claim, claim_over_seeds, format_claims
 from papers.common.compilation import use_compilation_cache
 from papers.common.runs import RunDirectory, command_line, to_json, write_atomically
 from papers.gradient_flow.cifar_network import Trained, obtain
@@ -64,6 +65,39 @@ def networks(
         directory.append(said | {"test_accuracy": trained.test_accuracy})
         print(f"seed {seed}: test accuracy {trained.test_accuracy:.3f}", flush=True)
         yield network, trained
+
+
+def claimer(
+    config: CifarSetting,
+    directory: RunDirectory,
+    command: str,
+    network: NetworkConfig,
+    *,
+    figure: str,
+    done: str,
+    how: str,
+) -> Callable[..., Claim]:
+    """Give :func:`papers.common.claims.claim_over_seeds` with all that the claims of a figure share.
+
+    Args:
+      config: of the figure.
+      directory: its run.
+      command: as recorded.
+      network: of any seed.
+      figure: its number.
+      done: what was done to the held-out images.
+      how: of the members and the loss.
+    """
+    return partial(
+        claim_over_seeds,
+        reduced=config.reduced,
+        environment=directory.environment,
+        figure=f"Fig. {figure}",
+        source=f"Zhao et al. 2023, Fig. {figure}, numbers of the authors' notebook; thresholds: this project",
+        data=f"CIFAR-10, {network.images} training images, 1000 held-out ones {done}",
+        model=f"convolution 32, hidden 16, {network.epochs} epochs, {how}",
+        command=command,
+    )
 
 
 def write_summary(directory: RunDirectory, summary: dict[str, Any]) -> Path:

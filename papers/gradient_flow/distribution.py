@@ -149,7 +149,7 @@ def _claims(
         claim_over_seeds,
         reduced=config.quick,
         environment=directory.environment,
-        figure=figure,
+        figure=f"Fig. {figure}",
         data=f"none: {q.shape[1]} random initialisations for each seed",
         model=f"two layers, {case.activation}, (m, h, n) = ({case.m}, {case.h}, {case.n})",
         command=command,

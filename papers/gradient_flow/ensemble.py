@@ -179,19 +179,11 @@ def _picture(grid: "Grid", config: EnsembleConfig) -> object:
 
 def claims(grid: "Grid", config: EnsembleConfig, directory: "RunDirectory", command: str) -> list["Claim"]:
     """Make the claims of Figure 10; the mean is over the sizes, the interval over the seeds."""
-    from papers.common.claims import claim_over_seeds
+    from papers.gradient_flow.cifar_run import claimer
 
     protocol = "softmax before the cross-entropy" if config.legacy else "logits"
     network = config.network("leaky_square", config.seed)
-    shared = {
-        "reduced": config.reduced,
-        "environment": directory.environment,
-        "figure": "Fig. 10",
-        "source": "Zhao et al. 2023, Fig. 10, numbers of the authors' notebook; thresholds: this project",
-        "data": f"CIFAR-10, {network.images} training images, 1000 held-out ones classified",
-        "model": f"convolution 32, hidden 16, {network.epochs} epochs, {protocol}",
-        "command": command,
-    }
+    claim = claimer(config, directory, command, network, figure="10", done="classified", how=protocol)
     changed, accuracy = change(grid).mean(axis=1), grid.held_out.mean_softmax.mean(axis=1)
     found = []
     for e, epsilon in enumerate(config.epsilons):
@@ -199,13 +191,12 @@ def claims(grid: "Grid", config: EnsembleConfig, directory: "RunDirectory", comm
             reference = PAPER_CHANGE[kind][EPSILONS.index(epsilon)]
             value, threshold, direction, words = _judged(kind, epsilon, accuracy[:, e, k], changed[:, e, k])
             found.append(
-                claim_over_seeds(
+                claim(
                     value,
                     threshold,
                     direction,
                     claim=f"eps {epsilon:g}, {kind.replace('_', ' ')}: {words}",
                     paper=f"accuracy less the network's own: {reference:+.3f}",
-                    **shared,
                 )
             )
     group, one = KINDS.index("group"), config.epsilons.index(1.0)
@@ -214,21 +205,19 @@ def claims(grid: "Grid", config: EnsembleConfig, directory: "RunDirectory", comm
     sizes = f"{config.sizes[-1]} members less {config.sizes[0]}"
     return [
         *found,
-        claim_over_seeds(
+        claim(
             gain,
             SMALLEST_GAIN,
             "above",
             claim=f"eps 1, group: a larger ensemble is better: accuracy of {sizes}",
             paper="0.249 with 10 members, 0.432 with 100",
-            **shared,
         ),
-        claim_over_seeds(
+        claim(
             official,
             SIGNAL,
             "above",
             claim="eps 1, group: retains signal on the official test split: accuracy",
             paper="not evaluated there",
-            **shared,
         ),
     ]
 

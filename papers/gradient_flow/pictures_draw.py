@@ -208,7 +208,7 @@ def _claimer(directory: RunDirectory, config: FiguresConfig, command: str, figur
         claim_over_seeds,
         reduced=config.quick,
         environment=directory.environment,
-        figure=figure,
+        figure=f"Fig. {figure}",
         paper={
             "1": "the minimum goes on along the orbits of the symmetry, and Q labels its points",
             "2": "gradient flow keeps Q, which parametrises the minimum",

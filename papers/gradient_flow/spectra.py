@@ -205,7 +205,7 @@ def _claims(directory: RunDirectory, config: FiguresConfig, command: str, found:
         claim_over_seeds,
         reduced=config.quick,
         environment=directory.environment,
-        figure="9",
+        figure="Fig. 9",
         data="none: random targets" + ("; seed 0 is the authors' draw" if _authors(config, config.seed) else ""),
         command=command,
     )

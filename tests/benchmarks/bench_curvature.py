@@ -193,7 +193,19 @@ def density_sides(size: str) -> dict[str, Side]:
     def matfree() -> Any:
         return jax.block_until_ready(smoothed(params, images, labels, jax.random.key(0)))
 
-    return {"symjax": ours, "PyHessian": pyhessian, "matfree": matfree}
+    @jax.jit
+    def powers(params: Any, images: jax.Array, labels: jax.Array, starts: jax.Array) -> jax.Array:
+        flat, unravel = jax.flatten_util.ravel_pytree(params)
+        product = jax.vmap(curvature.hvp(lambda q: loss(unravel(q), images, labels), flat))
+        return jax.lax.fori_loop(0, STEPS, lambda _, v: product(v / jnp.linalg.norm(v, axis=1, keepdims=True)), starts)
+
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    starts = jax.random.rademacher(jax.random.key(0), (PROBES, count), jnp.float32)
+
+    def products() -> Any:
+        return jax.block_until_ready(powers(params, images, labels, starts))
+
+    return {"symjax": ours, "PyHessian": pyhessian, "matfree": matfree, "the products alone": products}
 
 
 def report(rows: dict[str, list[tuple[float, float]]], notes: dict[str, str]) -> None:
