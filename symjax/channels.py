@@ -87,19 +87,26 @@ class Layer(NamedTuple):
     bias: jax.Array
 
 
-def require_layers(layers: Sequence[Layer], inputs: int) -> None:
+def require_layers(layers: Sequence[Layer], inputs: int | None = None) -> None:
     """Refuse dense layers that do not compose, by a ValueError that names the layer.
 
     Source: this library's bookkeeping.
 
     Args:
       layers: of a raw multilayer perceptron.
-      inputs: entries of its input.
+      inputs: entries of its input; None means those of the first kernel.
 
     Raises:
-      ValueError: a kernel that is not (entries before, out), or a bias that is not (out,).
+      ValueError: what is no :class:`Layer`, a kernel that is not (entries before, out), or a bias that is not (out,).
     """
-    for place, (kernel, bias) in enumerate(layers):
+    for place, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise ValueError(f"layers[{place}] is a {type(layer).__name__}, but must be a Layer(kernel, bias)")
+        kernel, bias = layer
+        if bias is None:
+            raise ValueError(f"layers[{place}] has no bias, but needs one: zeros of shape {jnp.shape(kernel)[1:]}")
+        if inputs is None:
+            inputs = (*jnp.shape(kernel), 0)[0]
         if jnp.ndim(kernel) != 2 or jnp.shape(kernel)[0] != inputs or jnp.shape(bias) != jnp.shape(kernel)[1:]:
             raise ValueError(
                 f"layers[{place}] has kernel {jnp.shape(kernel)} and bias {jnp.shape(bias)}, but its input has "
@@ -205,10 +212,11 @@ def coordinates(channels: Channels, kind: Kind, dtype: Any = None) -> dict[str, 
       Channel name -> zeros (size,), for the channels with a scaling of this kind.
 
     Raises:
-      ValueError: a kind that does not exist.
+      ValueError: a kind that does not exist, given or in a channel.
     """
-    if kind not in get_args(Kind):
-        raise ValueError(f"kind is {kind!r}, but it must be one of {', '.join(map(repr, get_args(Kind)))}")
+    for found in (kind, *(scaling.kind for channel in channels.values() for scaling in channel.scalings)):
+        if found not in get_args(Kind):
+            raise ValueError(f"kind is {found!r}, but it must be one of {', '.join(map(repr, get_args(Kind)))}")
     dtype = jnp.result_type(float) if dtype is None else dtype
     has = {name for name, channel in channels.items() if any(scaling.kind == kind for scaling in channel.scalings)}
     return {name: jnp.zeros((channel.size,), dtype) for name, channel in channels.items() if name in has}
@@ -286,7 +294,13 @@ def mlp_channels(params: tuple[Layer, ...], degree: float | None = 1.0) -> dict[
 
     Returns:
       Channel name -> :class:`Channel`.
+
+    Raises:
+      ValueError: layers that do not compose, or a degree that is no number.
     """
+    require_layers(params)
+    if not (degree is None or isinstance(degree, int | float)):
+        raise ValueError(f"degree is {degree!r}, but must be a number or None: symjax.activations.get(name).degree")
     result = {}
     for i in range(len(params) - 1):
         kernel, bias, reader = Site((i, "kernel"), 1), Site((i, "bias"), 0), Site((i + 1, "kernel"), 0)

@@ -247,7 +247,7 @@ def _square(name: str, value: jax.Array, size: int) -> None:
 def _composes(g: Sequence[jax.Array], layers: tuple[Layer, ...], x: jax.Array) -> None:
     require_layers(layers, jnp.shape(x)[0])
     if len(g) != len(layers) - 1:
-        raise ValueError(f"g has {len(g)} elements, but the network has {len(layers) - 1} hidden layers")
+        raise ValueError(f"g has {len(g)} entries, but needs one matrix for each of {len(layers) - 1} hidden layers")
     for place, element in enumerate(g):
         _square(f"g[{place}]", element, jnp.shape(layers[place].kernel)[1])
         require_floating(f"g[{place}]", element)

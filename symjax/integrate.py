@@ -255,7 +255,7 @@ def _increasing(name: str, values: Any) -> None:
         return
     values = np.asarray(values)
     if values.ndim != 1 or values.size == 0 or not (np.diff(values) > 0).all():
-        raise ValueError(f"{name} have shape {values.shape}, but must be a list of at least one, each above the last")
+        raise ValueError(f"{name} are {values.tolist()}, but must be a list of at least one, each above the last")
 
 
 def _scalar(name: str, value: Any) -> None:

@@ -204,6 +204,8 @@ def format_claims(claims: Sequence[Claim]) -> str:
         rows.append((claim.figure, claim.claim, measured, claim.threshold, str(claim.seeds), shown))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if any(claim.reduced for claim in claims):
+        lines.append("(reduced): the verdict about this reduced setting; about the paper's own it is undecided")
     return "\n".join(lines)
 
 

@@ -173,12 +173,18 @@ def _claims(directory: RunDirectory, config: FiguresConfig, command: str, drifts
                 claim=f"{name}: drift proportional to eta (exponent - 1)",
                 paper=PAPER[name],
             ),
-            make(largest, TINY, "below", claim=f"{name}: drift tiny at eta = 0.1", paper=PAPER[name]),
+            make(
+                largest,
+                TINY,
+                "below",
+                claim=f"{name}: drift tiny at eta = 0.1: largest (|Q_t| - |Q_1|)/D",
+                paper=PAPER[name],
+            ),
             make(
                 settled(drift),
                 SETTLED,
                 "below",
-                claim=f"{name}: drift saturates at eta = 0.1",
+                claim=f"{name}: drift saturates at eta = 0.1: share of it in the last half of the steps",
                 paper="flat late in the figure",
             ),
         ]

@@ -213,6 +213,7 @@ def _claims(directory: RunDirectory, config: FiguresConfig, command: str, found:
     source = {"source": "Zhao et al. 2023, Figure 9; numbers: the authors' code and draws run in float64"}
     claims = []
     for name, spectra in found.items():
+        unfinished = "" if np.isfinite(miscount(spectra)).all() else " (nan: the loss is not yet zero)"
         words = {"model": model(name), **source}
         if _authors(config, config.seed):
             claims.append(
@@ -231,7 +232,7 @@ def _claims(directory: RunDirectory, config: FiguresConfig, command: str, found:
                 miscount(spectra),
                 LARGEST_MISCOUNT,
                 "below",
-                claim=f"{name}: m n = 50 eigenvalues are positive at zero loss, largest miscount",
+                claim=f"{name}: m n = 50 eigenvalues are positive at zero loss, largest miscount{unfinished}",
                 paper="50 positive eigenvalues, 700 at zero",
                 **words,
             )

@@ -113,4 +113,8 @@ class TrainConfig:
         check(self.checkpoint_epochs >= 0, "checkpoint_epochs", self.checkpoint_epochs, "at least 0 (0: at the end)")
         small = self.network != "cifar" or self.data != "tiny_imagenet"
         check(small, "data", self.data, "digits or cifar10 with --network cifar, which takes 32 x 32 pixels")
-        check(not self.resume or self.network == "vgg11", "resume", self.resume, "left out but with --network vgg11")
+        for field in ("epochs", "batch_size"):
+            value = getattr(self, field)
+            fits = value is None or self.network != "two_layer" or value == getattr(TrainConfig().resolved(), field)
+            check(fits, field, value, "left out with --network two_layer, which takes --steps")
+        check(not self.resume or self.network == "vgg11", "resume", self.resume, "given with --network vgg11 only")

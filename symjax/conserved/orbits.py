@@ -62,7 +62,11 @@ def orbit_dimension(symmetry: str | Activation, m: int, h: int, n: int) -> int:
     """
     if min(m, h, n) < 1:
         raise ValueError(f"m, h, n are {m}, {h}, {n}, but each must be at least 1")
-    chosen = None if symmetry in get_args(activations.Group) else activations.get(symmetry)
+    groups = get_args(activations.Group)
+    if isinstance(symmetry, str) and symmetry not in (*groups, *activations.names()):
+        allowed = ", ".join((*groups, *activations.names()))
+        raise ValueError(f"symmetry is {symmetry!r}, but it must be one of {allowed} or an Activation")
+    chosen = None if symmetry in groups else activations.get(symmetry)
     match symmetry if chosen is None else chosen.group:
         case "general_linear":
             return h * h - max(0, h - m) * max(0, h - n)

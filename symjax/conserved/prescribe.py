@@ -28,8 +28,8 @@ class Prescribed(NamedTuple):
     Attributes:
       u: array (m, h).
       v: array (h, n).
-      element: what moved them: the logarithms s (h,) of ``diag(e^s)``, or g (h, h), with ``V -> g V``; None
-        from the methods that find the factors of a linear network without g.
+      element: what moved them: the logarithms s (h,) of ``diag(e^s)``, or g (h, h), with ``V -> g V``. The closed form
+        of a matrix finds the factors without g: None from ``method="closed"``, NaN where "auto" took it.
       residual: scalar, largest ``|Q - target|`` over what cancels in that neuron's Q and the target; for a matrix entry
         by entry, with the largest entry's over 32 as a floor, because round-off of one entry reaches the others.
       function_error: scalar, relative change of ``U V`` for linear networks; the scaling's own rounding is not counted
@@ -80,7 +80,7 @@ def prescribe(
     Lyapunov equation in each step and finds a g near the identity; where the hidden layer is wider than an end, the g
     wanted can be singular or nearly so, and it may not converge. ``"closed"`` builds the factors from the
     eigenvectors of the target and the singular vectors of U V: always possible, but as a rule far from the start.
-    ``"auto"`` is Newton's answer if it converged and the closed form otherwise.
+    ``"auto"`` is Newton's answer if it converged and the closed form otherwise; ``element`` tells which.
 
     Source: Zhao et al. 2023, section 4 (Q as coordinates of the minimum) and the group law on Q; solvers derived.
 
@@ -150,7 +150,7 @@ def prescribe_commuting(
       A :class:`PrescribedFlow`; an impossible target has ``converged = False``.
 
     Raises:
-      ValueError: a target of another structure or shape than ``zero``.
+      ValueError: a target of another structure or shape than ``zero``, or no coordinates at all.
 
     Example:
       >>> import jax.numpy as jnp
@@ -163,6 +163,8 @@ def prescribe_commuting(
     if shapes[0] != shapes[1]:
         raise ValueError(f"target has shapes {shapes[1]}, but those of zero are {shapes[0]}")
     start, unravel = ravel_pytree(zero)
+    if start.size == 0:
+        raise ValueError("zero has no coordinates: the channels have no scaling of the kind asked for")
     wanted = ravel_pytree(target)[0].astype(start.dtype)
 
     def potential(s: jax.Array) -> jax.Array:
@@ -295,7 +297,8 @@ def _newton(u: jax.Array, v: jax.Array, target: jax.Array) -> Prescribed:
 
 @jax.jit
 def _auto(u: jax.Array, v: jax.Array, target: jax.Array) -> Prescribed:
-    near, far = _newton(u, v, target)._replace(element=None), _closed(u, v, target)
+    near = _newton(u, v, target)
+    far = _closed(u, v, target)._replace(element=jnp.full_like(near.element, jnp.nan))
     return jax.tree.map(lambda a, b: jnp.where(near.converged, a, b), near, far)
 
 

@@ -384,8 +384,8 @@ def degree_of(degree: float | str | Activation) -> float:
     if isinstance(degree, str | Activation):
         chosen = _with_group(degree, ("general_linear", "positive_diagonal"), "homogeneous Q")
         degree = chosen.degree
-    if not np.isfinite(degree) or degree == 0:
-        raise ValueError(f"degree is {degree}, but it must be a finite number other than 0")
+    if not isinstance(degree, int | float) or not np.isfinite(degree) or degree == 0:
+        raise ValueError(f"degree is {degree}, but it must be an activation or a finite number other than 0")
     return float(degree)
 
 
@@ -406,7 +406,7 @@ def _two_layers(u: jax.Array, v: jax.Array) -> None:
 def _composed(layers: Sequence[Layer]) -> None:
     if len(layers) < 2:
         raise ValueError(f"layers has length {len(layers)}, but a hidden layer needs at least 2")
-    require_layers(layers, (*jnp.shape(layers[0].kernel), 0)[0])
+    require_layers(layers)
 
 
 @partial(jax.jit, static_argnums=(2, 3))

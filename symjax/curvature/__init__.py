@@ -5,11 +5,8 @@ goes by products with it alone: Krylov decompositions and stochastic estimators 
 rules are added here.
 """
 
-from symjax.curvature.lanczos import Eigenvalues as Eigenvalues
-from symjax.curvature.lanczos import eigenvalues as eigenvalues
-from symjax.curvature.products import hessian as hessian
-from symjax.curvature.products import hvp as hvp
-from symjax.curvature.stochastic import Density as Density
-from symjax.curvature.stochastic import Trace as Trace
-from symjax.curvature.stochastic import density as density
-from symjax.curvature.stochastic import trace as trace
+from symjax.curvature.lanczos import Eigenvalues, eigenvalues
+from symjax.curvature.products import hessian, hvp
+from symjax.curvature.stochastic import Density, Trace, density, trace
+
+__all__ = ["Density", "Eigenvalues", "Trace", "density", "eigenvalues", "hessian", "hvp", "trace"]

@@ -27,13 +27,21 @@ Product = Callable[[jax.Array], jax.Array]
 
 
 class Eigenvalues(NamedTuple):
-    """Eigenvalues of one end of a spectrum, the outermost first."""
+    """Eigenvalues of one end of a spectrum, the outermost first.
 
-    values: jax.Array  #: (k,)
-    vectors: Params  #: pytree like the parameters, each leaf with a leading axis k; orthonormal
-    residuals: jax.Array  #: (k,), |A v - lambda v| or round-off: an eigenvalue lies within it; inf for NaN values
-    converged: jax.Array  #: bool, every residual is below its tolerance and the last search found no further value
-    products: jax.Array  #: int, products with the operator
+    Attributes:
+      values: (k,).
+      vectors: pytree like the parameters, each leaf with a leading axis k; orthonormal.
+      residuals: (k,), ``|A v - lambda v|`` or round-off: an eigenvalue lies within it; inf for NaN values.
+      converged: bool, every residual is below its tolerance and the last search found no further value.
+      products: int, products with the operator.
+    """
+
+    values: jax.Array
+    vectors: Params
+    residuals: jax.Array
+    converged: jax.Array
+    products: jax.Array
 
 
 def eigenvalues(
@@ -82,7 +90,7 @@ def eigenvalues(
       eigenvalue.
 
     Raises:
-      ValueError: k, keep, steps, max_products, which or operator is not allowed.
+      ValueError: k, keep, steps, tolerance, max_products, which or operator is not allowed.
 
     Example:
       >>> import jax.numpy as jnp
@@ -91,8 +99,11 @@ def eigenvalues(
       [3. 2.] True
     """
     count, dtype = size(params)
-    if not 1 <= k <= count:
-        raise ValueError(f"k is {k}, but must be from 1 to the {count} parameters")
+    if k != int(k) or not 1 <= k <= count:
+        raise ValueError(f"k is {k}, but must be a whole number from 1 to the {count} parameters")
+    if not isinstance(tolerance, jax.core.Tracer) and not tolerance >= 0:
+        raise ValueError(f"tolerance is {tolerance}, but must not be negative")
+    k = int(k)
     if which not in ("largest", "smallest"):
         raise ValueError(f'which is {which!r}, but must be "largest" or "smallest"')
     keep = k + max(5, k // 2) if keep is None else keep

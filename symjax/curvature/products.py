@@ -63,7 +63,7 @@ def hessian(
       An array (P, P); symmetric up to round-off.
 
     Raises:
-      ValueError: the matrix is larger than ``limit_bytes``, or an unknown method.
+      ValueError: the matrix is larger than ``limit_bytes``, a loss that is not a scalar, or an unknown method.
 
     Example:
       >>> import jax.numpy as jnp
@@ -78,6 +78,9 @@ def hessian(
             f"the Hessian of {count} parameters in {dtype} has {needed} bytes, more than limit_bytes={limit_bytes}; "
             "raise limit_bytes, or use eigenvalues, density or trace, which only take products with it"
         )
+    found = jax.eval_shape(loss, params, *args)
+    if getattr(found, "shape", None) != ():
+        raise ValueError(f"loss gives {found}, but must give a scalar")
     if method not in ("full", "chunks"):
         raise ValueError(f'method is {method!r}, but must be "full" or "chunks"')
     if chunk < 1:

@@ -16,13 +16,26 @@ Estimator = Literal["hutchinson", "xtrace"]
 
 
 class Density(NamedTuple):
-    """Gauss quadrature of a spectral density: ``tr f(A) / P`` is about the mean over probes of ``sum w f(nodes)``."""
+    """Gauss quadrature of a spectral density: ``tr f(A) / P`` is about the mean over probes of ``sum w f(nodes)``.
 
-    nodes: jax.Array  #: (probes, steps), Ritz values of each probe, rising
-    weights: jax.Array  #: (probes, steps), non-negative, a probe's sum is one
+    The spread of that sum over the probes is its error; few probes leave much of it.
+
+    Attributes:
+      nodes: (probes, steps), Ritz values of each probe, rising.
+      weights: (probes, steps), non-negative, a probe's sum is one.
+    """
+
+    nodes: jax.Array
+    weights: jax.Array
 
     def at(self, points: jax.Array, width: jax.Array | float) -> jax.Array:
-        """Smooth by a Gaussian of standard deviation ``width``: the density at ``points``, of the same shape."""
+        """Smooth by a Gaussian of standard deviation ``width``: the density at ``points``, of the same shape.
+
+        Raises:
+          ValueError: a concrete width that is not positive.
+        """
+        if not isinstance(width, jax.core.Tracer) and not width > 0:
+            raise ValueError(f"width is {width}, but a standard deviation must be positive")
         width = jnp.asarray(width, self.nodes.dtype)
         nodes = self.nodes.reshape((1,) * points.ndim + self.nodes.shape)
         distance = (points[..., None, None] - nodes) / width
@@ -31,10 +44,15 @@ class Density(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """An estimate and its standard error."""
+    """An estimate of a trace.
 
-    value: jax.Array  #: scalar
-    error: jax.Array  #: scalar, standard error over the probes
+    Attributes:
+      value: scalar.
+      error: scalar, its standard error over the probes.
+    """
+
+    value: jax.Array
+    error: jax.Array
 
 
 def density(

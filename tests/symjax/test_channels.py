@@ -555,3 +555,19 @@ def test_a_site_that_does_not_fit_is_named(site: Site, message: str) -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="^kind is 'skale', but it must be one of 'scale', 'rescale'$"):
         coordinates(ONE, "skale")
+    misspelt = {"hidden": Channel(4, (), (Scaling("rescal", ()),))}
+    with pytest.raises(ValueError, match="^kind is 'rescal', but it must be one of 'scale', 'rescale'$"):
+        coordinates(misspelt, "rescale")
+
+
+@pytest.mark.parametrize(
+    ("layers", "degree", "message"),
+    [
+        (({"kernel": 0},) * 2, 1.0, "layers[0] is a dict, but must be a Layer(kernel, bias)"),
+        ((Layer(np.ones((2, 3)), None),) * 2, 1.0, "layers[0] has no bias, but needs one: zeros of shape (3,)"),
+        ((Layer(np.ones((2, 2)), np.ones(2)),) * 2, "relu", "degree is 'relu', but must be a number or None"),
+    ],
+)
+def test_what_is_no_network_is_refused(layers: Any, degree: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        mlp_channels(layers, degree)

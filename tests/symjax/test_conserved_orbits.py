@@ -138,6 +138,11 @@ def test_moments_against_quadrature(name: str, shape: tuple[int, int, int]) -> N
     np.testing.assert_allclose(half, (moments.mean / factor, moments.variance / factor**2), rtol=1e-15)
 
 
+def test_an_unknown_symmetry_is_refused() -> None:
+    with pytest.raises(ValueError, match="symmetry is 'GL', but it must be one of general_linear, positive_diagonal, "):
+        conserved.orbit_dimension("GL", 2, 3, 4)
+
+
 def test_moments_of_figures_4_and_5() -> None:
     printed = {"linear": (0, 4), "relu": (50, 3.25), "tanh": (-10001.01, 4.08), "sigmoid": (-10000.13, 403.0)}
     for name, expected in printed.items():

@@ -156,6 +156,24 @@ def test_newton_finds_the_group_element() -> None:
     assert np.abs(prescribe(u, v, here, method="closed").u - u).max() > 1e-3
 
 
+def test_auto_tells_which_method_it_took() -> None:
+    u, v = weights(4, m=3, h=3, n=3)
+    target = symmetric(np.random.default_rng(6), np.array([5.0, -1.0, -8.0]))
+    newton, chosen = (prescribe(u, v, target, method=method) for method in ("newton", "auto"))
+    np.testing.assert_array_equal(chosen.element, newton.element)
+    # three outputs, one input, five hidden units: no invertible g reaches Q = 0
+    u, v = weights(4, m=3, h=5, n=1)
+    nothing = jnp.zeros((5, 5))
+    assert not bool(prescribe(u, v, nothing, method="newton").converged)
+    far = prescribe(u, v, nothing)
+    assert bool(far.converged) and np.isnan(far.element).all()
+
+
+def test_no_coordinates_are_refused() -> None:
+    with pytest.raises(ValueError, match="zero has no coordinates"):
+        prescribe_commuting(lambda s, q: q, {}, U, {})
+
+
 @pytest.mark.slow
 def test_the_derivative_of_what_is_reached_is_that_of_what_was_asked() -> None:
     u, v = weights(4, m=3, h=3, n=3)

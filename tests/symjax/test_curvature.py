@@ -300,8 +300,24 @@ def test_trace_and_density_of_a_loss(setting: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda f, q: curvature.eigenvalues(f, q, k=0), "k is 0, but must be from 1 to the 4 parameters"),
-        (lambda f, q: curvature.eigenvalues(f, q, k=5), "k is 5, but must be from 1 to the 4 parameters"),
+        (
+            lambda f, q: curvature.eigenvalues(f, q, k=0),
+            "k is 0, but must be a whole number from 1 to the 4 parameters",
+        ),
+        (
+            lambda f, q: curvature.eigenvalues(f, q, k=5),
+            "k is 5, but must be a whole number from 1 to the 4 parameters",
+        ),
+        (lambda f, q: curvature.eigenvalues(f, q, k=2.5), "k is 2.5, but must be a whole number"),
+        (lambda f, q: curvature.eigenvalues(f, q, k=1, tolerance=-1), "tolerance is -1, but must not be negative"),
+        (
+            lambda f, q: curvature.hessian(lambda q: q**2, q),
+            r"loss gives ShapeDtypeStruct\(shape=\(4,\).*must give a scalar",
+        ),
+        (
+            lambda f, q: curvature.density(f, q, key=jax.random.key(0), steps=2).at(q, 0.0),
+            "width is 0.0, but a standard deviation must be positive",
+        ),
         (lambda f, q: curvature.eigenvalues(f, q, k=1, which="LM"), "which is 'LM', but must be \"largest\""),
         (lambda f, q: curvature.eigenvalues(f, q, k=2, keep=1), "keep must be at least k=2"),
         (lambda f, q: curvature.eigenvalues(f, q, k=1, operator="square"), "operator is 'square'"),

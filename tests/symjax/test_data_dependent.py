@@ -254,7 +254,7 @@ def test_elements_of_another_precision_keep_the_dtype():
             r"g\[0\] has the condition number inf, but at most",
         ),
         (lambda layers, x, g: (layers, x, (jnp.eye(5, dtype=int), g[1])), r"g\[0\] has dtype int64, but it must be"),
-        (lambda layers, x, g: (layers, x, g[:1]), "g has 1 elements, but the network has 2 hidden layers"),
+        (lambda layers, x, g: (layers, x, g[:1]), "g has 1 entries, but needs one matrix for each of 2 hidden layers"),
         (lambda layers, x, g: (layers, x, g[::-1]), r"g\[0\] has shape \(4, 4\), but must be \(5, 5\)"),
         (
             lambda layers, x, g: (layers, x, (jnp.ones((5, 5)), g[1])),

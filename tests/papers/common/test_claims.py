@@ -113,6 +113,7 @@ def test_table_shows_every_claim():
     full = claim_over_seeds([1.0, 1.1, 0.9], 0.5, "above", reduced=False, environment=ENVIRONMENT, **WORDS)
     reduced = claim_over_seeds([1.0], 0.5, "below", reduced=True, environment=ENVIRONMENT, **WORDS)
     lines = format_claims([full, reduced]).splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4 and lines[3].startswith("(reduced): the verdict about this reduced setting")
+    assert len(format_claims([full]).splitlines()) == 2
     assert "1 +- 0.1" in lines[1] and lines[1].endswith("holds")
     assert "below 0.5" in lines[2] and lines[2].endswith("undecided (reduced)")

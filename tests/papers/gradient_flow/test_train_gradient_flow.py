@@ -232,7 +232,8 @@ def test_two_layers_against_a_numpy_loop(tmp_path, activation):
     [
         (["--network", "vgg11", "--activation", "tanh"], "--activation is tanh, but must be one of relu"),
         (["--learning-rate", "-1"], "--learning-rate is -1.0, but must be above 0"),
-        (["--resume"], "--resume is True, but must be left out but with"),
+        (["--resume"], "--resume is True, but must be given with --network vgg11 only"),
+        (["--epochs", "3"], "--epochs is 3, but must be left out with --network two_layer, which takes --steps"),
         (["--network", "cifar", "--data", "tiny_imagenet"], "--data is tiny_imagenet, but must be digits or cifar10"),
         (["--network", "vgg11", "--limit", "40", "--batch-size", "41"], "--batch-size is 41, but must be at most"),
     ],
