@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_example_runs_and_the_residual_vanishes():
-    example, _ = blocks("python")
+    example, _, _ = blocks("python")
     names: dict = {}
     # a reader's session has jax's default, which the tests make stricter
     with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
@@ -37,7 +38,7 @@ def test_example_runs_and_the_residual_vanishes():
 
 
 def test_second_example_moves_along_the_minimum():
-    _, example = blocks("python")
+    _, example, _ = blocks("python")
     names: dict = {}
     try:
         with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
@@ -50,8 +51,25 @@ def test_second_example_moves_along_the_minimum():
     np.testing.assert_allclose(moved.u.T @ moved.u - moved.v @ moved.v.T, 2 * (u.T @ u - v @ v.T), rtol=0, atol=1e-10)
 
 
+def test_third_example_balances_a_trained_network():
+    _, _, example = blocks("python")
+    names: dict = {}
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
+            exec(compile(example, "README.md", "exec"), names)
+            before, after = (float(names["loss"](names[name].params)) for name in ("run", "balanced"))
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    drift, balanced = printed.getvalue().splitlines()[:2]
+    assert balanced.startswith("True ") and abs(after - before) < 1e-12
+    assert all(0 < float(number) < 1e-2 for number in re.findall(r"Array\(([\d.e-]+)", drift))
+    for layer, reader in itertools.pairwise(names["balanced"].params):
+        writers = np.square(layer.kernel).sum(0) + np.square(layer.bias)
+        np.testing.assert_allclose(writers, np.square(reader.kernel).sum(1), rtol=1e-10)
+
+
 def test_example_fits_fifteen_statements():
-    example, _ = blocks("python")
+    example, _, _ = blocks("python")
     code = [line for line in example.splitlines() if line.strip() and not line.startswith(("from", "import"))]
     assert len(code) <= 15
 
