@@ -18,15 +18,6 @@ hypothesis.settings.register_profile("ci", hypothesis.settings(**_COMMON, derand
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Compile fast rather than well where thousands of small programs run once: a third less time.
-
-    The slow tests, the canary of the backend, the notebooks and the commands that tests start compile as users do, and
-    so does everything under ``pytest -m "slow or not slow"``.
-    """
-    jax.config.update("jax_disable_most_optimizations", config.getoption("markexpr") == "not slow")
-
-
 @pytest.fixture(scope="module", autouse=True)
 def rank_promotion_raises() -> Iterator[None]:
     """Refuse arrays of different rank in one operation: a missing axis is an error, not a broadcast.

@@ -38,6 +38,7 @@ def drawn(tmp_path_factory):
         yield out, claims, lambda rate: train_member(experiment, variables, rate, epochs=4, batch_size=32, seed=0)
 
 
+@pytest.mark.slow
 def test_drift_falls_with_the_rate_and_the_law_is_exact(drawn):
     claims = drawn[1]
     exponent, farthest, law, explained, kept, accuracy = claims
@@ -49,6 +50,7 @@ def test_drift_falls_with_the_rate_and_the_law_is_exact(drawn):
     assert 0 <= accuracy.measured <= 1
 
 
+@pytest.mark.slow
 def test_numbers_of_every_run(drawn):
     out, claims, _ = drawn
     records = read_metrics(out)
@@ -67,6 +69,7 @@ def test_numbers_of_every_run(drawn):
     assert (out / "real_network.png").stat().st_size < 200_000
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_is_marked_and_leaves_the_others(drawn):
     """Through the program of the drawn figure; at an absurd rate the loss is not finite after a step."""
     with jax.enable_x64(True):
