@@ -389,10 +389,11 @@ def _rescale(
                 continue
             for site, degree in scaling.terms:
                 leaf = leaves[site.path]
-                length, block = leaf.shape[site.axis], _block(site, channel.size)
-                logarithm = jnp.zeros((site.outer, length // site.outer), s[name].dtype)
-                logarithm = logarithm.at[:, block].set(jnp.repeat(s[name], site.inner)[None])
-                factor = jnp.exp(jnp.asarray(degree, logarithm.dtype) * logarithm).reshape(-1).astype(leaf.dtype)
+                # padding, no assignment to a block: its gradient is a slice, where XLA would compile a scatter's
+                behind = leaf.shape[site.axis] // site.outer - site.offset - channel.size * site.inner
+                logarithm = jnp.pad(jnp.repeat(s[name], site.inner), (site.offset, behind))
+                degrees = jnp.asarray(degree, logarithm.dtype)
+                factor = jnp.tile(jnp.exp(degrees * logarithm), site.outer).astype(leaf.dtype)
                 others = [axis for axis in range(leaf.ndim) if axis != site.axis]
                 leaves[site.path] = leaf * jnp.expand_dims(factor, others)
     return jax.tree.unflatten(structure, list(leaves.values()))

@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import errno
 import io
+import os
 import re
 import sys
 import types
@@ -103,6 +104,9 @@ def main(
         _leave(prog, error, BAD_INPUT)
     except Divergence as error:
         _leave(prog, error, DIVERGED)
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(FAILED) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -133,7 +137,7 @@ def parse(
     default = {}
     if presets:
         default = {"default": _starting_point(config_class, arguments, presets)}
-        description = f"{description or config_class.__doc__ or ''}\n\nPresets:\n{_describe_presets(presets)}"
+        description = f"{description or config_class.__doc__ or ''}\n\nPresets:\n\n{_describe_presets(presets)}"
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
@@ -165,8 +169,8 @@ def _describe_presets(presets: Mapping[str, Any]) -> str:
         words = [str(getattr(preset, field)) for field in fields if field not in shared]
         lines.append(f"{name}: {'; '.join(words)}")
     # what all presets share is said once
-    lines += [f"{field} of all: {getattr(next(iter(presets.values())), field)}" for field in shared]
-    return "\n".join(lines)
+    lines += [f"{field.replace('_', ' ')} of all: {getattr(next(iter(presets.values())), field)}" for field in shared]
+    return "\n\n".join(lines)  # tyro joins the lines of a paragraph
 
 
 def _leave(prog: str, message: object, code: int) -> typing.NoReturn:

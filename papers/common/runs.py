@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -71,6 +71,13 @@ def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
     return shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
 
 
+class RunConfig(Protocol):
+    """What a run's configuration says of its directory."""
+
+    out: Path
+    resume: bool
+
+
 class RunDirectory:
     """The directory of one run, locked while it is open; a context manager.
 
@@ -78,7 +85,7 @@ class RunDirectory:
         path: the directory.
         environment: as recorded now; for a resumed run, that of this process.
         changes: for a resumed run, what differs from the process that began it (versions, device, commit), as ``old ->
-            new``; the continuation is bit-identical only where this is empty.
+            new``, and is printed; the continuation is bit-identical only where this is empty.
     """
 
     def __init__(self, path: Path, lock: IO[str]):
@@ -87,6 +94,34 @@ class RunDirectory:
         self.changes: list[str] = []
         self._lock = lock
         self._metrics: IO[str] | None = None
+
+    @classmethod
+    def open(cls, config: RunConfig, command: str, may_differ: Sequence[str] = ()) -> RunDirectory:
+        """Begin the run of a configuration in its ``out``, or continue it there where its ``resume`` is set.
+
+        Args:
+            config: the resolved configuration.
+            command: the command that repeats the run.
+            may_differ: fields that may differ on resuming.
+
+        Raises:
+            UserError: as :meth:`create` or :meth:`resume`.
+        """
+        if config.resume:
+            return cls.resume(config.out, config, may_differ)
+        return cls.create(config.out, config, command)
+
+    @staticmethod
+    def refuse(config: RunConfig, may_differ: Sequence[str] = ()) -> None:
+        """Raise what :meth:`open` would of a directory's contents, touching nothing and importing nothing heavy."""
+        path = Path(config.out)
+        _refuse_in_use(path)
+        if config.resume:
+            _resumable(path, config, may_differ)
+        elif path.is_dir():
+            _refuse_contents(path)
+        elif path.exists():
+            raise UserError(f"{path} is a file, but a run needs a directory: name another")
 
     @classmethod
     def create(cls, path: str | Path, config: Mapping[str, Any], command: str) -> RunDirectory:
@@ -133,28 +168,17 @@ class RunDirectory:
             UserError: where there is no run, it is in use, or the configuration differs; the fields are shown.
         """
         path = Path(path)
-        file = path / "config.json"
-        if not file.is_file():
-            raise UserError(
-                f"{path} holds no run to resume (no config.json): name the directory of one, or start a new run"
-            )
+        _require_run(path)  # before a lock is put where there is none
         run = cls(path, _acquire(path))
         try:
-            try:
-                record = json.loads(file.read_text())
-                old = record["config"]
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{file} is damaged and the run cannot be resumed: start a new one elsewhere") from None
-            different = differences(old, to_json(config), ignore)
-            if different:
-                raise UserError(
-                    f"the run in {path} has another configuration ({', '.join(different)}): "
-                    "resume it with its own, or start a new run elsewhere"
-                )
+            record = _resumable(path, config, ignore)
             run.environment = environment()
             run.changes = differences(record, run.environment, ("config", "command", "started", "resumed"))
+            if run.changes:
+                shown = ", ".join(run.changes)
+                print(f"the run goes on elsewhere ({shown}): correct, but not to the same bits", flush=True)
             record.setdefault("resumed", []).append(run.environment)
-            write_atomically(file, _dump(record).encode())
+            write_atomically(path / "config.json", _dump(record).encode())
         except BaseException:
             run.close()
             raise
@@ -310,6 +334,50 @@ def _refuse_contents(path: Path) -> None:
         )
 
 
+def _require_run(path: Path) -> Path:
+    file = path / "config.json"
+    if not file.is_file():
+        raise UserError(
+            f"{path} holds no run to resume (no config.json): name the directory of one, or start a new run"
+        )
+    return file
+
+
+def _resumable(path: Path, config: Any, ignore: Sequence[str]) -> dict[str, Any]:
+    """What a run wrote down of itself, refused where it has another configuration."""
+    file = _require_run(path)
+    try:
+        record = json.loads(file.read_text())
+        old = record["config"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file} is damaged and the run cannot be resumed: start a new one elsewhere") from None
+    different = differences(old, to_json(config), ignore)
+    if different:
+        raise UserError(
+            f"the run in {path} has another configuration ({', '.join(different)}): "
+            "resume it with its own, or start a new run elsewhere"
+        )
+    return record
+
+
+def _refuse_in_use(path: Path) -> None:
+    try:
+        lock = (path / LOCK).open(encoding="utf-8")
+    except OSError:
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(path, lock) from None
+
+
+def _in_use(path: Path, lock: IO[str]) -> InUse:
+    lock.seek(0)
+    owner = lock.read().strip() or "another process"
+    return InUse(f"the run directory {path} is in use by {owner}: wait for it, or name another")
+
+
 def _acquire(path: Path) -> IO[str]:
     """Lock a directory for this process; the kernel gives the lock of a dead process back, so none is ever stale."""
     file = path / LOCK
@@ -321,10 +389,8 @@ def _acquire(path: Path) -> IO[str]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            lock.close()
-            raise InUse(f"the run directory {path} is in use by {owner}: wait for it, or name another") from None
+            with lock:
+                raise _in_use(path, lock) from None
         # The owner before may have removed the file between the two calls above: such a lock guards nothing.
         if _same_file(lock, file):
             break

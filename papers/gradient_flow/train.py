@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from papers.common.cli import main
-from papers.gradient_flow.train_config import TrainConfig
+from papers.gradient_flow.train_config import MAY_DIFFER_ON_RESUME, TrainConfig
 
 PROG = "python -m papers.gradient_flow.train"
-MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
 
 # Thresholds, written before the first full run.
 LAW = {"float32": 1e-4, "float64": 1e-11}  # largest error of the exact law over a neuron's size, at any step
@@ -28,6 +27,8 @@ EXACT = "derived from the update: imbalance.py"
 
 def entry(config: TrainConfig) -> None:
     """Run one configuration, draw its figure and judge its claims."""
+    config = config.resolved()
+    config.preflight()
     from papers.common.compilation import use_compilation_cache
 
     use_compilation_cache(config.cache_dir)
@@ -38,13 +39,8 @@ def entry(config: TrainConfig) -> None:
 
     if config.network == "two_layer" or config.precision == "float64":
         jax.config.update("jax_enable_x64", True)
-    config = config.resolved()
     command = command_line("papers.gradient_flow.train")
-    if config.resume:
-        directory = RunDirectory.resume(config.out, config, MAY_DIFFER_ON_RESUME)
-    else:
-        directory = RunDirectory.create(config.out, config, command)
-    with directory:
+    with RunDirectory.open(config, command, MAY_DIFFER_ON_RESUME) as directory:
         arrays = run(directory, config, command)
         if arrays is None:
             raise KeyboardInterrupt

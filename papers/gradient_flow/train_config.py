@@ -3,9 +3,12 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from papers.common.cli import check
+
+if TYPE_CHECKING:
+    from papers.common.data import Dataset
 
 Network = Literal["two_layer", "cifar", "vgg11"]
 Activation = Literal["linear", "relu", "tanh", "sigmoid", "leaky_relu", "leaky_square"]
@@ -17,6 +20,8 @@ ACTIVATIONS: dict[str, tuple[Activation, ...]] = {
     "vgg11": ("relu",),
 }
 """Activations of each network, its default first."""
+
+MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
 
 RATES = {"two_layer": 0.1, "cifar": 1e-3, "vgg11": 0.005}
 """Default learning rate: of Figure 3, of Adam in Figures 10 and 11, and of plain descent on VGG11."""
@@ -118,3 +123,18 @@ class TrainConfig:
             fits = value is None or self.network != "two_layer" or value == getattr(TrainConfig().resolved(), field)
             check(fits, field, value, "left out with --network two_layer, which takes --steps")
         check(not self.resume or self.network == "vgg11", "resume", self.resume, "given with --network vgg11 only")
+
+    def load(self) -> "Dataset":
+        """Load the data of a resolved configuration, and refuse a batch larger than it."""
+        from papers.common import data
+
+        places = {"data_dir": self.data_dir, "cache_dir": self.cache_dir}
+        return data.load(self.data, limit=self.limit, batch_size=self.batch_size, **places)
+
+    def preflight(self) -> None:
+        """Refuse what the data or the run directory does not allow, before seconds of importing jax."""
+        from papers.common.runs import RunDirectory
+
+        RunDirectory.refuse(self, MAY_DIFFER_ON_RESUME)
+        if self.network != "two_layer":
+            self.load()

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from papers.common import data
-from papers.common.cli import check
 from papers.common.compilation import once_options
 from papers.common.models import VGG11, initialise, vgg11_channels
 from papers.common.runs import RunDirectory
@@ -126,7 +125,7 @@ def run_vgg11(config: TrainConfig, directory: RunDirectory, again: str) -> dict[
       UserError: a batch larger than the data, or nothing to resume.
       Divergence: a loss is not finite; the newest checkpoint is kept.
     """
-    dataset = load(config)
+    dataset = config.load()
     with Interrupt() as interrupt:
         experiment = vgg11(dataset, config.width, config.precision)
         variables = first_variables(dataset, config.width, config.precision, config.start, config.seed)
@@ -151,7 +150,7 @@ def run_vgg11(config: TrainConfig, directory: RunDirectory, again: str) -> dict[
 
 def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndarray]:
     """Train the network of Figures 10 and 11 as they do, charges watched; arrays as :func:`run_vgg11` gives them."""
-    dataset = load(config)
+    dataset = config.load()
     network = NetworkConfig(
         activation=config.activation,
         images=min(40_000, len(dataset.train.labels)),
@@ -181,14 +180,6 @@ def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndar
     )
     history.evaluate(len(history.arrays()["train_loss"]), {"top1": trained.test_accuracy})
     return history.arrays() | fixed
-
-
-def load(config: TrainConfig) -> data.Dataset:
-    """Load the data of a run, and refuse a batch larger than it."""
-    dataset = data.load(config.data, data_dir=config.data_dir, cache_dir=config.cache_dir, limit=config.limit)
-    images = len(dataset.train.labels)
-    check(config.batch_size <= images, "batch_size", config.batch_size, f"at most {images}, the training images")
-    return dataset
 
 
 def line(fetched: Fetched) -> dict[str, float]:

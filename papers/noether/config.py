@@ -4,11 +4,15 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from papers.common.cli import check
 
+if TYPE_CHECKING:
+    from papers.common.data import Dataset
+
 FilterNorm = Literal["free", "fixed"]
+MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
 
 
 # of the learning rule: field -> (test, words)
@@ -100,6 +104,27 @@ class Setting:
         wrong_size = self.size is not None and self.data != "digits"
         check(not wrong_size, "size", self.size, f"left out with --data {self.data}, whose images have their own size")
 
+    def load(self) -> "Dataset":
+        """Load the data, and refuse a batch larger than it before anything slow begins."""
+        from papers.common import data
+
+        return data.load(
+            self.data,
+            size=self.size,
+            data_dir=self.data_dir,
+            cache_dir=self.cache_dir,
+            classes=self.classes,
+            limit=self.limit,
+            batch_size=self.batch_size,
+        )
+
+    def preflight(self) -> None:
+        """Refuse what the data or the run directory does not allow, before seconds of importing jax."""
+        from papers.common.runs import RunDirectory
+
+        RunDirectory.refuse(self, MAY_DIFFER_ON_RESUME)
+        self.load()
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Setting):
@@ -157,8 +182,13 @@ class Preset:
     figure: str
     expected: str
     """What the paper reports; the thresholds are this project's choice."""
-    hardware: str
     command: str
+    fixed_arm: str
+    panel: str
+    """What runs a whole panel: both arms, three seeds and the claims, which one run cannot decide."""
+    hardware: str
+    memory: str
+    time: str
 
 
 _PAPER = TrainConfig(
@@ -171,17 +201,22 @@ _PAPER = TrainConfig(
     checkpoint_epochs=10,
 )
 _DROPS = (30.0, 60.0, 80.0)
-_HARDWARE = (
-    "one accelerator with 8 GB or more (estimated: 1.35 GB of resident uint8 images, 0.15 GB of parameters, momentum "
-    "and gradient, 2 GB of activations at batch 128); time there unmeasured, about 40 minutes an epoch on two CPU cores"
-)
+_SHARED = {
+    "fixed_arm": "the command with --filter-norm fixed --out runs/NAME-fixed (panels A, B and C)",
+    "panel": "python -m papers.noether.figures --panel a --data tiny_imagenet --data-dir DIR --width 1 --epochs 100 "
+    "--precision bfloat16 --out runs/figures (a, b, c or d)",
+    "hardware": "one accelerator, or a CPU with patience",
+    # compile().memory_analysis() of the step, bfloat16, batch 128, jax 0.10.1 on a CPU
+    "memory": "2.3 GB on the device: 1.35 GB of resident uint8 images, 0.10 GB of state, 0.78 GB of temporaries "
+    "(counted by XLA as it compiles the step for a CPU; unmeasured on an accelerator)",
+    "time": "unmeasured on an accelerator; about 40 minutes an epoch on two CPU cores",
+}
 
 
 def _preset(name: str, figure: str, expected: str, **changes: object) -> Preset:
     config = dataclasses.replace(_PAPER, preset=name, out=Path("runs") / name, **changes)
-    train = f"python -m papers.noether.train --preset {name} --data-dir DIR"
-    command = train if name.startswith("panel-d") else f"{train}; {train} --filter-norm fixed --out runs/{name}-fixed"
-    return Preset(config, figure, expected, _HARDWARE, command)
+    command = f"python -m papers.noether.train --preset {name} --data-dir DIR"
+    return Preset(config, figure, expected, command, **_SHARED)
 
 
 PRESETS = {

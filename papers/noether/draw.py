@@ -1,6 +1,7 @@
 """The figures of one training run, and its claims about the laws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,17 +9,18 @@ import numpy as np
 from papers.common.claims import Claim, claim_over_seeds, format_claims
 from papers.common.plots import COLOURS, new_figure, style
 from papers.common.runs import RunDirectory
-from papers.noether.config import TrainConfig
+from papers.noether.config import Setting, TrainConfig
+from papers.noether.summary import layers
 
 LARGEST_LAW_ERROR = 1e-4
 LARGEST_OWN_SQUARE_ERROR = 0.1
 
-# family, its law, and what its error is relative to
-_FAMILIES = (
-    ("filter", "scale", "the filter's squared norm"),
-    ("unit", "rescale", "the unit's first squared norm"),
-    ("classifier", "translation", "the largest first sum"),
-)
+# family -> its law, and what its error is relative to
+FAMILIES = {
+    "filter": ("scale", "the filter's squared norm"),
+    "unit": ("rescale", "the unit's first squared norm"),
+    "classifier": ("translation", "the largest first sum"),
+}
 
 
 def run_figures(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig, command: str) -> None:
@@ -45,52 +47,54 @@ def law_claims(
       environment: as :func:`papers.common.runs.environment` gives it.
       command: the command that measures the claims again.
     """
-
-    def claim(errors: list[float], threshold: float, sentence: str, source: str) -> Claim:
-        return claim_over_seeds(
-            errors,
-            threshold,
-            "below",
-            reduced=config.reduced,
-            environment=environment,
-            claim=sentence,
-            source=source,
-            figure="norm dynamics",
-            paper="norms follow from the symmetry that the learning rule breaks",
-            data=describe_data(config),
-            model=f"VGG11{'-BN' if config.batch_norm else ''} width {config.width:g}",
-            command=command,
-        )
+    model = f"VGG11{'-BN' if config.batch_norm else ''} width {config.width:g}"
+    make = claims_of_laws(config.reduced, environment, describe_data(config), model, command)
 
     def largest(error: Callable[[dict[str, np.ndarray]], float]) -> list[float]:
         return [max(error(arrays) for arrays in runs) for runs in seeds]
 
-    found = []
-    for family, law, scale in _FAMILIES:
-        if f"{family}_worst" in seeds[0][0]:
-            errors = largest(lambda arrays, name=f"{family}_worst": float(arrays[name][-1].max()))
-            sentence = f"the exact discrete {law} law predicts every {family} at every step: largest error over {scale}"
-            found.append(
-                claim(errors, LARGEST_LAW_ERROR, sentence, "derived from the update: symjax.mechanics.discrete")
-            )
+    errors = {
+        family: largest(lambda arrays, name=f"{family}_worst": float(arrays[name][-1].max()))
+        for family in FAMILIES
+        if f"{family}_worst" in seeds[0][0]
+    }
+    found = exact_law_claims(errors, make)
     if "filter_measured" in seeds[0][0] and config.filter_norm == "free":
-        errors = largest(lambda arrays: layer_error(arrays, "filter_eq17_own_square"))
+        own = largest(lambda arrays: max(abs(one["eq17_own_square"] - 1) for one in layers(arrays).values()))
         sentence = "Eq. 17 with the update's own square predicts the layers' norms: final relative error"
-        found.append(claim(errors, LARGEST_OWN_SQUARE_ERROR, sentence, "Tanaka & Kunin 2021, Eq. 17"))
+        found.append(make(own, LARGEST_OWN_SQUARE_ERROR, claim=sentence, source="Tanaka & Kunin 2021, Eq. 17"))
     return found
 
 
-def layer_error(arrays: dict[str, np.ndarray], prediction: str) -> float:
-    """Largest over layers of ``|sum predicted / sum measured - 1|`` of the squared norms at the end."""
-    layers = arrays["filter_layer"]
-    errors = []
-    for layer in np.unique(layers):
-        own = layers == layer
-        errors.append(abs(arrays[prediction][-1, own].sum() / arrays["filter_measured"][-1, own].sum() - 1))
-    return float(max(errors))
+def claims_of_laws(
+    reduced: bool, environment: dict[str, Any], data: str, model: str, command: str
+) -> Callable[..., Claim]:
+    """Give ``make(errors, threshold, claim=, source=)``: an error of one number a seed lies below a threshold."""
+    return partial(
+        claim_over_seeds,
+        direction="below",
+        reduced=reduced,
+        environment=environment,
+        figure="norm dynamics",
+        paper="norms follow from the symmetry that the learning rule breaks",
+        data=data,
+        model=model,
+        command=command,
+    )
 
 
-def describe_data(config: TrainConfig) -> str:
+def exact_law_claims(errors: Mapping[str, list[float]], make: Callable[..., Claim]) -> list[Claim]:
+    """The exact discrete laws' claims: ``errors`` has a number a seed for each of :data:`FAMILIES` that is there."""
+    found = []
+    for family, (law, scale) in FAMILIES.items():
+        if family in errors:
+            sentence = f"the exact discrete {law} law predicts every {family} at every step: largest error over {scale}"
+            source = "derived from the update: symjax.mechanics.discrete"
+            found.append(make(errors[family], LARGEST_LAW_ERROR, claim=sentence, source=source))
+    return found
+
+
+def describe_data(config: Setting) -> str:
     """Data set, classes and limits in words."""
     classes = f", first {config.classes} classes" if config.classes else ""
     limit = f", at most {config.limit} images of each split" if config.limit else ""
@@ -119,12 +123,12 @@ def _learning(directory: RunDirectory, arrays: dict[str, np.ndarray], config: Tr
 
 
 def _norms(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
-    layers = arrays["filter_layer"]
-    names = sorted(set(layers.tolist()))
+    of_filter = arrays["filter_layer"]
+    names = sorted(set(of_filter.tolist()))
     canvas = new_figure(2, (len(names) + 1) // 2)
     measured, step = arrays["filter_measured"], arrays["step"]
     for panel, name in zip(canvas.axes.flat, names, strict=False):
-        own = np.flatnonzero(layers == name)
+        own = np.flatnonzero(of_filter == name)
         shown = own[:: max(1, len(own) // 8)]
         # a run of one or two records has no line to be seen
         panel.plot(step, measured[:, shown], linewidth=2.8, alpha=0.55, marker="o" if len(step) < 3 else None)
@@ -132,6 +136,7 @@ def _norms(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
         panel.set_title(f"{name}: {len(shown)} filters", fontsize=9)
         panel.set(xlabel="step", ylabel="$|q|^2$")
         mean = own.size
+        mean_line = panel.plot(step, measured[:, own].sum(1) / mean, color="black", linewidth=1.6)
         verbatim = panel.plot(
             step, arrays["filter_eq17"][:, own].sum(1) / mean, color="tab:red", linewidth=1, linestyle=":"
         )
@@ -140,16 +145,18 @@ def _norms(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
         )
         if name == names[0]:
             handles = [lines[0], verbatim[0], square[0]]
-            panel.legend(handles, ["exact law", "Eq. 17, layer mean", "Eq. 17, own square"], fontsize=6, frameon=False)
+            handles.append(mean_line[0])
+            labels = ["exact law", "Eq. 17, layer mean", "Eq. 17, own square", "measured, layer mean"]
+            panel.legend(handles, labels, fontsize=6, frameon=False)
     kept = ("step", "filter_measured", "filter_predicted", "filter_eq17", "filter_eq17_own_square", "filter_layer")
     directory.save_figure(canvas.figure, "norms", **{name: arrays[name] for name in kept})
 
 
 def _residuals(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig) -> None:
-    layers, step = arrays["filter_layer"], arrays["step"]
+    of_filter, step = arrays["filter_layer"], arrays["step"]
     canvas = new_figure(2, 2)
-    for name in sorted(set(layers.tolist())):
-        own = layers == name
+    for name in sorted(set(of_filter.tolist())):
+        own = of_filter == name
         rate = arrays["learning_rate"][:, None] / ((1 - config.momentum) * arrays["filter_measured"][:, own])
         drawn = (
             np.maximum(arrays["filter_worst"][:, own].max(1), 1e-9),

@@ -27,8 +27,8 @@ class FiguresConfig:
     values: tuple[float, ...] = ()
     """Values of what the panel varies; the panel's own grid by default."""
 
-    seeds: int = 3
-    """Seeds of every setting; claims need at least 3."""
+    seeds: int | None = None
+    """Seeds of every setting of a panel, 3 by default, which claims need; the toys have five random starts."""
 
     data: Literal["digits", "cifar10", "tiny_imagenet"] = "digits"
     """Data set; the paper's is tiny_imagenet."""
@@ -71,9 +71,10 @@ class FiguresConfig:
 
     def validate(self) -> None:
         """Refuse what no panel can be."""
-        check(self.seeds >= 1, "seeds", self.seeds, "at least 1")
+        check(self.seeds is None or self.seeds >= 1, "seeds", self.seeds, "at least 1")
         self.base().validate()
         if self.panel == "toys":
+            check(self.seeds is None, "seeds", self.seeds, "left out with --panel toys")
             check(not self.values, "values", self.values, "left out with --panel toys")
             return
         shown = " ".join(f"{value:g}" for value in self.values)
@@ -102,6 +103,8 @@ def entry(config: FiguresConfig) -> None:
     drawn = config.out / ("toys" if config.panel == "toys" else f"panel-{config.panel}")
     if drawn.is_dir() and any(drawn.iterdir()):
         raise UserError(f"{drawn} is drawn already: remove it to draw it again from the finished runs")
+    if config.panel != "toys":
+        config.base().load()  # refuses what the data does not allow, before seconds of importing jax
     use_compilation_cache(config.cache_dir)
     from papers.common.claims import format_claims
     from papers.common.runs import RunDirectory, command_line
@@ -119,7 +122,7 @@ def entry(config: FiguresConfig) -> None:
     else:
         from papers.noether import panels
 
-        wanted = panels.members(config.panel, config.base(), config.values, config.seeds, config.out)
+        wanted = panels.members(config.panel, config.base(), config.values, config.seeds or 3, config.out)
         if not run_all(wanted, command):
             return
         runs = [panels.load(member) for member in wanted]

@@ -13,6 +13,7 @@ LARGEST_GAP_AT_LOW_RATE = 0.015
 LEAST_GAP_AT_HIGH_RATE = 0.03
 LEAST_GROWTH_OF_GAP_WITH_MOMENTUM = 0.02
 LEAST_GAIN_OF_WEIGHT_DECAY = 0.005
+LEAST_FALL_OF_LOSS_WITH_WEIGHT_DECAY = 0.02  # nats
 LARGEST_CHANGE_OF_FIRST_LOSS = 1e-3
 LEAST_RISE_OF_LATER_LOSS = 0.05
 
@@ -65,8 +66,12 @@ def panel_claims(name: str, runs: list[Run], environment: dict[str, Any], comman
 
 def final_accuracy(runs: list[Run], value: float, arm: str) -> np.ndarray:
     """Final test accuracy of one setting, one entry a seed, in the order of the seeds."""
-    own = sorted((run.seed, float(run.arrays["test_top1"][-1])) for run in runs if (run.value, run.arm) == (value, arm))
-    return np.array([accuracy for _, accuracy in own])
+    return _final(runs, value, arm, "test_top1")
+
+
+def _final(runs: list[Run], value: float, arm: str, name: str) -> np.ndarray:
+    own = sorted((run.seed, float(run.arrays[name][-1])) for run in runs if (run.value, run.arm) == (value, arm))
+    return np.array([last for _, last in own])
 
 
 def _gap(runs: list[Run], value: float) -> np.ndarray:
@@ -101,7 +106,14 @@ def _weight_decay(runs: list[Run], make: Make) -> list[Claim]:
     best = max((value for value in _values(runs) if value > 0), key=lambda k: final_accuracy(runs, k, "free").mean())
     gain = final_accuracy(runs, best, "free") - final_accuracy(runs, 0.0, "free")
     sentence = f"weight decay {best:g}, the best of those tried, ends above none (test accuracy, free norms)"
-    return [make(gain, LEAST_GAIN_OF_WEIGHT_DECAY, "above", sentence, "weight decay above 0 is better than 0")]
+    fall = _final(runs, 0.0, "free", "test_loss") - _final(runs, best, "free", "test_loss")
+    lower = f"the same decay ends at a smaller test loss than none (nats below it, free norms, decay {best:g})"
+    return [
+        make(gain, LEAST_GAIN_OF_WEIGHT_DECAY, "above", sentence, "weight decay above 0 is better than 0 in accuracy"),
+        make(
+            fall, LEAST_FALL_OF_LOSS_WITH_WEIGHT_DECAY, "above", lower, "weight decay above 0 is better than 0 in loss"
+        ),
+    ]
 
 
 def _initial_norm(runs: list[Run], make: Make) -> list[Claim]:

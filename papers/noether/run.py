@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from papers.common import data
-from papers.common.cli import check
 from papers.common.compilation import once_options
 from papers.common.models import VGG11, initialise, vgg11_channels
 from papers.common.runs import RunDirectory, to_json, write_atomically
@@ -29,10 +28,10 @@ from papers.common.training import (
     training_step,
 )
 from papers.noether import charges
-from papers.noether.config import Setting, TrainConfig
+from papers.noether.config import MAY_DIFFER_ON_RESUME, TrainConfig
+from papers.noether.summary import summarise
 
 Finish = Callable[[RunDirectory, dict[str, np.ndarray], TrainConfig, str], None]
-MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
 
 
 class Numbers(NamedTuple):
@@ -63,21 +62,6 @@ class Outcome(NamedTuple):
     arrays: dict[str, np.ndarray]
     summary: dict[str, Any]
     finished: bool
-
-
-def load(config: Setting) -> data.Dataset:
-    """Load the data of a run, and refuse a batch larger than it before anything slow begins."""
-    dataset = data.load(
-        config.data,
-        size=config.size,
-        data_dir=config.data_dir,
-        cache_dir=config.cache_dir,
-        classes=config.classes,
-        limit=config.limit,
-    )
-    images, size = len(dataset.train.labels), config.batch_size
-    check(size <= images, "batch_size", size, f"at most {images}, the number of training images")
-    return dataset
 
 
 def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]:
@@ -146,12 +130,9 @@ def run(config: TrainConfig, command: str, finish: Finish | None = None, again: 
       UserError: a configuration the data does not allow, a run directory in use, nothing to resume.
       Divergence: a loss is not finite; the newest checkpoint is kept.
     """
-    dataset = load(config)
-    if config.resume:
-        directory = RunDirectory.resume(config.out, config, MAY_DIFFER_ON_RESUME)
-    else:
-        directory = RunDirectory.create(config.out, config, command)
-    with directory:
+    dataset = config.load()
+    with RunDirectory.open(config, command, MAY_DIFFER_ON_RESUME) as directory:
+        print(_used(dataset, directory.environment), flush=True)
         with Interrupt() as interrupt:
             state, plan = build(config, dataset)
             outcome = _train(Session(directory, plan, state), config, interrupt, again or resuming(command))
@@ -183,16 +164,12 @@ def resuming(command: str) -> str:
     return command if "--resume" in command else f"{command} --resume"
 
 
-def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The few numbers of a run: final test accuracy and losses, largest prediction errors of each family."""
-    worst = {
-        f"largest_{family}_prediction_error": float(arrays[f"{family}_worst"][-1].max())
-        for family in ("filter", "unit", "classifier")
-        if f"{family}_worst" in arrays
-    }
-    last = {f"test_{name}": float(arrays[f"test_{name}"][-1]) for name in ("loss", "top1", "top5")}
-    tail = arrays["train_loss"][-max(1, len(arrays["train_loss"]) // 20) :]
-    return {**last, "train_loss": float(tail.mean()), "steps": len(arrays["train_loss"]), **worst}
+def _used(dataset: data.Dataset, environment: dict[str, Any]) -> str:
+    train, test = (len(split.labels) for split in (dataset.train, dataset.test))
+    side, device, versions = dataset.train.images.shape[1], environment["device"], environment["versions"]
+    kind = device["cpu"] if device["platform"] == "cpu" else device["kind"]
+    images = f"{train} training and {test} test images of {side}x{side}, {dataset.classes} classes"
+    return f"{images}; {kind}, jax {versions['jax']}"
 
 
 def _resident(split: data.Split) -> Data:

@@ -14,7 +14,8 @@ from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import Data, Progress, TrainState, evaluate, steps_per_epoch
 from papers.common.training.fit import Fetched, chunks, epoch_order
-from papers.noether.run import MAY_DIFFER_ON_RESUME, load, resuming
+from papers.noether.config import MAY_DIFFER_ON_RESUME
+from papers.noether.run import resuming
 from papers.noether.sweep_config import Member, SweepConfig
 from papers.noether.sweep_members import Problem, begin_all, problem, stack_hypers
 
@@ -87,14 +88,10 @@ def run(config: SweepConfig, command: str, finish: Any = None) -> Outcome:
     Raises:
       UserError: a configuration the data does not allow, a run directory in use, nothing to resume.
     """
-    sweep = build(config, load(config))
+    sweep = build(config, config.load())
     plan = sweep.plan
     print(f"{len(sweep.members)} members, batching {plan.batching}, steps by {plan.steps}", flush=True)
-    if config.resume:
-        directory = RunDirectory.resume(config.out, config, MAY_DIFFER_ON_RESUME)
-    else:
-        directory = RunDirectory.create(config.out, config, command)
-    with directory:
+    with RunDirectory.open(config, command, MAY_DIFFER_ON_RESUME) as directory:
         with Interrupt() as interrupt:
             states, curves = _train(sweep, directory, interrupt)
         finished = int(curves.count) == len(curves.step)

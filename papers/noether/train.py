@@ -13,6 +13,7 @@ PROG = "python -m papers.noether.train"
 
 def entry(config: TrainConfig) -> None:
     """Run one configuration and draw its figures."""
+    config.preflight()
     from papers.common.compilation import use_compilation_cache
 
     use_compilation_cache(config.cache_dir)
@@ -25,7 +26,8 @@ def entry(config: TrainConfig) -> None:
     if not outcome.finished:
         raise KeyboardInterrupt
     for name, value in outcome.summary.items():
-        print(f"  {name}: {value:.4g}")
+        if not isinstance(value, dict):  # a layer's numbers stay in summary.json
+            print(f"  {name}: {value:.4g}")
     print(f"figures, arrays and claims are in {outcome.directory}")
     print(
         f"the paper's setting: {PROG} --preset panel-a-high --data-dir DIR (one accelerator; --help lists the presets)"

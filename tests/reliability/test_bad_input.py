@@ -84,9 +84,10 @@ def test_refused_before_anything_starts(name, capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def start(config):
-    """The entry without its compilation cache, a setting of the whole process."""
-    running.run(config, PROG)
+@pytest.fixture(params=["preflight", "run"])
+def start(request):
+    """What must refuse: the entry's look ahead, before jax is imported, and the run itself, which others call."""
+    return (lambda config: config.preflight()) if request.param == "preflight" else lambda c: running.run(c, PROG)
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +97,7 @@ def never_trained(monkeypatch):
 
 
 @pytest.mark.parametrize("name", AFTER_LOADING)
-def test_refused_once_the_data_is_known(name, capsys, tmp_path):
+def test_refused_once_the_data_is_known(name, start, capsys, tmp_path):
     options, parts = AFTER_LOADING[name]
     told = refuse([*options, "--out", str(tmp_path / "run")], start, capsys)
     for part in parts:
@@ -104,7 +105,7 @@ def test_refused_once_the_data_is_known(name, capsys, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_directory_with_anything_in_it_is_refused(capsys, tmp_path):
+def test_a_run_directory_with_anything_in_it_is_refused(start, capsys, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     told = refuse(["--out", str(tmp_path)], start, capsys)
     assert str(tmp_path) in told and "not empty (thesis.tex)" in told and "--resume" in told
@@ -112,7 +113,7 @@ def test_a_run_directory_with_anything_in_it_is_refused(capsys, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_run_directory_in_use_is_refused(capsys, tmp_path):
+def test_a_run_directory_in_use_is_refused(start, capsys, tmp_path):
     with RunDirectory.create(tmp_path / "run", TrainConfig(), "first"):
         before = {file: file.read_bytes() for file in (tmp_path / "run").iterdir()}
         for options in ([], ["--resume"]):
@@ -121,20 +122,20 @@ def test_a_run_directory_in_use_is_refused(capsys, tmp_path):
         assert {file: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
 
 
-def test_a_run_directory_that_is_a_file_is_refused(capsys, tmp_path):
+def test_a_run_directory_that_is_a_file_is_refused(start, capsys, tmp_path):
     (tmp_path / "run").write_text("a file")
     assert "is a file" in refuse(["--out", str(tmp_path / "run")], start, capsys)
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_nothing_to_resume_is_refused(capsys, tmp_path, exists):
+def test_nothing_to_resume_is_refused(start, capsys, tmp_path, exists):
     if exists:
         (tmp_path / "run").mkdir()
     told = refuse(["--resume", "--out", str(tmp_path / "run")], start, capsys)
     assert "holds no run to resume" in told and str(tmp_path / "run") in told
 
 
-def test_another_configuration_is_refused_with_its_fields(capsys, tmp_path):
+def test_another_configuration_is_refused_with_its_fields(start, capsys, tmp_path):
     with RunDirectory.create(tmp_path / "run", TrainConfig(out=tmp_path / "run"), "first"):
         pass
     told = refuse(["--resume", "--out", str(tmp_path / "run"), "--momentum", "0.5", "--epochs", "3"], start, capsys)
@@ -142,22 +143,45 @@ def test_another_configuration_is_refused_with_its_fields(capsys, tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["momentum"] == 0.9
 
 
-@pytest.mark.parametrize("name", ["unknown option", "fixed norm without BatchNorm", "batch larger than the data"])
+# each stops at another place: the options, the configuration, the run directory, the data
+EARLY = {
+    "unknown option": NEVER_STARTED["unknown option"],
+    "fixed norm without BatchNorm": NEVER_STARTED["fixed norm without BatchNorm"],
+    "batch larger than the data": AFTER_LOADING["batch larger than the data"],
+    "batch larger than data not there": (["--data", "tiny_imagenet", "--batch-size", "100001"], ["at most 100000"]),
+    "absent data": (["--data", "cifar10", "--data-dir", "absent"], ["absent does not exist", "170,052,171 bytes, md5"]),
+    "nothing to resume": (["--resume"], ["holds no run to resume"]),
+}
+
+
+@pytest.mark.parametrize("name", EARLY)
 def test_the_command_refuses_within_three_seconds(name, tmp_path):
-    """Of CPU time, with as much again for a busy machine."""
-    options, parts = (NEVER_STARTED | AFTER_LOADING)[name]
+    options, parts = EARLY[name]
     command = [sys.executable, "-m", "papers.noether.train", *options, "--out", str(tmp_path / "run")]
-    environment = {**os.environ, "SYMJAX_PAPERS_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, "SYMJAX_PAPERS_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr, done.stderr
     assert all(part in done.stderr for part in parts)
-    assert seconds < 6
+    assert not (tmp_path / "run").exists()
+    assert seconds < 3
     print(f"{name}: {seconds:.2f} CPU seconds")
 
 
+def test_nothing_heavy_is_imported_before_a_mistake_is_told(tmp_path):
+    program = (
+        "import sys; from papers.noether.config import TrainConfig as C; from papers.noether.sweep_config import *\n"
+        "for config in (C(), SweepConfig()): config.preflight()\n"
+        "from papers.gradient_flow.train_config import TrainConfig as C; C(network='vgg11').resolved().preflight()\n"
+        "print(*{name.partition('.')[0] for name in sys.modules} & {'jax', 'flax', 'optax', 'sklearn', 'matplotlib'})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "\n", (done.stdout, done.stderr)
+
+
 def test_the_entry_is_the_one_that_was_tried():
-    """The tests above call `run` themselves: the entry must do so too, and draw."""
-    assert entry.__module__ == "papers.noether.train" and "run(config" in Path(entry.__code__.co_filename).read_text()
+    """The tests above call both themselves: the entry must do so too."""
+    text = Path(entry.__code__.co_filename).read_text()
+    assert entry.__module__ == "papers.noether.train" and "run(config" in text and "config.preflight()" in text

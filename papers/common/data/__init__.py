@@ -11,7 +11,8 @@ neither jax nor tensorflow-datasets.
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from papers.common.data.dataset import Dataset, Split, check_selection, select
+from papers.common.cli import check
+from papers.common.data.dataset import Dataset, Split, check_batch, check_selection, select
 from papers.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def load(
     cache_dir: Path | None = None,
     classes: int | None = None,
     limit: int | None = None,
+    batch_size: int = 1,
 ) -> Dataset:
     """Load a data set, preparing it first when it is not in the cache.
 
@@ -46,6 +48,7 @@ def load(
         cache_dir: None is $SYMJAX_PAPERS_CACHE or ~/.cache/symjax-papers.
         classes: keep the first so many classes.
         limit: keep so many images of each split, stratified.
+        batch_size: images a step, refused where it is larger than the training images, before anything is prepared.
 
     Returns:
         Raw images and labels of two splits with the numbers that normalise them.
@@ -59,13 +62,16 @@ def load(
     if name == "digits":
         from papers.common.data import digits
 
-        return select(digits.load(size), classes, limit)
+        dataset = select(digits.load(size), classes, limit)
+        check_batch(batch_size, len(dataset.train.labels))
+        return dataset
     chosen = _recipe(name)
-    if size is not None and (size, size) != chosen.shape[:2]:
-        raise UserError(
-            f"size is {size}, but {name} has {chosen.shape[0]} pixels a side: leave size out, or choose digits"
-        )
-    check_selection(name, chosen.classes, classes, limit)  # before minutes of preparation
+    own = (size, size) == chosen.shape[:2]
+    check(size is None or own, "size", size, f"left out: {name} has {chosen.shape[0]} pixels a side")
+    # before minutes of preparation; every class of these sets has the same number of images
+    check_selection(name, chosen.classes, classes, limit)
+    images = chosen.counts["train"] * (classes or chosen.classes) // chosen.classes
+    check_batch(batch_size, images if limit is None else min(images, limit))
     arrays = prepared(name, data_dir, cache_dir)
     train, test = (Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
     whole = Dataset(name, train, test, chosen.classes, 255.0, chosen.mean, chosen.std, chosen.augmentation)

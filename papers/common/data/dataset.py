@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from papers.common.errors import UserError
+from papers.common.cli import check
 
 
 class Split(NamedTuple):
@@ -55,10 +55,14 @@ def select(dataset: Dataset, classes: int | None = None, limit: int | None = Non
 
 def check_selection(name: str, available: int, classes: int | None, limit: int | None) -> None:
     """Raise UserError when `select` would: `available` is the number of classes of the set called `name`."""
-    if classes is not None and not 2 <= classes <= available:
-        raise UserError(f"classes is {classes}, but must be 2 to {available}, the number {name} has")
-    if limit is not None and limit < 1:
-        raise UserError(f"limit is {limit}, but must be at least 1, the number of images kept in each split")
+    known = classes is None or 2 <= classes <= available
+    check(known, "classes", classes, f"2 to {available}, the number {name} has")
+    check(limit is None or limit >= 1, "limit", limit, "at least 1, the number of images kept in each split")
+
+
+def check_batch(size: int, images: int) -> None:
+    """Raise UserError for a batch larger than the training images."""
+    check(size <= images, "batch_size", size, f"at most {images}, the number of training images")
 
 
 def _select(split: Split, classes: int, limit: int | None) -> Split:

@@ -144,18 +144,16 @@ def open_members(archive: Archive, path: Path) -> Members:
 
 
 def verify(archive: Archive, path: Path) -> None:
-    """Compare an archive's size, then its md5, with the published ones.
+    """Compare an archive's size and md5 with the published ones.
 
     Raises:
         UserError: they differ.
     """
-    size = path.stat().st_size
-    if size != archive.size:
-        raise UserError(f"{path} is damaged: {size:,} bytes found, {archive.size:,} expected; {archive.remedy}")
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != archive.md5:
-        raise UserError(f"{path} is damaged: md5 {found} found, {archive.md5} expected; {archive.remedy}")
+        found = path.stat().st_size, hashlib.file_digest(file, "md5").hexdigest()
+    if found != (archive.size, archive.md5):
+        shown, expected = (f"{size:,} bytes, md5 {md5}" for size, md5 in (found, (archive.size, archive.md5)))
+        raise UserError(f"{path} is damaged: {shown} found, {expected} expected; {archive.remedy}")
 
 
 def download(archive: Archive, path: Path) -> None:

@@ -215,7 +215,7 @@ def test_an_unknown_preset_and_the_help(capsys):
         choose(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert "a: a gap" in text and "b: no gap" in text
+    assert [line for line in text.splitlines() if line.startswith(("a: a gap", "b: no gap"))][1].startswith("b")
 
 
 def test_help_is_quick_and_imports_no_jax():

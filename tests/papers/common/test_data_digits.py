@@ -1,5 +1,7 @@
 """The digits are scikit-learn's own, split by class, enlarged pixel by pixel; selections keep every class's share."""
 
+import gzip
+import hashlib
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from papers.common.data import Dataset, Split, load, select
+from papers.common.data import Dataset, Split, digits, load, select
 from papers.common.data.digits import stratified
 from papers.common.errors import UserError
 
@@ -97,6 +99,10 @@ def test_select_without_arguments_copies_nothing():
         ({"name": "cifar10", "size": 64}, "size is 64"),
         ({"name": "tiny_imagenet", "classes": 201}, "classes is 201"),
         ({"name": "tiny_imagenet", "limit": -1}, "limit is -1"),
+        ({"name": "digits", "batch_size": 1438}, "--batch-size is 1438, but must be at most 1437"),
+        ({"name": "cifar10", "batch_size": 50_001}, "at most 50000"),
+        ({"name": "tiny_imagenet", "classes": 20, "batch_size": 10_001}, "at most 10000"),
+        ({"name": "tiny_imagenet", "classes": 20, "limit": 100, "batch_size": 101}, "at most 100,"),
         ({"name": "mnist"}, "'mnist'"),
     ],
 )
@@ -115,8 +121,15 @@ def test_damaged_file_in_scikit_learn_is_reported(tmp_path, monkeypatch):
     )
     with pytest.raises(UserError, match="absent or damaged.*force-reinstall"):
         load("digits")
-    (package / "datasets" / "data" / "digits.csv.gz").write_bytes(b"\x1f\x8b\x08 not a table")
+    file = package / "datasets" / "data" / "digits.csv.gz"
+    file.write_bytes(b"\x1f\x8b\x08 not a table")
     with pytest.raises(UserError, match="absent or damaged.*force-reinstall"):
+        load("digits")
+    other = np.zeros((1797, 65), np.uint8)
+    with gzip.open(file, "wt") as text:
+        np.savetxt(text, other, "%d", delimiter=",")
+    found = hashlib.md5(other.tobytes()).hexdigest()
+    with pytest.raises(UserError, match=f"md5 {found} found, shape .*, md5 {digits.MD5} expected.*force-reinstall"):
         load("digits")
 
 

@@ -113,7 +113,7 @@ def test_resume_refuses_another_configuration_and_shows_it(tmp_path):
     assert len(json.loads((tmp_path / "run" / "config.json").read_text())["resumed"]) == 1
 
 
-def test_resume_tells_of_other_versions(tmp_path):
+def test_resume_tells_of_other_versions(tmp_path, capsys):
     RunDirectory.create(tmp_path / "run", {}, "prog").close()
     file = tmp_path / "run" / "config.json"
     record = json.loads(file.read_text())
@@ -121,6 +121,7 @@ def test_resume_tells_of_other_versions(tmp_path):
     file.write_text(json.dumps(record))
     with RunDirectory.resume(tmp_path / "run", {}) as run:
         assert len(run.changes) == 1 and run.changes[0].startswith("versions.jax 0.0 -> ")
+    assert f"({run.changes[0]}): correct, but not to the same bits" in capsys.readouterr().out
 
 
 def test_resume_needs_a_run(tmp_path):

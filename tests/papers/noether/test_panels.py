@@ -13,6 +13,7 @@ from papers.common.runs import RunDirectory
 from papers.noether import panel_claims, panels
 from papers.noether.config import PRESETS, TrainConfig
 from papers.noether.figures import FiguresConfig, run_all
+from papers.noether.summary import layers
 
 BASE = TrainConfig(width=0.125, epochs=10)
 WHERE = {"device": "made up", "versions": {}, "commit": None}
@@ -22,10 +23,13 @@ def made_up(run: panels.Member, accuracy: float, first: float = 3.0, last: float
     arrays = {
         "test_step": np.array([0, 4, 8]),
         "test_top1": np.array([0.1, 0.2, accuracy]),
+        "test_loss": np.array([2.3, 2.2, 2.0 - accuracy]),
         "train_loss": np.linspace(first, last, 8),
         "filter_worst": np.full((2, 4), 1e-6 * (1 + run.seed)),
         "filter_layer": np.array(["conv1", "conv1", "conv2", "conv2"]),
         "filter_measured": np.ones((2, 4)),
+        "filter_predicted": np.ones((2, 4)),
+        "filter_eq17": np.array([[1.0] * 4, [1.0, 1.0, 2.0, 4.0]]),
         "filter_eq17_own_square": np.array([[1.0] * 4, [1.2, 1.0, 1.0, 1.0]]),
     }
     return panel_claims.Run(*run, arrays)
@@ -76,9 +80,9 @@ def test_panel_c_takes_the_decay_that_is_best_on_average():
     # 0.002 wins seed 0 by far, 0.001 wins on average
     table = {(0.0, 0): 0.3, (0.0, 1): 0.3, (0.001, 0): 0.4, (0.001, 1): 0.4, (0.002, 0): 0.5, (0.002, 1): 0.1}
     runs = runs_of("c", (0.0, 0.001, 0.002), lambda run: table[run.value, run.seed], seeds=2)
-    claim = panel_claims.panel_claims("c", runs, WHERE, "command")[0]
-    assert "0.001" in claim.claim
-    assert claim.measured == pytest.approx(0.1)
+    accuracy, loss = panel_claims.panel_claims("c", runs, WHERE, "command")[:2]
+    assert "0.001" in accuracy.claim and "0.001" in loss.claim
+    assert [accuracy.measured, loss.measured] == pytest.approx([0.1, 0.1])  # the made-up loss is 2 less the accuracy
 
 
 def test_panel_d_reads_the_training_loss():
@@ -92,10 +96,10 @@ def test_panel_d_reads_the_training_loss():
 
 
 def test_thresholds_are_those_written_before_the_runs():
-    names = ("LOW_RATE", "HIGH_RATE", "MOMENTUM", "WEIGHT_DECAY", "FIRST_LOSS", "LATER_LOSS")
+    names = ("LOW_RATE", "HIGH_RATE", "MOMENTUM", "OF_WEIGHT_DECAY", "WITH_WEIGHT_DECAY", "FIRST_LOSS", "LATER_LOSS")
     values = {k: v for k, v in vars(panel_claims).items() if k.startswith(("LARGEST", "LEAST"))}
     found = [next(value for name, value in values.items() if name.endswith(end)) for end in names]
-    assert found == [0.015, 0.03, 0.02, 0.005, 1e-3, 0.05]
+    assert found == [0.015, 0.03, 0.02, 0.005, 0.02, 1e-3, 0.05]
 
 
 def test_paper_size_is_not_reduced_and_anything_smaller_is():
@@ -103,6 +107,14 @@ def test_paper_size_is_not_reduced_and_anything_smaller_is():
     assert not whole.reduced
     for change in ({"width": 0.5}, {"classes": 20}, {"limit": 100}, {"epochs": 20}, {"data": "cifar10"}):
         assert dataclasses.replace(whole, **change).reduced
+
+
+def test_layers_are_told_apart():
+    found = layers(made_up(panels.members("a", BASE, (0.01,), 1, Path("runs"))[0], 0.3).arrays)
+    assert found["conv1"] == pytest.approx(
+        {"growth": 1, "largest_error": 1e-6, "law": 1, "eq17": 1, "eq17_own_square": 1.1}
+    )
+    assert found["conv2"]["eq17"] == pytest.approx(3)
 
 
 def write_run(member: panels.Member, accuracy: float) -> None:

@@ -206,6 +206,19 @@ def test_command_writes_one_npz_and_a_figure(tmp_path, monkeypatch, capsys):
         assert arrays["squared_norm"].shape == (1, 6, 1)
     printed = capsys.readouterr().out
     assert "6 members, batching map, steps by scan" in printed and "0 of 3" in printed
+    claim = json.loads((tmp_path / "run" / "claims.json").read_text())[-1]
+    assert "translation law" in claim["claim"] and claim["seeds"] == 3 and claim["reduced_verdict"] == "holds"
+
+
+def test_a_sweep_whose_members_all_diverge_says_so_and_keeps_what_it_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("papers.common.compilation.use_compilation_cache", lambda folder: None)
+    argv = "--model mlp --hidden --limit 40 --batch-size 20 --epochs 2 --learning-rates 1e38 --seeds 0"
+    with pytest.raises(SystemExit) as stop:
+        cli.main(sweep.entry, SweepConfig, sweep.PROG, argv=[*argv.split(), "--out", str(tmp_path / "run")])
+    assert stop.value.code == 3 and "left the finite numbers" in capsys.readouterr().err
+    with np.load(tmp_path / "run" / "sweep.npz") as arrays:
+        assert arrays["diverged"].all()
+    assert not (tmp_path / "run" / "claims.json").exists()
 
 
 @pytest.mark.slow
