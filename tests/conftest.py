@@ -11,11 +11,27 @@ import hypothesis
 import jax
 import pytest
 
+# Thousands of small programs run once: a third of the time to compile them, and no matter how fast they run. Releases
+# of jax from 0.11 have no such emitters to leave out.
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+if jax.__version_info__ < (0, 11):
+    QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
+
 # No deadline: the first example of a property compiles its program. Drawing may compile too, hence no `too_slow` check.
 _COMMON = {"deadline": None, "max_examples": 30, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("default", hypothesis.settings(**_COMMON))
 hypothesis.settings.register_profile("ci", hypothesis.settings(**_COMMON, derandomize=True, database=None))
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile quickly, here and in the tests' own processes; under ``-m slow`` everything compiles as users do.
+
+    XLA reads the flags with the first program, which no import compiles.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if config.getoption("markexpr") == "not slow" and QUICK_COMPILATION not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {QUICK_COMPILATION}".strip()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,6 +42,18 @@ def rank_promotion_raises() -> Iterator[None]:
     """
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(scope="session")
+def quick_compilation() -> str:
+    """Flags of XLA for a process that compiles for longer than it computes."""
+    return QUICK_COMPILATION
+
+
+@pytest.fixture(scope="session")
+def users_environment() -> dict[str, str]:
+    """The environment without those flags: a process in it compiles as a user's does."""
+    return {**os.environ, "XLA_FLAGS": os.environ.get("XLA_FLAGS", "").replace(QUICK_COMPILATION, "").strip()}
 
 
 @pytest.fixture(scope="session")

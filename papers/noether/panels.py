@@ -15,6 +15,7 @@ from papers.common.runs import RunDirectory, differences, to_json, write_atomica
 from papers.noether.config import MAY_DIFFER_ON_RESUME, FilterNorm, TrainConfig
 from papers.noether.draw import describe_data
 from papers.noether.panel_claims import Run, final_accuracy, panel_claims
+from papers.noether.summary import summarise
 
 PanelName = Literal["a", "b", "c", "d"]
 ARMS: tuple[FilterNorm, FilterNorm] = ("free", "fixed")
@@ -144,8 +145,8 @@ def _write_results(
     """One small file with everything a reader checks: each run's numbers, the claims, and where it all ran."""
     rows, commits = [], set()
     for run in runs:
-        summary = json.loads((run.config.out / "summary.json").read_text())
-        rows.append({"value": run.value, "filter_norm": run.arm, "seed": run.seed, **summary})
+        saved = json.loads((run.config.out / "summary.json").read_text())
+        rows.append({"value": run.value, "filter_norm": run.arm, "seed": run.seed, **saved, **summarise(run.arrays)})
         commits.add(str(json.loads((run.config.out / "config.json").read_text())["commit"]))
     shared = dataclasses.replace(runs[0].config, out=Path("."), data_dir=None, cache_dir=None)
     record = {

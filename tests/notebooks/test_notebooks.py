@@ -22,7 +22,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REDUCED = {
     "gradient_flow": """
 hidden = 12
-limit = 320
+limit = 192
 steps = 400
 learning_rate = 0.1
 seed = 1
@@ -30,7 +30,7 @@ seed = 1
     "noether": """
 width = 0.0625
 epochs = 2
-limit = 320
+limit = 192
 learning_rate = 0.03
 momentum = 0.9
 weight_decay = 1e-4
@@ -60,8 +60,11 @@ LARGEST = {
     },
 }
 
-# Compiling is nearly all of a reduced run's time, and what it computes is small.
-QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+@pytest.fixture(autouse=True)
+def compile_quickly(monkeypatch: pytest.MonkeyPatch, quick_compilation: str) -> None:
+    """Compiling is nearly all of a reduced run's time, and what it computes is small."""
+    monkeypatch.setenv("XLA_FLAGS", quick_compilation)
 
 
 def _parameters(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -79,7 +82,6 @@ def _execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
         "PYTHONPATH": os.pathsep.join(paths),
         "IPYTHONDIR": str(folder / "ipython"),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": QUICK_COMPILATION,
     }
     client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)

@@ -74,8 +74,8 @@ def test_the_library_loads_nothing_but_jax_and_touches_nothing() -> None:
 
 
 def test_importing_the_library_costs_at_most_a_tenth_of_a_second() -> None:
-    """CPU time above that of `import jax`: the least of five fresh interpreters, free of neighbours."""
-    assert min(float(python(SECONDS)) for _ in range(5)) <= 0.1
+    """CPU time above that of `import jax`: the best of five fresh interpreters, some of which neighbours disturb."""
+    assert any(float(python(SECONDS)) <= 0.1 for _ in range(5))
 
 
 def test_symjax_imports_nothing_of_papers() -> None:
@@ -102,10 +102,12 @@ def test_the_reader_of_imports_sees_every_form(tmp_path: Path) -> None:
     assert set(imported(file, tmp_path)) == {"papers.noether", "symjax.mechanics.a", "symjax.b.c", "papers.d"}
 
 
-def machine_paths() -> list[str]:
-    """Return the folders beside this checkout, which exist on this machine only."""
-    beside = [ROOT] if ROOT.parent == Path(ROOT.anchor) else ROOT.parent.iterdir()
-    return [rf"(?<![\w.]){re.escape(str(path))}(?![\w-])" for path in beside]
+def machine_paths() -> str:
+    """Match the folders beside this checkout, which exist on this machine only."""
+    top = ROOT.parent == Path(ROOT.anchor)
+    names = "|".join(re.escape(path.name) for path in ([ROOT] if top else ROOT.parent.iterdir()))
+    parent = re.escape(str(ROOT.parent).rstrip("/")) + "/"
+    return rf"{parent}(?<![\w.]{parent})(?:{names})(?![\w-])"  # a literal start is found fast
 
 
 def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
@@ -114,15 +116,14 @@ def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
     if listing.returncode != 0:
         pytest.skip("not a git checkout, so there are no tracked files to read")
     forbidden = re.compile(
-        "|".join([r"/(?:home|Users)/\w+", r"(?<![\w.])/root/", r"\bindex[-_]url\b", *machine_paths()])
+        "|".join([r"/(?:home|Users)/\w+", r"/root/(?<![\w.]/root/)", r"\bindex[-_]url\b", machine_paths()])
     )
     found = []
     for name in filter(None, listing.stdout.split("\0")):
         path = ROOT / name
         if path.suffix in {".png", ".npz"} or not path.is_file() or path == Path(__file__).resolve():
             continue
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        found += [
-            f"{name}:{number}: {line.strip()[:100]}" for number, line in enumerate(lines, 1) if forbidden.search(line)
-        ]
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for hit in forbidden.finditer(text):
+            found.append(f"{name}:{text.count(chr(10), 0, hit.start()) + 1}: {hit[0]}")
     assert found == []

@@ -20,12 +20,14 @@ def command(out, *more):
     return [sys.executable, "-m", "papers.noether.train", *OPTIONS, "--out", str(out), *more]
 
 
-# what is tested is the same for any program, and compiling is most of the time
-QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+@pytest.fixture(autouse=True)
+def compile_quickly(monkeypatch, quick_compilation):
+    """What is tested is the same for any program, and compiling is most of the time."""
+    monkeypatch.setenv("XLA_FLAGS", quick_compilation)
 
 
 def launch(out, cache, *more):
-    own = {"SYMJAX_PAPERS_CACHE": str(cache), "MPLBACKEND": "agg", "XLA_FLAGS": QUICK_COMPILATION}
+    own = {"SYMJAX_PAPERS_CACHE": str(cache), "MPLBACKEND": "agg"}
     environment = {**os.environ, **own}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command(out, *more), cwd=ROOT, env=environment, **pipes)

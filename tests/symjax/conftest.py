@@ -15,17 +15,6 @@ def float64_and_strict_promotion() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_fast_rather_than_well(pytestconfig: pytest.Config) -> Iterator[None]:
-    """Save a third of the time where thousands of small programs run once.
-
-    The papers' tests, the canary of the backend and everything under ``-m slow`` compile as users do.
-    """
-    jax.config.update("jax_disable_most_optimizations", pytestconfig.getoption("markexpr") == "not slow")
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 # Relative unless said. The names are the identities, the numbers what they were seen to hold to, with a margin.
 _TOLERANCES = {
     "oracle": {"float64": 1e-13, "float32": 1e-5},  # the same quantity computed a second way

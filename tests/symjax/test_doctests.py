@@ -11,6 +11,7 @@ import symjax
 MODULES = ["symjax", *(module.name for module in pkgutil.walk_packages(symjax.__path__, "symjax."))]
 
 
+@pytest.mark.slow  # the same examples as in float32, once more
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_hold_in_float64(name: str) -> None:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

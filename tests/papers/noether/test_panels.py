@@ -24,6 +24,7 @@ def made_up(run: panels.Member, accuracy: float, first: float = 3.0, last: float
         "test_step": np.array([0, 4, 8]),
         "test_top1": np.array([0.1, 0.2, accuracy]),
         "test_loss": np.array([2.3, 2.2, 2.0 - accuracy]),
+        "test_top5": np.array([0.5, 0.6, 0.7]),
         "train_loss": np.linspace(first, last, 8),
         "filter_worst": np.full((2, 4), 1e-6 * (1 + run.seed)),
         "filter_layer": np.array(["conv1", "conv1", "conv2", "conv2"]),

@@ -193,7 +193,7 @@ def test_all_infinite_projection_is_none():
     log = scale_log("heavy_ball_decay")
     free, _ = predict(log, project_to=jnp.full(FILTERS, jnp.inf), **RULES["heavy_ball_decay"])
     none, _ = predict(log, **RULES["heavy_ball_decay"])
-    np.testing.assert_array_equal(free, none)
+    np.testing.assert_allclose(free, none, rtol=1e-14)  # two programs, which may round in another order
 
 
 def test_projection_to_start_leaves_no_trace():
