@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from papers.common.errors import UserError
-from papers.common.runs import write_atomically
+from papers.common.records import write_atomically
 
 
 class Skipped(NamedTuple):

@@ -66,13 +66,13 @@ class Claim:
     """Model and width."""
 
     device: Any
-    """As in :func:`papers.common.runs.environment`."""
+    """As in :func:`papers.common.environment.environment`."""
 
     versions: Mapping[str, str | None]
-    """As in :func:`papers.common.runs.environment`."""
+    """As in :func:`papers.common.environment.environment`."""
 
     commit: str | None
-    """As in :func:`papers.common.runs.environment`."""
+    """As in :func:`papers.common.environment.environment`."""
 
     command: str
     """The command that measures it again."""
@@ -167,8 +167,8 @@ def claim_over_seeds(
         threshold: written before the run.
         direction: as in :func:`verdict`.
         reduced: whether the run is smaller than the paper's; it then stays undecided about the paper's own setting.
-        environment: holds ``device``, ``versions`` and ``commit``, as :func:`papers.common.runs.environment` gives
-            them.
+        environment: holds ``device``, ``versions`` and ``commit``, as
+            :func:`papers.common.environment.environment` gives them.
         **words: ``claim``, ``figure``, ``paper``, ``source``, ``data``, ``model``, ``command``.
 
     Returns:

@@ -7,19 +7,11 @@ overwritten by another run: a directory with anything in it is refused, and one 
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 import fcntl
-import importlib.metadata
 import io
 import json
-import math
 import os
-import platform
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -27,48 +19,12 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from papers.common.claims import Claim
+from papers.common.environment import environment
 from papers.common.errors import InUse, UserError
+from papers.common.records import differences, dump, to_json, write_atomically
 
 LOCK = "lock"
 LARGEST_PNG = 200_000
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-
-
-def environment() -> dict[str, Any]:
-    """Describe where a run happens: versions, commit, device, XLA flags and the time.
-
-    Starts jax's backend, so call it after everything that configures jax.
-
-    Returns:
-        ``versions``, ``commit`` (None outside the repository, ``-dirty`` behind it where tracked files were changed),
-        ``device`` (kind, platform, count, cpu), ``xla_flags``, ``started`` (UTC); ready for JSON.
-    """
-    import jax
-
-    devices = jax.devices()
-    return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
-        "commit": _commit(Path(__file__).resolve()),
-        "device": {
-            "kind": devices[0].device_kind,
-            "platform": devices[0].platform,
-            "count": len(devices),
-            "cpu": _cpu(),
-        },
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
-    """Spell the command that started the process, for ``config.json`` and claims.
-
-    >>> command_line("papers.noether.train", ["--seed", "1"])
-    'python -m papers.noether.train --seed 1'
-    """
-    import shlex
-
-    return shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
 
 
 class RunConfig(Protocol):
@@ -149,7 +105,7 @@ class RunDirectory:
             _refuse_contents(path)
             run.environment = environment()
             record = {"config": to_json(config), "command": command, **run.environment}
-            write_atomically(path / "config.json", _dump(record).encode())
+            write_atomically(path / "config.json", dump(record).encode())
         except BaseException:
             run.close()
             raise
@@ -178,7 +134,7 @@ class RunDirectory:
                 shown = ", ".join(run.changes)
                 print(f"the run goes on elsewhere ({shown}): correct, but not to the same bits", flush=True)
             record.setdefault("resumed", []).append(run.environment)
-            write_atomically(path / "config.json", _dump(record).encode())
+            write_atomically(path / "config.json", dump(record).encode())
         except BaseException:
             run.close()
             raise
@@ -236,7 +192,7 @@ class RunDirectory:
 
     def write_claims(self, claims: Sequence[Claim]) -> Path:
         """Write ``claims.json``: the list of the run's claims."""
-        return write_atomically(self.path / "claims.json", _dump(list(claims)).encode())
+        return write_atomically(self.path / "claims.json", dump(list(claims)).encode())
 
     def close(self) -> None:
         """Close the metrics and give the lock back; closing twice does nothing."""
@@ -270,58 +226,6 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
             break
         records.append(record)
     return records
-
-
-def to_json(value: Any) -> Any:
-    """Reduce a value to what strict JSON holds.
-
-    Dataclasses and NamedTuples become objects, arrays lists, paths text, NaN and infinities null.
-
-    >>> to_json({"loss": float("nan"), "shape": (1, np.int64(2)), "out": Path("run")})
-    {'loss': None, 'shape': [1, 2], 'out': 'run'}
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(to_json(item) for item in value)
-    if value is None or isinstance(value, (str, bool)):
-        return str(value) if isinstance(value, str) else value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    if hasattr(value, "__array__"):
-        return to_json(np.asarray(value).tolist())
-    return str(value)
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(to_json(value), indent=2, allow_nan=False) + "\n"
-
-
-def write_atomically(file: Path, content: bytes) -> Path:
-    """Write a file so that a reader, or a kill in between, sees the old content or the new one and nothing else."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes files for the owner alone; results are for everybody that the umask allows.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return file
 
 
 def _refuse_contents(path: Path) -> None:
@@ -406,56 +310,3 @@ def _same_file(lock: IO[str], file: Path) -> bool:
         return os.path.samestat(os.fstat(lock.fileno()), file.stat())
     except FileNotFoundError:
         return False
-
-
-def differences(old: Any, new: Any, ignore: Sequence[str]) -> list[str]:
-    """List what differs between two records, as ``field old -> new``; ``ignore`` names fields, dots for nested ones."""
-    before, after = _flatten(old), _flatten(new)
-    return [
-        f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
-        for name in dict.fromkeys((*before, *after))
-        if before.get(name, "absent") != after.get(name, "absent")
-        and not any(name == field or name.startswith(field + ".") for field in ignore)
-    ]
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping) or (prefix and not value):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        flat.update(_flatten(item, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _commit(file: Path) -> str | None:
-    """The commit of the repository that tracks a file; a package installed inside a foreign repository has none."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(file.parent), *arguments], capture_output=True, text=True, check=True, timeout=20
-        )
-        return done.stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", file.name)
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _cpu() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

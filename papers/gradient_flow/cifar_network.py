@@ -27,7 +27,7 @@ from papers.common import data
 from papers.common.cli import check
 from papers.common.errors import UserError
 from papers.common.models.convolution import convolve, convolve_windows, on_cpu
-from papers.common.runs import to_json, write_atomically
+from papers.common.records import to_json, write_atomically
 from papers.common.training import Data, TrainState, evaluate, fit, start, training_step
 from papers.common.training.fit import Fetched, epoch_order
 from papers.common.training.step import Observer

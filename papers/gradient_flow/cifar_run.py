@@ -12,7 +12,9 @@ import numpy as np
 from papers.common import data
 from papers.common.claims import Claim, claim_over_seeds, format_claims
 from papers.common.compilation import use_compilation_cache
-from papers.common.runs import RunDirectory, command_line, to_json, write_atomically
+from papers.common.environment import command_line
+from papers.common.records import to_json, write_atomically
+from papers.common.runs import RunDirectory
 from papers.gradient_flow.cifar_network import Trained, obtain
 from papers.gradient_flow.cifar_setting import CifarSetting, GroupActivation, NetworkConfig
 

@@ -38,7 +38,8 @@ def entry(config: FiguresConfig) -> None:
 
     from papers.common import data
     from papers.common.claims import format_claims
-    from papers.common.runs import RunDirectory, command_line
+    from papers.common.environment import command_line
+    from papers.common.runs import RunDirectory
 
     jax.config.update("jax_enable_x64", True)
     module, function = DRAWN_BY[config.figure].split(".")

@@ -35,7 +35,8 @@ def entry(config: TrainConfig) -> None:
     import jax
 
     from papers.common.claims import format_claims
-    from papers.common.runs import RunDirectory, command_line
+    from papers.common.environment import command_line
+    from papers.common.runs import RunDirectory
 
     if config.network == "two_layer" or config.precision == "float64":
         jax.config.update("jax_enable_x64", True)

@@ -44,7 +44,7 @@ def law_claims(
     Args:
       seeds: for each seed its runs' arrays; a seed's number is the largest error over its runs.
       config: what the runs share.
-      environment: as :func:`papers.common.runs.environment` gives it.
+      environment: as :func:`papers.common.environment.environment` gives it.
       command: the command that measures the claims again.
     """
     model = f"VGG11{'-BN' if config.batch_norm else ''} width {config.width:g}"

@@ -107,7 +107,8 @@ def entry(config: FiguresConfig) -> None:
         config.base().load()  # refuses what the data does not allow, before seconds of importing jax
     use_compilation_cache(config.cache_dir)
     from papers.common.claims import format_claims
-    from papers.common.runs import RunDirectory, command_line
+    from papers.common.environment import command_line
+    from papers.common.runs import RunDirectory
 
     command = command_line("papers.noether.figures")
     if config.panel == "toys":

@@ -37,7 +37,7 @@ def panel_claims(name: str, runs: list[Run], environment: dict[str, Any], comman
     Args:
       name: a, b, c or d.
       runs: every setting, arm and seed of the panel.
-      environment: as :func:`papers.common.runs.environment` gives it.
+      environment: as :func:`papers.common.environment.environment` gives it.
       command: the command that measures the claims again.
     """
     base = runs[0].config

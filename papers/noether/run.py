@@ -13,7 +13,8 @@ import numpy as np
 from papers.common import data
 from papers.common.compilation import once_options
 from papers.common.models import VGG11, initialise, vgg11_channels
-from papers.common.runs import RunDirectory, to_json, write_atomically
+from papers.common.records import to_json, write_atomically
+from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import (
     Data,

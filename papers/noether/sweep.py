@@ -24,8 +24,9 @@ def entry(config: SweepConfig) -> None:
 
     use_compilation_cache(config.cache_dir)
     from papers.common.claims import format_claims
+    from papers.common.environment import command_line
     from papers.common.errors import Divergence
-    from papers.common.runs import RunDirectory, command_line
+    from papers.common.runs import RunDirectory
     from papers.noether.sweep_draw import sweep_claims, sweep_figure
     from papers.noether.sweep_run import run
 

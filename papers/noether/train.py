@@ -17,7 +17,7 @@ def entry(config: TrainConfig) -> None:
     from papers.common.compilation import use_compilation_cache
 
     use_compilation_cache(config.cache_dir)
-    from papers.common.runs import command_line
+    from papers.common.environment import command_line
     from papers.noether import draw
     from papers.noether.run import run
 

@@ -74,8 +74,8 @@ def test_the_library_loads_nothing_but_jax_and_touches_nothing() -> None:
 
 
 def test_importing_the_library_costs_at_most_a_tenth_of_a_second() -> None:
-    """CPU time above that of `import jax`: the best of five fresh interpreters, some of which neighbours disturb."""
-    assert any(float(python(SECONDS)) <= 0.1 for _ in range(5))
+    """CPU time above that of `import jax`: the best of ten fresh interpreters, most of which neighbours may disturb."""
+    assert any(float(python(SECONDS)) <= 0.1 for _ in range(10))
 
 
 def test_symjax_imports_nothing_of_papers() -> None:

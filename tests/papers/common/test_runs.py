@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from papers.common import plots, runs
+from papers.common import environment, plots, runs
 from papers.common.errors import UserError
-from papers.common.runs import RunDirectory, read_metrics, to_json
+from papers.common.records import to_json
+from papers.common.runs import RunDirectory, read_metrics
 
 ROOT = Path(runs.__file__).parents[2]
 HOLD = """
@@ -237,15 +238,15 @@ def test_the_commit_is_that_of_the_repository_that_tracks_the_file(tmp_path):
 
     file = tmp_path / "module.py"
     file.write_text("1")
-    assert runs._commit(file) is None
+    assert environment._commit(file) is None
     git("init")
-    assert runs._commit(file) is None
+    assert environment._commit(file) is None
     git("add", "module.py")
     git("commit", "-m", "x", "--no-gpg-sign")
-    assert re.fullmatch("[0-9a-f]{40}", runs._commit(file))
+    assert re.fullmatch("[0-9a-f]{40}", environment._commit(file))
     file.write_text("2")
-    assert runs._commit(file).endswith("-dirty")
+    assert environment._commit(file).endswith("-dirty")
 
 
 def test_command_line_can_be_pasted():
-    assert runs.command_line("papers.x", ["--out", "a b"]) == "python -m papers.x --out 'a b'"
+    assert environment.command_line("papers.x", ["--out", "a b"]) == "python -m papers.x --out 'a b'"
