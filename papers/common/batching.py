@@ -47,7 +47,8 @@ class Advanced(NamedTuple):
 def choose(batching: Batching | Literal["auto"], *, convolutions: bool, platform: str) -> Plan:
     """Pick the fastest batching where it is left open, and the way the steps are driven.
 
-    The measurements stand at the top of this file.
+    The measurements stand at the top of this file; on accelerators nothing was measured, and vmap is a guess that
+    convolutions, which it groups, may prove wrong.
 
     Args:
       batching: what the user asked for; ``auto`` leaves it open.

@@ -101,6 +101,8 @@ class Setting:
             check(value is None or value >= least, field, value, f"at least {least}")
         ordered = list(self.drops) == sorted(set(self.drops)) and all(drop > 0 for drop in self.drops)
         check(ordered, "drops", " ".join(map(str, self.drops)), "positive epochs in increasing order")
+        in_time = not self.drops or self.drops[-1] < self.epochs
+        check(in_time, "drops", " ".join(map(str, self.drops)), f"before the end, {self.epochs} epochs")
         wrong_size = self.size is not None and self.data != "digits"
         check(not wrong_size, "size", self.size, f"left out with --data {self.data}, whose images have their own size")
 
@@ -206,7 +208,7 @@ _SHARED = {
     "panel": "python -m papers.noether.figures --panel a --data tiny_imagenet --data-dir DIR --width 1 --epochs 100 "
     "--precision bfloat16 --out runs/figures (a, b, c or d)",
     "hardware": "one accelerator, or a CPU with patience",
-    # compile().memory_analysis() of the step, bfloat16, batch 128, jax 0.10.1 on a CPU
+    # python tests/benchmarks/bench_memory.py, jax 0.10.1 on a CPU
     "memory": "2.3 GB on the device: 1.35 GB of resident uint8 images, 0.10 GB of state, 0.78 GB of temporaries "
     "(counted by XLA as it compiles the step for a CPU; unmeasured on an accelerator)",
     "time": "unmeasured on an accelerator; about 40 minutes an epoch on two CPU cores",

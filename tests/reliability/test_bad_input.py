@@ -47,6 +47,7 @@ NEVER_STARTED = {
     "one class": (["--classes", "1"], ["--classes is 1", "at least 2"]),
     "limit 0": (["--limit", "0"], ["--limit is 0", "at least 1"]),
     "drops out of order": (["--drops", "2", "1"], ["--drops is 2.0 1.0", "increasing order"]),
+    "drop after the end": (["--drops", "3", "--epochs", "3"], ["--drops is 3.0", "before the end, 3 epochs"]),
     "fixed norm without BatchNorm": (
         ["--filter-norm", "fixed", "--no-batch-norm"],
         ["--filter-norm is fixed", "free without BatchNorm"],

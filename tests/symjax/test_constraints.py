@@ -363,17 +363,27 @@ def test_no_gradient_is_trivially_zero() -> None:
         assert min(size for path, size in sizes.items() if path != ("conv", "bias")) > 1e-3
 
 
-def test_gradient_noise_has_no_charge(tolerance: Callable[..., float]) -> None:
+@pytest.mark.parametrize("family", ["scale", "rescale", "translation"])
+def test_gradient_noise_has_no_charge(tolerance: Callable[..., float], family: str) -> None:
     """The identities hold for every minibatch: with the gradient as velocity all charges vanish, example by example."""
     params, (x, labels, epsilon) = sample(5)
-    zero = coordinates(restrict(channels(), "params"), "rescale")
+    flow, zero = {
+        "scale": (scale_flow, coordinates(restrict(channels(), "params"), "scale")),
+        "rescale": (rescale_flow, coordinates(restrict(channels(), "params"), "rescale")),
+        "translation": (softmax_flow, {"kernel": jnp.zeros(HIDDEN), "bias": jnp.zeros(())}),
+    }[family]
 
     def charge(x: jax.Array, label: jax.Array) -> Any:
         g = jax.grad(loss)(params, x[None], label[None], epsilon)
-        return noether_charge(rescale_flow, zero, params, g), pairing(rescale_flow, zero, params, params)
+        return noether_charge(flow, zero, params, g), pairing(flow, zero, params, params), jnp.linalg.norm(ravel(g))
 
-    charges, scale = jax.jit(jax.vmap(charge))(x, labels)
+    charges, scale, size = jax.jit(jax.vmap(charge))(x, labels)
+    assert np.min(size) > 1e-2
     for name in zero:
-        assert charges[name].shape == (4, zero[name].size)
+        assert charges[name].shape == (4, *zero[name].shape)
         assert np.max(np.abs(charges[name])) < 10 * tolerance("rescale gradient", jnp.float64)
         assert np.max(np.abs(scale[name])) > 1e-1
+
+
+def ravel(tree: Params) -> jax.Array:
+    return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree)])

@@ -189,6 +189,23 @@ def test_projection_is_exact(rule, free):
     np.testing.assert_allclose(single, before, rtol=1e-5)
 
 
+def test_without_momentum_and_decay_the_norm_grows_by_the_squared_step():
+    """R_{n+1} - R_n = eta^2 |g|^2, one step at a time, to rounding of R."""
+    log = scale_log("plain")
+    growth = log.rate[:-1, None] ** 2 * log.square[:-1]
+    assert np.max(np.abs(np.diff(log.value, axis=0) - growth) / log.value[1:]) < 1e-14
+    stepped = jax.vmap(step_from)(*map(jnp.asarray, (log.value[:-1], log.square[:-1], log.rate[:-1])))
+    assert np.max(np.abs(np.asarray(stepped) - log.value[:-1] - growth) / log.value[1:]) < 1e-14
+
+
+def step_from(value, square, rate):
+    rule = {"learning_rate": rate, **RULES["plain"]}
+    state = discrete.quadratic_step(
+        discrete.quadratic_start(value), square=square, residual=jnp.zeros_like(value), **rule
+    )
+    return discrete.quadratic_value(state)
+
+
 def test_all_infinite_projection_is_none():
     log = scale_log("heavy_ball_decay")
     free, _ = predict(log, project_to=jnp.full(FILTERS, jnp.inf), **RULES["heavy_ball_decay"])
