@@ -209,7 +209,7 @@ _SHARED = {
     "--precision bfloat16 --out runs/figures (a, b, c or d)",
     "hardware": "one accelerator, or a CPU with patience",
     # python tests/benchmarks/bench_memory.py, jax 0.10.1 on a CPU
-    "memory": "2.3 GB on the device: 1.35 GB of resident uint8 images, 0.10 GB of state, 0.78 GB of temporaries "
+    "memory": "2.2 GB on the device: 1.35 GB of resident uint8 images, 0.10 GB of state, 0.78 GB of temporaries "
     "(counted by XLA as it compiles the step for a CPU; unmeasured on an accelerator)",
     "time": "unmeasured on an accelerator; about 40 minutes an epoch on two CPU cores",
 }
