@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile quickly, here and in the tests' own processes; under ``-m slow`` everything compiles as users do.
+    """Compile quickly, here and in processes the tests start; under ``-m slow`` only where a test asks for the flags.
 
     XLA reads the flags with the first program, which no import compiles.
     """

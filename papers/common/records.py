@@ -44,6 +44,7 @@ def to_json(value: Any) -> Any:
 
 
 def dump(value: Any) -> str:
+    """Spell a value as strict JSON, indented, with a line end."""
     return json.dumps(to_json(value), indent=2, allow_nan=False) + "\n"
 
 

@@ -25,6 +25,7 @@ from papers.common.records import differences, dump, to_json, write_atomically
 
 LOCK = "lock"
 LARGEST_PNG = 200_000
+MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
 
 
 class RunConfig(Protocol):
@@ -52,32 +53,31 @@ class RunDirectory:
         self._metrics: IO[str] | None = None
 
     @classmethod
-    def open(cls, config: RunConfig, command: str, may_differ: Sequence[str] = ()) -> RunDirectory:
+    def open(cls, config: RunConfig, command: str) -> RunDirectory:
         """Begin the run of a configuration in its ``out``, or continue it there where its ``resume`` is set.
 
         Args:
             config: the resolved configuration.
             command: the command that repeats the run.
-            may_differ: fields that may differ on resuming.
 
         Raises:
             UserError: as :meth:`create` or :meth:`resume`.
         """
         if config.resume:
-            return cls.resume(config.out, config, may_differ)
+            return cls.resume(config.out, config, MAY_DIFFER_ON_RESUME)
         return cls.create(config.out, config, command)
 
     @staticmethod
-    def refuse(config: RunConfig, may_differ: Sequence[str] = ()) -> None:
+    def refuse(config: RunConfig) -> None:
         """Raise what :meth:`open` would of a directory's contents, touching nothing and importing nothing heavy."""
         path = Path(config.out)
         _refuse_in_use(path)
         if config.resume:
-            _resumable(path, config, may_differ)
+            _resumable(path, config, MAY_DIFFER_ON_RESUME)
         elif path.is_dir():
             _refuse_contents(path)
         elif path.exists():
-            raise UserError(f"{path} is a file, but a run needs a directory: name another")
+            raise _no_directory(path)
 
     @classmethod
     def create(cls, path: str | Path, config: Mapping[str, Any], command: str) -> RunDirectory:
@@ -98,7 +98,7 @@ class RunDirectory:
                 _refuse_contents(path)
             run = cls(path, _acquire(path))
         except (NotADirectoryError, FileExistsError):
-            raise UserError(f"{path} is a file or lies in one, but a run needs a directory: name another") from None
+            raise _no_directory(path) from None
         except OSError as error:
             raise UserError(f"the run directory {path} cannot be written ({error.strerror}): name another") from None
         try:
@@ -236,6 +236,10 @@ def _refuse_contents(path: Path) -> None:
             f"the run directory {path} is not empty ({shown}): name a new one, or continue its run with --resume where "
             "the command has it"
         )
+
+
+def _no_directory(path: Path) -> UserError:
+    return UserError(f"{path} is a file or lies in one, but a run needs a directory: name another")
 
 
 def _require_run(path: Path) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from papers.common.cli import main
-from papers.gradient_flow.train_config import MAY_DIFFER_ON_RESUME, TrainConfig
+from papers.gradient_flow.train_config import TrainConfig
 
 PROG = "python -m papers.gradient_flow.train"
 
@@ -41,7 +41,7 @@ def entry(config: TrainConfig) -> None:
     if config.network == "two_layer" or config.precision == "float64":
         jax.config.update("jax_enable_x64", True)
     command = command_line("papers.gradient_flow.train")
-    with RunDirectory.open(config, command, MAY_DIFFER_ON_RESUME) as directory:
+    with RunDirectory.open(config, command) as directory:
         arrays = run(directory, config, command)
         if arrays is None:
             raise KeyboardInterrupt

@@ -21,8 +21,6 @@ ACTIVATIONS: dict[str, tuple[Activation, ...]] = {
 }
 """Activations of each network, its default first."""
 
-MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
-
 RATES = {"two_layer": 0.1, "cifar": 1e-3, "vgg11": 0.005}
 """Default learning rate: of Figure 3, of Adam in Figures 10 and 11, and of plain descent on VGG11."""
 
@@ -135,6 +133,6 @@ class TrainConfig:
         """Refuse what the data or the run directory does not allow, before seconds of importing jax."""
         from papers.common.runs import RunDirectory
 
-        RunDirectory.refuse(self, MAY_DIFFER_ON_RESUME)
+        RunDirectory.refuse(self)
         if self.network != "two_layer":
             self.load()

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from papers.common.data import Dataset
 
 FilterNorm = Literal["free", "fixed"]
-MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
 
 
 # of the learning rule: field -> (test, words)
@@ -124,7 +123,7 @@ class Setting:
         """Refuse what the data or the run directory does not allow, before seconds of importing jax."""
         from papers.common.runs import RunDirectory
 
-        RunDirectory.refuse(self, MAY_DIFFER_ON_RESUME)
+        RunDirectory.refuse(self)
         self.load()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from papers.common.claims import Claim, Direction, claim_over_seeds
 from papers.noether.config import FilterNorm, TrainConfig
-from papers.noether.draw import describe_data, law_claims
+from papers.noether.law_claims import describe_data, describe_vgg, law_claims
 
 LARGEST_GAP_AT_LOW_RATE = 0.015
 LEAST_GAP_AT_HIGH_RATE = 0.03
@@ -54,7 +54,7 @@ def panel_claims(name: str, runs: list[Run], environment: dict[str, Any], comman
             figure=f"panel {name.upper()}",
             source="direction: Tanaka & Kunin 2021, section 5; threshold: chosen by this project before any run",
             data=describe_data(base),
-            model=f"VGG11-BN width {base.width:g}, {base.epochs} epochs, batch {base.batch_size}",
+            model=f"{describe_vgg(base)}, {base.epochs} epochs, batch {base.batch_size}",
             command=command,
         )
 

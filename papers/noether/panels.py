@@ -12,9 +12,9 @@ from papers.common.claims import Claim
 from papers.common.errors import UserError
 from papers.common.plots import band, new_figure
 from papers.common.records import differences, to_json, write_atomically
-from papers.common.runs import RunDirectory
-from papers.noether.config import MAY_DIFFER_ON_RESUME, FilterNorm, TrainConfig
-from papers.noether.draw import describe_data
+from papers.common.runs import MAY_DIFFER_ON_RESUME, RunDirectory
+from papers.noether.config import FilterNorm, TrainConfig
+from papers.noether.law_claims import describe_data
 from papers.noether.panel_claims import Run, final_accuracy, panel_claims
 from papers.noether.summary import summarise
 

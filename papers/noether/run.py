@@ -29,7 +29,7 @@ from papers.common.training import (
     training_step,
 )
 from papers.noether import charges
-from papers.noether.config import MAY_DIFFER_ON_RESUME, TrainConfig
+from papers.noether.config import TrainConfig
 from papers.noether.summary import summarise
 
 Finish = Callable[[RunDirectory, dict[str, np.ndarray], TrainConfig, str], None]
@@ -132,7 +132,7 @@ def run(config: TrainConfig, command: str, finish: Finish | None = None, again: 
       Divergence: a loss is not finite; the newest checkpoint is kept.
     """
     dataset = config.load()
-    with RunDirectory.open(config, command, MAY_DIFFER_ON_RESUME) as directory:
+    with RunDirectory.open(config, command) as directory:
         print(_used(dataset, directory.environment), flush=True)
         with Interrupt() as interrupt:
             state, plan = build(config, dataset)

@@ -27,7 +27,8 @@ def entry(config: SweepConfig) -> None:
     from papers.common.environment import command_line
     from papers.common.errors import Divergence
     from papers.common.runs import RunDirectory
-    from papers.noether.sweep_draw import sweep_claims, sweep_figure
+    from papers.noether.law_claims import sweep_claims
+    from papers.noether.sweep_draw import sweep_figure
     from papers.noether.sweep_run import run
 
     command = command_line("papers.noether.sweep")

@@ -1,14 +1,12 @@
-"""The figure of a sweep, losses on the way and the final accuracy along every swept axis, and its claims."""
+"""The figure of a sweep: losses on the way, and the final accuracy along every swept axis."""
 
 from typing import Any
 
 import numpy as np
 
-from papers.common.claims import Claim
 from papers.common.plots import COLOURS, new_figure, style
 from papers.common.runs import RunDirectory
-from papers.noether.draw import FAMILIES, claims_of_laws, describe_data, exact_law_claims
-from papers.noether.sweep_config import AXES, SweepConfig
+from papers.noether.sweep_config import AXES
 
 NUMBERS = tuple(name for name in AXES if name not in ("filter_norm", "seed"))
 
@@ -22,24 +20,6 @@ def sweep_figure(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None
     for panel, name in zip(panels, swept or ["seed"], strict=True):
         _accuracies(panel, arrays, name)
     directory.save_figure(canvas.figure, "sweep", **arrays)
-
-
-def sweep_claims(
-    arrays: dict[str, np.ndarray], config: SweepConfig, environment: dict[str, Any], command: str
-) -> list[Claim]:
-    """The exact laws' claims over all members that did not diverge; a seed's number is its largest error.
-
-    A sweep is reduced whatever its size: it judges the laws, not the paper's panels.
-    """
-    alive = ~arrays["diverged"]
-    seeds = [seed for seed in config.seeds if (alive & (arrays["seed"] == seed)).any()]
-    errors = {
-        family: [float(arrays[name][alive & (arrays["seed"] == seed)].max()) for seed in seeds]
-        for family in FAMILIES
-        if seeds and (name := f"largest_{family}_error") in arrays
-    }
-    network = "MLP" if config.model == "mlp" else f"VGG11{'-BN' if config.batch_norm else ''} width {config.width:g}"
-    return exact_law_claims(errors, claims_of_laws(True, environment, describe_data(config), network, command))
 
 
 def _losses(panel: Any, arrays: dict[str, np.ndarray]) -> None:

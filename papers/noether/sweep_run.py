@@ -14,7 +14,6 @@ from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import Data, Progress, TrainState, evaluate, steps_per_epoch
 from papers.common.training.fit import Fetched, chunks, epoch_order
-from papers.noether.config import MAY_DIFFER_ON_RESUME
 from papers.noether.run import resuming
 from papers.noether.sweep_config import Member, SweepConfig
 from papers.noether.sweep_members import Problem, begin_all, problem, stack_hypers
@@ -91,7 +90,7 @@ def run(config: SweepConfig, command: str, finish: Any = None) -> Outcome:
     sweep = build(config, config.load())
     plan = sweep.plan
     print(f"{len(sweep.members)} members, batching {plan.batching}, steps by {plan.steps}", flush=True)
-    with RunDirectory.open(config, command, MAY_DIFFER_ON_RESUME) as directory:
+    with RunDirectory.open(config, command) as directory:
         with Interrupt() as interrupt:
             states, curves = _train(sweep, directory, interrupt)
         finished = int(curves.count) == len(curves.step)

@@ -5,24 +5,23 @@
 What XLA counts when it compiles the step for this machine; no image is loaded, nothing is trained.
 """
 
+import math
 import sys
 
 import jax
 import numpy as np
 
-from papers.common.data import Dataset, Split
+from papers.common.data import Dataset, Split, tiny_imagenet
 from papers.noether.config import PRESETS
 from papers.noether.run import build
-
-IMAGES, SIDE, CLASSES = 110_000, 64, 200  # of Tiny-ImageNet, training and test
 
 
 def main(preset: str = "panel-a-high") -> None:
     """Print the three sizes in GB and their sum."""
     config = PRESETS[preset].config
-    few = Split(np.zeros((config.batch_size, SIDE, SIDE, 3), np.uint8), np.zeros(config.batch_size, np.int32))
-    one = (1.0, 1.0, 1.0)
-    dataset = Dataset(config.data, few, few, CLASSES, 255.0, one, one, "crop_flip")
+    recipe = tiny_imagenet.recipe()
+    few = Split(np.zeros((config.batch_size, *recipe.shape), np.uint8), np.zeros(config.batch_size, np.int32))
+    dataset = Dataset(recipe.name, few, few, recipe.classes, 255.0, recipe.mean, recipe.std, recipe.augmentation)
     state, plan = build(config, dataset)
 
     def step(state, images, labels, index):
@@ -32,7 +31,7 @@ def main(preset: str = "panel-a-high") -> None:
     lowered = jax.jit(step, donate_argnums=0).lower(state, plan.train.images, plan.train.labels, index)
     counted = lowered.compile().memory_analysis()
     sizes = {
-        "resident images": IMAGES * SIDE * SIDE * 3,
+        "resident images": sum(recipe.counts.values()) * math.prod(recipe.shape),
         "state": counted.argument_size_in_bytes - few.images.nbytes - few.labels.nbytes - index.nbytes,
         "temporaries of a step": counted.temp_size_in_bytes,
     }

@@ -218,6 +218,19 @@ def test_an_unknown_preset_and_the_help(capsys):
     assert [line for line in text.splitlines() if line.startswith(("a: a gap", "b: no gap"))][1].startswith("b")
 
 
+def test_a_reader_that_has_gone_is_no_traceback():
+    script = (
+        "import dataclasses, papers.common.cli as cli\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Job: ...\n"
+        "cli.main(lambda job: print('x' * 1_000_000, flush=True), Job, 'prog', argv=[])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b"" and process.wait() == cli.FAILED
+
+
 def test_help_is_quick_and_imports_no_jax():
     script = textwrap.dedent(
         """

@@ -15,7 +15,7 @@ import pytest
 from papers.common import cli, data
 from papers.common.errors import Divergence, UserError
 from papers.common.models import vgg
-from papers.common.runs import RunDirectory, read_metrics
+from papers.common.runs import MAY_DIFFER_ON_RESUME, RunDirectory, read_metrics
 from papers.common.training import session
 from papers.gradient_flow import imbalance, train, watched_run
 from papers.gradient_flow.cifar_network import build, initialise
@@ -58,7 +58,7 @@ def short_network(tmp_path_factory):
 def run(config, out, **changes):
     config = dataclasses.replace(config, out=out, **changes).resolved()
     if config.resume:
-        directory = RunDirectory.resume(out, config, train.MAY_DIFFER_ON_RESUME)
+        directory = RunDirectory.resume(out, config, MAY_DIFFER_ON_RESUME)
     else:
         directory = RunDirectory.create(out, config, "train")
     with directory:
