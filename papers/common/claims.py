@@ -1,6 +1,9 @@
-"""Claims: sentences of a paper made measurable, and the verdict of a measurement over seeds.
+"""Claims: sentences of a paper made measurable, and the verdict of a measurement.
 
-A threshold is written down before the run; the verdict follows from it and the values alone. A claim that fails is a
+A paper's ``claims.py`` holds a table of :class:`Statement`, every threshold written down before the run. :func:`judge`
+makes a :class:`Claim` of a statement and the numbers measured. There are two kinds: a **law** is an identity that
+follows from mathematics, decided by its worst case over every unit, step and run, whatever the size of the run and with
+one seed; a **finding** is statistical, decided by the 95 % interval over at least three seeds. A claim that fails is a
 result.
 """
 
@@ -8,24 +11,59 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-Direction = Literal["above", "below", "within"]
-Verdict = Literal["holds", "fails", "undecided"]
+from papers.common.verdicts import Direction, Verdict, as_numbers, law_verdict, verdict, worst_case
 
-FEWEST_SEEDS = 3
-CONFIDENCE = 0.95
+Kind = Literal["law", "finding"]
+Subject = Literal["paper", "control"]
 
 
-class Interval(NamedTuple):
-    """A confidence interval of a mean: without ends for a single value, NaN where a value is not finite."""
+class Statement(NamedTuple):
+    """A sentence with its threshold, as a paper's table of claims holds it.
 
-    mean: float
-    low: float
-    high: float
+    Attributes:
+        claim: the sentence; names in braces are filled in by :func:`judge`.
+        figure: the figure, table or equation it belongs to.
+        paper: what the paper reports.
+        source: where that is known from.
+        threshold: written before the run.
+        direction: as in :func:`verdict`.
+        kind: a law or a finding.
+        subject: ``"paper"`` for a sentence of the paper, ``"control"`` for this project's own.
+    """
+
+    claim: str
+    figure: str
+    paper: str
+    source: str
+    threshold: float
+    direction: Direction
+    kind: Kind = "finding"
+    subject: Subject = "paper"
+
+
+class Setting(NamedTuple):
+    """Where and on what the numbers of a claim were measured.
+
+    Attributes:
+        data: data set, classes and size of the images.
+        model: model and width.
+        command: the command that measures it again.
+        environment: holds ``device``, ``versions`` and ``commit``, as
+            :func:`papers.common.environment.environment` gives them.
+        reduced: whether the run is smaller than the paper's; a finding then stays undecided about the paper's own.
+    """
+
+    data: str
+    model: str
+    command: str
+    environment: Mapping[str, Any]
+    reduced: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,10 +83,10 @@ class Claim:
     """Where that is known from."""
 
     measured: float
-    """Mean over the seeds."""
+    """Mean over the seeds; of a law its worst case over every unit, step and run."""
 
     spread: float
-    """Standard deviation over the seeds (n - 1 in the denominator); NaN for a single seed."""
+    """Standard deviation over the seeds (n - 1 in the denominator); NaN for a single seed and for a law."""
 
     seeds: int
     """How many seeds were run."""
@@ -57,7 +95,7 @@ class Claim:
     """Direction and threshold, such as ``above 0.9``, as written before the run."""
 
     verdict: Verdict
-    """About the paper's own setting; undecided for a reduced run."""
+    """Of a law, whatever the size of the run; of a finding about the paper's own setting, undecided if reduced."""
 
     data: str
     """Data set, classes and size of the images."""
@@ -81,74 +119,16 @@ class Claim:
     """Whether the run is smaller than the paper's."""
 
     reduced_verdict: Verdict | None = None
-    """The verdict of a reduced run about its own setting; None for a run at the paper's."""
+    """The verdict of a reduced run's finding about its own setting; None for a law and for a run at the paper's."""
 
+    kind: Kind = "finding"
+    """A law is decided by its worst case, a finding by the interval over seeds."""
 
-def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """Bound the mean of independent values by Student's t.
+    count: int | None = None
+    """Over how many numbers the worst case of a law was taken."""
 
-    mean +- t_{(1 + confidence) / 2, n - 1} s / sqrt(n)
-
-    Source: Student, The probable error of a mean, Biometrika 6 (1908).
-
-    Args:
-        values: one number for each seed, shape (n,).
-        confidence: the probability that the interval covers the mean.
-
-    Returns:
-        The mean and the ends of the interval.
-
-    Raises:
-        ValueError: for no values, or values that are not a list of numbers.
-
-    >>> [round(number, 3) for number in interval([1.0, 2.0, 3.0])]
-    [2.0, -0.484, 4.484]
-    """
-    numbers = _numbers(values)
-    if not np.isfinite(numbers).all():
-        return Interval(math.nan, math.nan, math.nan)
-    mean = float(numbers.mean())
-    if numbers.size < 2:
-        return Interval(mean, -math.inf, math.inf)
-    from scipy.stats import t
-
-    half = float(t.ppf((1 + confidence) / 2, numbers.size - 1) * numbers.std(ddof=1) / math.sqrt(numbers.size))
-    return Interval(mean, mean - half, mean + half)
-
-
-def verdict(values: Sequence[float], threshold: float, direction: Direction) -> Verdict:
-    """Decide a claim where the 95 % interval over at least three seeds lies wholly on one side of the threshold.
-
-    Args:
-        values: one number for each seed, shape (n,).
-        threshold: written before the run; positive for ``within``.
-        direction: the claim is that the mean is ``above`` or ``below`` the threshold, or ``within`` it in absolute
-            value.
-
-    Returns:
-        ``undecided`` for fewer than three seeds, a value that is not finite, or an interval that reaches across.
-
-    Raises:
-        ValueError: for an unknown direction, a threshold that is not finite, or a negative one with ``within``.
-
-    >>> verdict([0.91, 0.92, 0.93], 0.8, "above"), verdict([0.91, 0.92], 0.8, "above")
-    ('holds', 'undecided')
-    """
-    if direction not in ("above", "below", "within"):
-        raise ValueError(f"direction is {direction!r}, but must be 'above', 'below' or 'within'")
-    if not math.isfinite(threshold) or (direction == "within" and threshold <= 0):
-        allowed = "positive and finite" if direction == "within" else "finite"
-        raise ValueError(f"threshold is {threshold}, but must be {allowed}")
-    numbers = _numbers(values)
-    if numbers.size < FEWEST_SEEDS or not np.isfinite(numbers).all():
-        return "undecided"
-    _, low, high = interval(numbers)
-    if direction == "within":
-        holds, fails = -threshold < low and high < threshold, low > threshold or high < -threshold
-    else:
-        above, below = low > threshold, high < threshold
-        holds, fails = (above, below) if direction == "above" else (below, above)
-    return "holds" if holds else "fails" if fails else "undecided"
+    subject: Subject = "paper"
+    """Whether the sentence is the paper's or this project's own control."""
 
 
 def claim_over_seeds(
@@ -174,7 +154,7 @@ def claim_over_seeds(
     Returns:
         The claim, with its verdict.
     """
-    numbers = _numbers(values)
+    numbers = as_numbers(values)
     decided = verdict(numbers, threshold, direction)
     spread = numbers.std(ddof=1) if numbers.size > 1 and np.isfinite(numbers).all() else math.nan
     return Claim(
@@ -192,25 +172,88 @@ def claim_over_seeds(
     )
 
 
-def format_claims(claims: Sequence[Claim]) -> str:
-    """Lay claims out as a table for the terminal, one line each.
+def judge(
+    statement: Statement, values: Sequence[float], setting: Setting, *, count: int | None = None, **filled: object
+) -> Claim:
+    """Make the claim of a statement from what was measured.
 
-    A reduced run shows the verdict about its own setting, marked as such.
+    Args:
+        statement: the sentence and its threshold.
+        values: one number for each seed, shape (n,); for a law the seed's own worst case.
+        setting: where and on what they were measured.
+        count: of a law, over how many numbers the worst cases were taken in all.
+        **filled: what stands in the braces of the sentence.
+
+    Returns:
+        The claim, with its verdict.
+
+    Raises:
+        ValueError: as :func:`verdict`, or a law without its count.
     """
-    rows = [("figure", "claim", "measured", "threshold", "seeds", "verdict")]
+    numbers = as_numbers(values)
+    law = statement.kind == "law"
+    if law != (count is not None):
+        raise ValueError(f"count is {count}, but a law needs the number of its numbers and a finding has none")
+    if law:
+        decided = law_verdict(numbers, statement.threshold, statement.direction)
+        measured, spread = worst_case(numbers, statement.direction), math.nan
+    else:
+        decided = verdict(numbers, statement.threshold, statement.direction)
+        finite = bool(np.isfinite(numbers).all())
+        measured = float(numbers.mean()) if finite else math.nan
+        spread = float(numbers.std(ddof=1)) if finite and numbers.size > 1 else math.nan
+    undecided = setting.reduced and not law
+    return Claim(
+        claim=statement.claim.format(**filled) if filled else statement.claim,
+        figure=statement.figure,
+        paper=statement.paper,
+        source=statement.source,
+        measured=measured,
+        spread=spread,
+        seeds=int(numbers.size),
+        threshold=f"{statement.direction} {statement.threshold:g}",
+        verdict="undecided" if undecided else decided,
+        data=setting.data,
+        model=setting.model,
+        device=setting.environment["device"],
+        versions=setting.environment["versions"],
+        commit=setting.environment["commit"],
+        command=setting.command,
+        reduced=setting.reduced,
+        reduced_verdict=decided if undecided else None,
+        kind=statement.kind,
+        count=count,
+        subject=statement.subject,
+    )
+
+
+def format_claims(claims: Sequence[Claim], width: int = 100) -> str:
+    """Lay claims out for the terminal: the verdict, the sentence, and below it what was measured.
+
+    A reduced run's findings show the verdict about their own setting, marked as such.
+
+    Args:
+        claims: any.
+        width: columns of the terminal.
+
+    Returns:
+        Lines of at most ``width`` columns.
+    """
+    lines = []
     for claim in claims:
-        measured = f"{claim.measured:.4g}" + ("" if math.isnan(claim.spread) else f" +- {claim.spread:.2g}")
-        shown = f"{claim.reduced_verdict} (reduced)" if claim.reduced else claim.verdict
-        rows.append((claim.figure, claim.claim, measured, claim.threshold, str(claim.seeds), shown))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if any(claim.reduced for claim in claims):
-        lines.append("(reduced): the verdict about this reduced setting; about the paper's own it is undecided")
+        shown = f"{claim.reduced_verdict} (reduced)" if claim.reduced_verdict else claim.verdict
+        sentence = f"{claim.figure}: {claim.claim}" + (" [own control]" if claim.subject == "control" else "")
+        body = [*textwrap.wrap(sentence, width - 21), *textwrap.wrap(_evidence(claim), width - 21)]
+        lines += [f"{head:<21}{line}".rstrip() for head, line in zip([shown] + [""] * len(body), body, strict=False)]
+    if any(claim.reduced_verdict for claim in claims):
+        note = "(reduced): the verdict about this reduced setting; about the paper's own it is undecided"
+        lines += textwrap.wrap(note, width)
     return "\n".join(lines)
 
 
-def _numbers(values: Sequence[float]) -> np.ndarray:
-    numbers = np.asarray(values, dtype=np.float64)
-    if numbers.ndim != 1 or numbers.size == 0:
-        raise ValueError(f"values have the shape {numbers.shape}, but must be a list with one number for each seed")
-    return numbers
+def _evidence(claim: Claim) -> str:
+    seeds = f"{claim.seeds} seed{'s' if claim.seeds != 1 else ''}"
+    if claim.kind == "law":
+        return f"{claim.measured:.3g} at worst of {claim.count:,} numbers ({seeds}); asked: {claim.threshold}"
+    spread = "" if math.isnan(claim.spread) else f" +- {claim.spread:.2g}"
+    return f"{claim.measured:.4g}{spread} ({seeds}); asked: {claim.threshold}"

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from papers.common.claims import Claim, Direction, claim_over_seeds
+from papers.common.claims import Claim, claim_over_seeds
 from papers.common.plots import new_figure
 from papers.common.runs import RunDirectory
+from papers.common.verdicts import Direction
 from papers.gradient_flow.config import FiguresConfig
 from papers.gradient_flow.drift import COLOURS, SHOWN
 from papers.gradient_flow.two_layer import (

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from papers.common.claims import Claim, Direction, claim_over_seeds
+from papers.common.claims import Claim, claim_over_seeds
+from papers.common.verdicts import Direction
 from papers.noether.config import FilterNorm, TrainConfig
 from papers.noether.law_claims import describe_data, describe_vgg, law_claims
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from papers.common.claims import Claim, Direction, claim_over_seeds
+from papers.common.claims import Claim, claim_over_seeds
 from papers.common.runs import RunDirectory
+from papers.common.verdicts import Direction
 
 COMMAND = "python -m papers.noether.figures --panel toys"
 SEEDS = 5

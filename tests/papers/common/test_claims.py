@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from papers.common import runs
-from papers.common.claims import Claim, claim_over_seeds, format_claims, interval, verdict
+from papers.common.claims import Claim, Setting, Statement, claim_over_seeds, format_claims, judge
+from papers.common.verdicts import interval, law_verdict, verdict, worst_case
 
 # Two-sided 95 % points of Student's t, from printed tables.
 T_TABLE = {3: 4.302653, 4: 3.182446, 5: 2.776445, 10: 2.262157}
@@ -109,11 +110,72 @@ def test_claims_go_through_json(tmp_path):
     assert read["measured"] is None and read["verdict"] == "undecided" and read["versions"] == {"jax": "1"}
 
 
+STATEMENT = Statement("norms follow the law at rate {rate}", "5", "close", "Figure 5", 0.5, "below", "law")
+
+
+def setting(reduced: bool = False) -> Setting:
+    return Setting("digits", "VGG11 x1/4", "python -m x", ENVIRONMENT, reduced)
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "direction", "worst", "expected"),
+    [
+        ([1e-7], 1e-6, "below", 1e-7, "holds"),
+        ([1e-7, 2e-6, 1e-8], 1e-6, "below", 2e-6, "fails"),
+        ([0.99, 0.999], 0.9, "above", 0.99, "holds"),
+        ([0.99, 0.8], 0.9, "above", 0.8, "fails"),
+        ([1e-7, -3e-7], 2e-7, "within", -3e-7, "fails"),
+        ([1e-7, -1.5e-7], 2e-7, "within", -1.5e-7, "holds"),
+        ([0.0, math.inf], 1.0, "below", math.inf, "fails"),
+        ([-math.inf], 1.0, "below", -math.inf, "fails"),
+        ([0.5], 0.5, "below", 0.5, "fails"),
+    ],
+)
+def test_a_law_is_decided_by_its_worst_case(values, threshold, direction, worst, expected):
+    assert worst_case(values, direction) == worst
+    assert law_verdict(values, threshold, direction) == expected
+
+
+def test_a_law_with_nan_fails():
+    assert math.isnan(worst_case([0.0, math.nan], "below")) and law_verdict([0.0, math.nan], 1.0, "below") == "fails"
+
+
+def test_one_seed_of_a_reduced_run_decides_a_law():
+    claim = judge(STATEMENT, [0.25], setting(reduced=True), count=1000, rate=0.1)
+    assert (claim.verdict, claim.reduced_verdict, claim.reduced) == ("holds", None, True)
+    assert (claim.claim, claim.count, claim.seeds) == ("norms follow the law at rate 0.1", 1000, 1)
+    assert claim.measured == 0.25 and math.isnan(claim.spread) and claim.kind == "law"
+
+
+def test_a_finding_is_decided_over_seeds():
+    finding = STATEMENT._replace(kind="finding", direction="above", subject="control")
+    claim = judge(finding, [1.0, 1.1, 0.9], setting(reduced=True), rate=1)
+    assert (claim.verdict, claim.reduced_verdict, claim.subject, claim.count) == ("undecided", "holds", "control", None)
+    assert judge(finding, [1.0, 1.1, 0.9], setting(), rate=1).verdict == "holds"
+    assert judge(finding, [1.0], setting(), rate=1).verdict == "undecided"
+
+
+@pytest.mark.parametrize(("kind", "count"), [("law", None), ("finding", 3)])
+def test_only_a_law_counts_its_numbers(kind, count):
+    with pytest.raises(ValueError, match="count is"):
+        judge(STATEMENT._replace(kind=kind), [0.1], setting(), count=count, rate=1)
+
+
+def test_the_table_fits_a_terminal():
+    long = STATEMENT._replace(claim="a sentence of many words " * 12)
+    claims = [judge(long, [0.25], setting(), count=123456), judge(long._replace(kind="finding"), [0.25], setting(True))]
+    text = format_claims(claims)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "0.25 at worst of 123,456 numbers (1 seed); asked: below 0.5" in text
+    assert text.startswith("holds") and "undecided (reduced)" in text
+
+
 def test_table_shows_every_claim():
     full = claim_over_seeds([1.0, 1.1, 0.9], 0.5, "above", reduced=False, environment=ENVIRONMENT, **WORDS)
     reduced = claim_over_seeds([1.0], 0.5, "below", reduced=True, environment=ENVIRONMENT, **WORDS)
     lines = format_claims([full, reduced]).splitlines()
-    assert len(lines) == 4 and lines[3].startswith("(reduced): the verdict about this reduced setting")
+    assert len(lines) == 5 and lines[4].startswith("(reduced): the verdict about this reduced setting")
     assert len(format_claims([full]).splitlines()) == 2
-    assert "1 +- 0.1" in lines[1] and lines[1].endswith("holds")
-    assert "below 0.5" in lines[2] and lines[2].endswith("undecided (reduced)")
+    assert lines[0].split() == "holds 5: norms follow the law".split()
+    assert lines[1].strip() == "1 +- 0.1 (3 seeds); asked: above 0.5"
+    assert lines[2].startswith("undecided (reduced)") and lines[3].strip() == "1 (1 seed); asked: below 0.5"
