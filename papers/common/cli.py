@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar, Union
 
 from papers.common.errors import Divergence, UserError
+from papers.common.paths import shortened
 
 Config = TypeVar("Config")
 
@@ -29,6 +30,7 @@ FAILED = 1
 BAD_INPUT = 2
 DIVERGED = 3
 INTERRUPTED = 130
+MOST = 10**9
 
 
 class Option(NamedTuple):
@@ -63,7 +65,25 @@ def check(condition: bool, field: str, value: object, allowed: str) -> None:
     >>> check(True, "batch_size", 64, "at least 1")
     """
     if not condition:
-        raise UserError(f"{flag(field)} is {value}, but must be {allowed}")
+        raise UserError(f"{flag(field)} is {shortened(value)}, but must be {allowed}")
+
+
+def check_count(field: str, value: int, least: int = 1, most: int = MOST) -> None:
+    """Refuse a count out of its bounds, before anything of that size is allocated.
+
+    Args:
+        field: the name of the configuration's field.
+        value: the count given.
+        least: the smallest allowed.
+        most: the largest allowed; a billion by default, more than any run here could use.
+
+    Raises:
+        UserError: a count below or above.
+
+    >>> check_count("epochs", 12)
+    """
+    bounds = f"at least {least}" if most == MOST and value < least else f"from {least} to {most}"
+    check(least <= value <= most, field, value, bounds)
 
 
 def main(

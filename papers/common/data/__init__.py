@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from papers.common.cli import check
-from papers.common.data.dataset import Dataset, Split, check_batch, check_selection, select
+from papers.common.data.dataset import Dataset, Split, check_batch, check_selection, fingerprint, select
 from papers.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from papers.common.data.recipe import Recipe
     from papers.common.data.transforms import augment, normalise
 
-__all__ = ["Dataset", "Name", "Split", "augment", "load", "normalise", "prepared", "select"]
+__all__ = ["Dataset", "Name", "Split", "augment", "fingerprint", "load", "normalise", "prepared", "select"]
 
 Name = Literal["digits", "cifar10", "tiny_imagenet"]
 

@@ -1,10 +1,11 @@
 """What every data set is once loaded: two splits of raw pixels and the numbers that normalise them."""
 
+import hashlib
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from papers.common.cli import check
+from papers.common.cli import check, check_count
 
 
 class Split(NamedTuple):
@@ -29,6 +30,25 @@ class Dataset(NamedTuple):
     """Of images / scale, per channel."""
     std: tuple[float, float, float]
     augmentation: Literal["none", "crop_flip"]
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Return what tells two data sets apart: 16 hexadecimal digits of a SHA-256 over all that a network can see.
+
+    That is every image and label of both splits in their order, and what normalises and augments them; neither the
+    name nor the place that the images came from. Costs one reading of the images (0.6 s a GB on one core).
+
+    >>> from papers.common.data import load
+    >>> fingerprint(load("digits")) == fingerprint(load("digits", limit=100))
+    False
+    """
+    digest = hashlib.sha256()
+    rule = (dataset.classes, dataset.scale, tuple(dataset.mean), tuple(dataset.std), dataset.augmentation)
+    digest.update(repr(rule).encode())
+    for array in (*dataset.train, *dataset.test):
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
 
 
 def select(dataset: Dataset, classes: int | None = None, limit: int | None = None) -> Dataset:
@@ -57,7 +77,8 @@ def check_selection(name: str, available: int, classes: int | None, limit: int |
     """Raise UserError when `select` would: `available` is the number of classes of the set called `name`."""
     known = classes is None or 2 <= classes <= available
     check(known, "classes", classes, f"2 to {available}, the number {name} has")
-    check(limit is None or limit >= 1, "limit", limit, "at least 1, the number of images kept in each split")
+    if limit is not None:
+        check_count("limit", limit)
 
 
 def check_batch(size: int, images: int) -> None:

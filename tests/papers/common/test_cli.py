@@ -257,3 +257,19 @@ def test_help_is_quick_and_imports_no_jax():
     assert done.returncode == 0, done.stderr
     assert "--width" in done.stdout and "Train something" in done.stdout
     assert done.stderr.startswith("heavy [] quick True"), done.stderr
+
+
+@pytest.mark.parametrize(("value", "said"), [(0, "at least 1"), (-5, "at least 1"), (10**12, "from 1 to 1000000000")])
+def test_counts_out_of_bounds(value, said):
+    with pytest.raises(UserError, match=f"--batch-size is {value}, but must be {said}"):
+        cli.check_count("batch_size", value)
+
+
+def test_counts_within_bounds_and_values_too_long_to_repeat():
+    for value in (2, 3, 7):
+        cli.check_count("classes", value, 2, 7)
+    with pytest.raises(UserError, match="--classes is 8, but must be from 2 to 7"):
+        cli.check_count("classes", 8, 2, 7)
+    with pytest.raises(UserError) as error:
+        cli.check_count("epochs", 10**1000)
+    assert len(str(error.value)) < 300

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from papers.common.data import Dataset, Split, digits, load, select
+from papers.common.data import Dataset, Split, digits, fingerprint, load, select
 from papers.common.data.digits import stratified
 from papers.common.errors import UserError
 
@@ -89,9 +89,37 @@ def test_select_without_arguments_copies_nothing():
     assert select(digits) is digits
 
 
+def changed(dataset, split, what, place):
+    """The data set with one bit of one array flipped."""
+    array = getattr(getattr(dataset, split), what).copy()
+    array[place] ^= 1
+    return dataset._replace(**{split: getattr(dataset, split)._replace(**{what: array})})
+
+
+def test_a_fingerprint_tells_every_difference_and_nothing_else():
+    few = load("digits", limit=30)
+    same = few._replace(name="another", train=Split(*(np.array(array) for array in few.train)))
+    assert fingerprint(same) == fingerprint(few) and len(fingerprint(few)) == 16
+    others = [
+        changed(few, "train", "images", (29, 31, 31, 2)),
+        changed(few, "test", "images", (0, 0, 0, 0)),
+        changed(few, "train", "labels", 3),
+        changed(few, "test", "labels", 29),
+        few._replace(train=Split(few.train.images[::-1], few.train.labels[::-1])),
+        few._replace(train=few.test, test=few.train),
+        few._replace(scale=255.0),
+        few._replace(mean=(0.0, 0.0, 0.1)),
+        few._replace(augmentation="crop_flip"),
+        load("digits", limit=31),
+        load("digits", limit=30, size=64),
+    ]
+    assert len({fingerprint(dataset) for dataset in [few, *others]}) == len(others) + 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        ({"name": "digits", "limit": 10**12}, "limit is 1000000000000"),
         ({"name": "digits", "size": 48}, "size is 48"),
         ({"name": "digits", "classes": 1}, "classes is 1"),
         ({"name": "digits", "classes": 11}, "classes is 11"),
