@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from papers.common.cli import main
-from papers.gradient_flow.cifar_setting import KINDS, CifarSetting
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.networks.cifar.setting import KINDS, CifarSetting
+from papers.gradient_flow.networks.setting import FiguresConfig
 
 if TYPE_CHECKING:
     from papers.common.claims import Claim
     from papers.common.runs import RunDirectory
-    from papers.gradient_flow.adversarial_sweep import Strength, Sweep
+    from papers.gradient_flow.figure_11_adversarial.measure import Strength, Sweep
 
 PROG = "python -m papers.gradient_flow.adversarial"
 
@@ -70,7 +70,7 @@ class AdversarialConfig(CifarSetting):
 
 def entry(config: AdversarialConfig) -> None:
     """Train or read the networks, attack, draw."""
-    from papers.gradient_flow.cifar_run import into_directory
+    from papers.gradient_flow.networks.cifar.runs import into_directory
 
     into_directory(config, "papers.gradient_flow.adversarial", draw_setting)
 
@@ -82,7 +82,7 @@ def draw(directory: "RunDirectory", config: FiguresConfig, command: str) -> list
 
 def strengths() -> tuple["Strength", ...]:
     """Give the attacks in the order of the paper's table."""
-    from papers.gradient_flow.adversarial_sweep import Strength
+    from papers.gradient_flow.figure_11_adversarial.measure import Strength
 
     return (*(Strength("fgsm", value) for value in FGSM), *(Strength("pgd", float(value)) for value in PGD))
 
@@ -91,9 +91,9 @@ def draw_setting(directory: "RunDirectory", config: AdversarialConfig, command: 
     """Train or read each seed's network, attack it, write figure, arrays and summary, and give the claims."""
     import jax.numpy as jnp
 
-    from papers.gradient_flow.adversarial_sweep import ADAPTIVE, CORRECTED, LEGACY, held_out, prepare, sweep
-    from papers.gradient_flow.cifar_network import pixels
-    from papers.gradient_flow.cifar_run import load, networks, stacked, write_summary
+    from papers.gradient_flow.figure_11_adversarial.measure import ADAPTIVE, CORRECTED, LEGACY, held_out, prepare, sweep
+    from papers.gradient_flow.networks.cifar.network import pixels
+    from papers.gradient_flow.networks.cifar.runs import load, networks, stacked, write_summary
 
     dataset, protocol = load(config), LEGACY if config.legacy else CORRECTED
     seen, official, tested, residuals, conditions = [], [], [], [], []
@@ -178,7 +178,7 @@ def claims(
     found: "Sweep", official: "Sweep", config: AdversarialConfig, directory: "RunDirectory", command: str
 ) -> list["Claim"]:
     """Make the claims of Figure 11, by mean softmax; the interval is over the seeds."""
-    from papers.gradient_flow.cifar_run import claimer
+    from papers.gradient_flow.networks.cifar.runs import claimer
 
     protocol = "softmax before the cross-entropy; attacked twice, clipped to [0, 1]" if config.legacy else "logits"
     network = config.network("leaky_relu", config.seed)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from papers.common.cli import main
-from papers.gradient_flow.cifar_setting import KINDS, CifarSetting
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.networks.cifar.setting import KINDS, CifarSetting
+from papers.gradient_flow.networks.setting import FiguresConfig
 
 if TYPE_CHECKING:
     from papers.common.claims import Claim
     from papers.common.runs import RunDirectory
-    from papers.gradient_flow.ensemble_grid import Grid
+    from papers.gradient_flow.figure_10_ensembles.measure import Grid
 
 PROG = "python -m papers.gradient_flow.ensemble"
 
@@ -62,7 +62,7 @@ class EnsembleConfig(CifarSetting):
 
 def entry(config: EnsembleConfig) -> None:
     """Train or read the networks, evaluate their ensembles, draw."""
-    from papers.gradient_flow.cifar_run import into_directory
+    from papers.gradient_flow.networks.cifar.runs import into_directory
 
     into_directory(config, "papers.gradient_flow.ensemble", draw_setting)
 
@@ -74,9 +74,9 @@ def draw(directory: "RunDirectory", config: FiguresConfig, command: str) -> list
 
 def draw_setting(directory: "RunDirectory", config: EnsembleConfig, command: str) -> list["Claim"]:
     """Train or read each seed's network, evaluate the grid, write figure, arrays and summary, and give the claims."""
-    from papers.gradient_flow.cifar_run import load, networks, stacked, write_summary
-    from papers.gradient_flow.ensemble_grid import measure
-    from papers.gradient_flow.members import memory
+    from papers.gradient_flow.figure_10_ensembles.measure import measure
+    from papers.gradient_flow.networks.cifar.ensembles import memory
+    from papers.gradient_flow.networks.cifar.runs import load, networks, stacked, write_summary
 
     dataset, grids, tested = load(config), [], []
     for network, trained in networks(config, "leaky_square", dataset, directory):
@@ -179,7 +179,7 @@ def _picture(grid: "Grid", config: EnsembleConfig) -> object:
 
 def claims(grid: "Grid", config: EnsembleConfig, directory: "RunDirectory", command: str) -> list["Claim"]:
     """Make the claims of Figure 10; the mean is over the sizes, the interval over the seeds."""
-    from papers.gradient_flow.cifar_run import claimer
+    from papers.gradient_flow.networks.cifar.runs import claimer
 
     protocol = "softmax before the cross-entropy" if config.legacy else "logits"
     network = config.network("leaky_square", config.seed)

@@ -7,23 +7,23 @@ import dataclasses
 import importlib
 
 from papers.common.cli import main
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.networks.setting import FiguresConfig
 
 PROG = "python -m papers.gradient_flow.figures"
 
 DRAWN_BY = {
     "1": "pictures_draw.draw_1",
     "2": "pictures_draw.draw_2",
-    "3": "drift.draw",
-    "4": "distribution.draw_4",
-    "5": "distribution.draw_5",
-    "6": "convergence.draw_6",
-    "7": "convergence.draw_7",
+    "3": "figure_3_drift.draw",
+    "4": "figures_4_5_distribution.draw_4",
+    "5": "figures_4_5_distribution.draw_5",
+    "6": "figure_6_convergence.draw_6",
+    "7": "figure_6_convergence.draw_7",
     "8": "pictures_draw.draw_8",
-    "9": "spectra.draw",
+    "9": "figure_9_spectra.draw",
     "10": "ensemble.draw",
     "11": "adversarial.draw",
-    "fixed-function": "fixed_function_draw.draw",
+    "fixed-function": "fixed_function.draw.draw",
     "real-network": "real_network.draw",
 }
 """Figure -> module and function ``draw(directory, config, command) -> list[Claim]``."""
@@ -42,7 +42,7 @@ def entry(config: FiguresConfig) -> None:
     from papers.common.runs import RunDirectory
 
     jax.config.update("jax_enable_x64", True)
-    module, function = DRAWN_BY[config.figure].split(".")
+    module, function = DRAWN_BY[config.figure].rpartition(".")[::2]
     draw = getattr(importlib.import_module(f"papers.gradient_flow.{module}"), function)
     if config.figure in ("10", "11"):  # absent or damaged data leave no directory behind
         data.prepared("cifar10", config.data_dir, config.cache_dir)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from papers.gradient_flow import solvable
+from papers.gradient_flow.networks import solvable
 from symjax import integrate
 from symjax.conserved import matrix
 
@@ -166,7 +166,7 @@ def rates(model: str, targets: jax.Array, charge: jax.Array) -> Rates:
     Source: Zhao et al. 2023, section 5 and Figure 8.
 
     Args:
-      model: ``product`` or ``quotient``, as in :mod:`papers.gradient_flow.solvable`.
+      model: ``product`` or ``quotient``, as in :mod:`papers.gradient_flow.networks.solvable`.
       targets: (S,).
       charge: (G,), Q; positive for the quotient.
     """

@@ -9,8 +9,8 @@ import numpy as np
 from papers.common.claims import Claim, claim_over_seeds
 from papers.common.plots import COLOURS, new_figure, style
 from papers.common.runs import RunDirectory
-from papers.gradient_flow import solvable
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.networks import solvable
+from papers.gradient_flow.networks.setting import FiguresConfig
 from papers.gradient_flow.pictures import SHAPE, STARTS, Rates, orbits, plane, rates
 from symjax import integrate
 

@@ -28,9 +28,9 @@ from papers.common.errors import Divergence
 from papers.common.plots import band, new_figure, style
 from papers.common.runs import RunDirectory
 from papers.common.training import fit, steps_per_epoch
-from papers.gradient_flow import imbalance
-from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.watched_run import Experiment, first_variables, vgg11
+from papers.gradient_flow.networks import imbalance
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.watched import Experiment, first_variables, vgg11
 
 RATES = (0.001, 0.0005, 0.00025, 0.000125)  # far below 2/sharpness, which rises to some hundreds
 WIDTH = 1 / 16

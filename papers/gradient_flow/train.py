@@ -68,7 +68,7 @@ def run(directory: Any, config: TrainConfig, command: str) -> dict[str, Any] | N
     """
     if config.network == "two_layer":
         return run_two_layer(directory, config)
-    from papers.gradient_flow import watched_run
+    from papers.gradient_flow.networks import watched as watched_run
 
     if config.network == "cifar":
         return watched_run.run_cifar(config, directory)
@@ -84,7 +84,7 @@ def run_two_layer(directory: Any, config: TrainConfig) -> dict[str, Any]:
     import numpy as np
 
     from papers.common.errors import Divergence
-    from papers.gradient_flow.two_layer import Job, draw_elementwise, stack, train
+    from papers.gradient_flow.networks.two_layer.descent import Job, draw_elementwise, stack, train
 
     start = stack([draw_elementwise(config.seed, config.scale, "authors")])
     every = config.record_every

@@ -25,9 +25,10 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from papers.gradient_flow import convergence, drift
-from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.two_layer import Job, Start, draw_elementwise, stack, train, train_all
+from papers.gradient_flow import figure_3_drift as drift
+from papers.gradient_flow import figure_6_convergence as convergence
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.two_layer.descent import Job, Start, draw_elementwise, stack, train, train_all
 
 jax.config.update("jax_enable_x64", True)
 

@@ -11,9 +11,9 @@ import pytest
 from papers.common import cli
 from papers.common.errors import UserError
 from papers.common.runs import RunDirectory
-from papers.gradient_flow import adversarial, cifar_run
+from papers.gradient_flow import adversarial
 from papers.gradient_flow.adversarial import AdversarialConfig, strengths
-from papers.gradient_flow.adversarial_sweep import (
+from papers.gradient_flow.figure_11_adversarial.measure import (
     ADAPTIVE,
     CORRECTED,
     LEGACY,
@@ -25,9 +25,10 @@ from papers.gradient_flow.adversarial_sweep import (
     prepare,
     sweep,
 )
-from papers.gradient_flow.cifar_network import build, initialise, pixels
-from papers.gradient_flow.cifar_setting import KINDS, NetworkConfig
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.networks.cifar import runs as cifar_run
+from papers.gradient_flow.networks.cifar.network import build, initialise, pixels
+from papers.gradient_flow.networks.cifar.setting import KINDS, NetworkConfig
+from papers.gradient_flow.networks.setting import FiguresConfig
 
 IMAGES = 12
 CONFIG = NetworkConfig(activation="leaky_relu", images=8, seed=1)

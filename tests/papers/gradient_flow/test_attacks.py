@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from papers.gradient_flow.attacks import ascend, ensemble_loss, fgsm, pgd
+from papers.gradient_flow.figure_11_adversarial.attacks import ascend, ensemble_loss, fgsm, pgd
 
 RANGE = (-0.5, 0.5)
 N, D = 5, 12

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from papers.common.runs import RunDirectory, read_metrics
-from papers.gradient_flow import convergence, two_layer
-from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.two_layer import distance, train_all
+from papers.gradient_flow import figure_6_convergence as convergence
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.two_layer import descent as two_layer
+from papers.gradient_flow.networks.two_layer.descent import distance, train_all
 from symjax.integrate import adaptive, log_spaced
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from papers.common.runs import RunDirectory
-from papers.gradient_flow import distribution
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow import figures_4_5_distribution as distribution
+from papers.gradient_flow.networks.setting import FiguresConfig
 from symjax.conserved import xavier_moments
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from papers.common.runs import RunDirectory, read_metrics
-from papers.gradient_flow import drift
-from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.two_layer import Curves, Job, draw_elementwise, stack, train, train_all
+from papers.gradient_flow import figure_3_drift as drift
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.two_layer.descent import Curves, Job, draw_elementwise, stack, train, train_all
 from symjax import conserved
 
 

@@ -10,14 +10,16 @@ import pytest
 from papers.common import cli
 from papers.common.errors import UserError
 from papers.common.runs import RunDirectory
-from papers.gradient_flow import cifar_run, ensemble, members
-from papers.gradient_flow.cifar_network import build, initialise, pixels
-from papers.gradient_flow.cifar_setting import KINDS, NetworkConfig
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow import ensemble
 from papers.gradient_flow.ensemble import EnsembleConfig
-from papers.gradient_flow.ensemble_grid import measure
-from papers.gradient_flow.members import Head, logits, memory, own_accuracy, score, score_all
-from papers.gradient_flow.perturbations import Perturbations
+from papers.gradient_flow.figure_10_ensembles.measure import measure
+from papers.gradient_flow.networks.cifar import ensembles as members
+from papers.gradient_flow.networks.cifar import runs as cifar_run
+from papers.gradient_flow.networks.cifar.ensembles import Head, logits, memory, own_accuracy, score, score_all
+from papers.gradient_flow.networks.cifar.network import build, initialise, pixels
+from papers.gradient_flow.networks.cifar.perturbations import Perturbations
+from papers.gradient_flow.networks.cifar.setting import KINDS, NetworkConfig
+from papers.gradient_flow.networks.setting import FiguresConfig
 
 H, MEMBERS, IMAGES, K = 16, 2, 6, len(KINDS)
 
@@ -180,7 +182,7 @@ def test_bad_input_is_one_sentence(capsys, option, sentence):
 def test_real_images_keep_their_classes_on_the_orbit(cifar10):
     """Weak group elements change no class of 100 real images, shuffled maps most."""
     config = NetworkConfig(images=100, epochs=5, seed=1)
-    from papers.gradient_flow.cifar_network import train
+    from papers.gradient_flow.networks.cifar.network import train
 
     found = measure(config, train(config, cifar10).params, cifar10, (4,), (1e-3,), held_out=100, official=100)
     change = found.held_out.mean_softmax[0, 0] - found.own_held_out[0]

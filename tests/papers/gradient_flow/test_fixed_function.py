@@ -9,8 +9,11 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from papers.common.runs import RunDirectory
-from papers.gradient_flow import fixed_function, fixed_function_draw, spectra, two_layer
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow import figure_9_spectra as spectra
+from papers.gradient_flow.fixed_function import draw as fixed_function_draw
+from papers.gradient_flow.fixed_function import measure as fixed_function
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.two_layer import descent as two_layer
 
 
 @pytest.fixture(autouse=True)

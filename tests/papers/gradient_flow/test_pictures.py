@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 
 from papers.common.runs import RunDirectory
 from papers.gradient_flow import pictures, pictures_draw
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.networks.setting import FiguresConfig
 
 
 @pytest.fixture(autouse=True)

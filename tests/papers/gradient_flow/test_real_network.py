@@ -9,7 +9,7 @@ import pytest
 from papers.common.models import vgg
 from papers.common.runs import RunDirectory, read_metrics
 from papers.gradient_flow import real_network
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.networks.setting import FiguresConfig
 
 CONFIG = FiguresConfig(figure="real-network", quick=True, seeds=3)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from papers.gradient_flow import solvable
+from papers.gradient_flow.networks import solvable
 from symjax.conserved import matrix
 
 

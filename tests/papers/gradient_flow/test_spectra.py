@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from papers.common.runs import RunDirectory
-from papers.gradient_flow import spectra, two_layer
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow import figure_9_spectra as spectra
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.two_layer import descent as two_layer
 from symjax import curvature
 
 

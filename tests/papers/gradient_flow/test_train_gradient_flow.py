@@ -17,9 +17,11 @@ from papers.common.errors import Divergence, UserError
 from papers.common.models import vgg
 from papers.common.runs import MAY_DIFFER_ON_RESUME, RunDirectory, read_metrics
 from papers.common.training import session
-from papers.gradient_flow import imbalance, train, watched_run
-from papers.gradient_flow.cifar_network import build, initialise
-from papers.gradient_flow.cifar_setting import NetworkConfig
+from papers.gradient_flow import train
+from papers.gradient_flow.networks import imbalance
+from papers.gradient_flow.networks import watched as watched_run
+from papers.gradient_flow.networks.cifar.network import build, initialise
+from papers.gradient_flow.networks.cifar.setting import NetworkConfig
 from papers.gradient_flow.train_config import TrainConfig
 
 # 32 images in batches of 8: 4 steps an epoch, a record every 2
@@ -206,7 +208,7 @@ def test_two_layers_against_a_numpy_loop(tmp_path, activation):
     config = TrainConfig(activation=activation, steps=12, record_every=5)
     with jax.enable_x64(True):
         arrays = run(config, tmp_path / "run")
-    from papers.gradient_flow.two_layer import draw_elementwise
+    from papers.gradient_flow.networks.two_layer.descent import draw_elementwise
 
     y, u, v = draw_elementwise(0, 0.1, "authors")
     sigma, slope, primitive = {

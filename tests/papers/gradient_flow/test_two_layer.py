@@ -5,8 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from papers.gradient_flow import two_layer
-from papers.gradient_flow.two_layer import Job, Start, draw_elementwise, draw_radial, paper_charge, stack, train
+from papers.gradient_flow.networks.two_layer import descent as two_layer
+from papers.gradient_flow.networks.two_layer.descent import (
+    Job,
+    Start,
+    draw_elementwise,
+    draw_radial,
+    paper_charge,
+    stack,
+    train,
+)
 from symjax import conserved
 
 ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "row_radial", "radial")

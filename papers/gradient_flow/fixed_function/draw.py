@@ -1,4 +1,4 @@
-"""The figure and the claims of Q at a fixed function, measured by :mod:`papers.gradient_flow.fixed_function`."""
+"""The figure and the claims of Q at a fixed function, as :mod:`papers.gradient_flow.fixed_function.measure` has it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,8 +8,8 @@ import numpy as np
 from papers.common.claims import Claim, claim_over_seeds
 from papers.common.plots import COLOURS, new_figure, style
 from papers.common.runs import RunDirectory
-from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.fixed_function import ACTIVATIONS, SCALE, SCALES, Equalised, Places, equalise, measure
+from papers.gradient_flow.fixed_function.measure import ACTIVATIONS, SCALE, SCALES, Equalised, Places, equalise, measure
+from papers.gradient_flow.networks.setting import FiguresConfig
 
 # Thresholds, written before the first run.
 LARGEST_FUNCTION_ERROR = 1e-10

@@ -31,7 +31,7 @@ from papers.common.records import to_json, write_atomically
 from papers.common.training import Data, TrainState, evaluate, fit, start, training_step
 from papers.common.training.fit import Fetched, epoch_order
 from papers.common.training.step import Observer
-from papers.gradient_flow.cifar_setting import GroupActivation, NetworkConfig, Output
+from papers.gradient_flow.networks.cifar.setting import GroupActivation, NetworkConfig, Output
 
 DATA_RANGE = (-0.5, 0.5)
 """Pixels / 255 - 0.5."""

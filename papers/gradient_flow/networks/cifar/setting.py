@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from papers.common.cli import check
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.networks.setting import FiguresConfig
 
 TRAINING_IMAGES = 40_000
 EPOCHS = 10

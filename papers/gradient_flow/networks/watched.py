@@ -16,12 +16,13 @@ from papers.common.signals import Interrupt
 from papers.common.training import Data, Plan, Session, TrainState, evaluate, sgd, start, training_step
 from papers.common.training.fit import Fetched
 from papers.common.training.history import History
-from papers.gradient_flow import cifar_network, imbalance
-from papers.gradient_flow.cifar_setting import NetworkConfig
+from papers.gradient_flow.networks import imbalance
+from papers.gradient_flow.networks.cifar import network as cifar_network
+from papers.gradient_flow.networks.cifar.setting import NetworkConfig
 from papers.gradient_flow.train_config import TrainConfig
 
 RECORDED = ("measured", "first_order", "second_order", "worst")
-"""Fields of :class:`papers.gradient_flow.imbalance.Watched` that a run stores."""
+"""Fields of :class:`papers.gradient_flow.networks.imbalance.Watched` that a run stores."""
 
 
 class Experiment(NamedTuple):

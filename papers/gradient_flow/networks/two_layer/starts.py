@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from papers.gradient_flow.config import Initialisation
+from papers.gradient_flow.networks.setting import Initialisation
 
 Shape = Literal["wide", "tall"]
 
@@ -91,7 +91,7 @@ def draw_radial(seed: int, scale: float, initialisation: Initialisation) -> Star
 @lru_cache
 def authors_draws() -> dict[str, np.ndarray]:
     """Read the authors' standard normal draws, name -> float64 array; this file's docstring says how they were made."""
-    content = resources.files("papers.gradient_flow").joinpath("authors_draws.npz").read_bytes()
+    content = resources.files("papers.gradient_flow.networks.two_layer").joinpath("authors_draws.npz").read_bytes()
     with np.load(BytesIO(content)) as file:
         return {name: file[name].astype(np.float64) for name in file.files}
 

@@ -24,9 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from papers.gradient_flow import spectra, two_layer
-from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.solvable import linear_spectrum, linear_trace, tangent_gram
+from papers.gradient_flow import figure_9_spectra as spectra
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.solvable import linear_spectrum, linear_trace, tangent_gram
+from papers.gradient_flow.networks.two_layer import descent as two_layer
 from symjax import activations, integrate
 from symjax.conserved import homogeneous, pointwise, prescribe
 
@@ -68,7 +69,7 @@ def even_and_split(output: jax.Array, given: jax.Array, totals: tuple[float, ...
       name: a homogeneous activation.
 
     Returns:
-      A :class:`~papers.gradient_flow.two_layer.Start` without target; leading axis of places.
+      A :class:`~papers.gradient_flow.networks.two_layer.descent.Start` without target; leading axis of places.
 
     Raises:
       ValueError: a Q that cannot be reached, as of a neuron that nothing reads.

@@ -16,8 +16,8 @@ import numpy as np
 from papers.common.claims import Claim, claim_over_seeds
 from papers.common.plots import new_figure
 from papers.common.runs import RunDirectory
-from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.two_layer import (
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.two_layer.descent import (
     PAPER_SCALE,
     PER_DECADE,
     QUICK,

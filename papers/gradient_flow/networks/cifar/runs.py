@@ -15,8 +15,8 @@ from papers.common.compilation import use_compilation_cache
 from papers.common.environment import command_line
 from papers.common.records import to_json, write_atomically
 from papers.common.runs import RunDirectory
-from papers.gradient_flow.cifar_network import Trained, obtain
-from papers.gradient_flow.cifar_setting import CifarSetting, GroupActivation, NetworkConfig
+from papers.gradient_flow.networks.cifar.network import Trained, obtain
+from papers.gradient_flow.networks.cifar.setting import CifarSetting, GroupActivation, NetworkConfig
 
 Setting = TypeVar("Setting", bound=CifarSetting)
 Measured = TypeVar("Measured")

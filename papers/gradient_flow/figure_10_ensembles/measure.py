@@ -8,9 +8,9 @@ import numpy as np
 
 from papers.common.cli import check
 from papers.common.data import Dataset
-from papers.gradient_flow.cifar_setting import KINDS, NetworkConfig
-from papers.gradient_flow.members import Scores, features, head, own_accuracy, score_all
-from papers.gradient_flow.perturbations import draw as perturb
+from papers.gradient_flow.networks.cifar.ensembles import Scores, features, head, own_accuracy, score_all
+from papers.gradient_flow.networks.cifar.perturbations import draw as perturb
+from papers.gradient_flow.networks.cifar.setting import KINDS, NetworkConfig
 
 HELD_OUT = 1000
 

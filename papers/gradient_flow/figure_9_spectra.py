@@ -6,7 +6,7 @@ m n = 50 eigenvalues are positive and the minimum is flat in the other 700 direc
 
 Source: Zhao et al. 2023, Figure 9.
 Deviation: a symmetric solver in float64 (the authors' is a general one in float32, whose rounding fills the first bin).
-The paper's comparison mixes Q with the weights' scale; :mod:`papers.gradient_flow.fixed_function` takes them apart.
+The paper mixes Q with the weights' scale; :mod:`papers.gradient_flow.fixed_function` takes them apart.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ from scipy.stats import spearmanr
 from papers.common.claims import Claim, claim_over_seeds
 from papers.common.plots import COLOURS, new_figure
 from papers.common.runs import RunDirectory
-from papers.gradient_flow import two_layer
-from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.solvable import linear_spectrum
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.solvable import linear_spectrum
+from papers.gradient_flow.networks.two_layer import descent as two_layer
 from symjax import curvature
 
 ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid")

@@ -12,12 +12,21 @@ from jax import Array
 from papers.common.cli import check
 from papers.common.data import Dataset
 from papers.common.training import cross_entropy
-from papers.gradient_flow.attacks import Loss, Range, ensemble_loss, fgsm, pgd
-from papers.gradient_flow.cifar_network import DATA_RANGE, CifarNetwork, build, pixels
-from papers.gradient_flow.cifar_setting import KINDS, Kind, NetworkConfig
-from papers.gradient_flow.members import Head, Scores, head, logits, own_accuracy, preactivations, right, score
-from papers.gradient_flow.perturbations import Perturbations
-from papers.gradient_flow.perturbations import draw as perturb
+from papers.gradient_flow.figure_11_adversarial.attacks import Loss, Range, ensemble_loss, fgsm, pgd
+from papers.gradient_flow.networks.cifar.ensembles import (
+    Head,
+    Scores,
+    head,
+    logits,
+    own_accuracy,
+    preactivations,
+    right,
+    score,
+)
+from papers.gradient_flow.networks.cifar.network import DATA_RANGE, CifarNetwork, build, pixels
+from papers.gradient_flow.networks.cifar.perturbations import Perturbations
+from papers.gradient_flow.networks.cifar.perturbations import draw as perturb
+from papers.gradient_flow.networks.cifar.setting import KINDS, Kind, NetworkConfig
 
 ADAPTIVE: tuple[Kind, ...] = ("group", "interpolated_permutation")
 """The ensembles that retain signal, and are attacked themselves."""

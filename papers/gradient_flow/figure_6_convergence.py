@@ -22,9 +22,9 @@ from papers.common.claims import Claim, claim_over_seeds
 from papers.common.plots import new_figure
 from papers.common.runs import RunDirectory
 from papers.common.verdicts import Direction
-from papers.gradient_flow.config import FiguresConfig
-from papers.gradient_flow.drift import COLOURS, SHOWN
-from papers.gradient_flow.two_layer import (
+from papers.gradient_flow.figure_3_drift import COLOURS, SHOWN
+from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.networks.two_layer.descent import (
     PER_DECADE,
     QUICK,
     STEPS,

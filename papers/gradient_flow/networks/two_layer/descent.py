@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from papers.gradient_flow.draws import Start, draw_elementwise, draw_radial, stack
+from papers.gradient_flow.networks.two_layer.starts import Start, draw_elementwise, draw_radial, stack
 from symjax import activations, integrate
 
 __all__ = [

@@ -20,7 +20,7 @@ import numpy as np
 from papers.common.claims import Claim, claim_over_seeds
 from papers.common.plots import COLOURS, new_figure
 from papers.common.runs import RunDirectory
-from papers.gradient_flow.config import FiguresConfig
+from papers.gradient_flow.networks.setting import FiguresConfig
 from symjax.conserved import pointwise, xavier_moments
 
 DRAWS, QUICK_DRAWS, BINS = 1000, 200, 10

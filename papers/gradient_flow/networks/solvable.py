@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from papers.gradient_flow.two_layer import hidden_layer
+from papers.gradient_flow.networks.two_layer.descent import hidden_layer
 from symjax import activations
 
 Pair = tuple[jax.Array, jax.Array]

@@ -1,0 +1,1 @@
+"""Figure 10: ensembles made of one trained network by group elements."""

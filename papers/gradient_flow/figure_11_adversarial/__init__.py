@@ -1,0 +1,1 @@
+"""Figure 11: ensembles under adversarial attack."""
