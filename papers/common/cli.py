@@ -153,7 +153,7 @@ def parse(
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not any(argument in ("-h", "--help") or argument.startswith("--tyro-") for argument in arguments):
-        _check_arguments(arguments, _options(config_class))
+        _check_arguments(arguments[_positional(config_class, arguments) :], _options(config_class))
     default = {}
     if presets:
         default = {"default": _starting_point(config_class, arguments, presets)}
@@ -166,6 +166,18 @@ def parse(
         if stop.code in (0, None):
             raise
         raise UserError(_sentence(captured.getvalue())) from None
+
+
+def _positional(config_class: type, arguments: Sequence[str]) -> int:
+    """How many values come first without an option, where the configuration has a positional field for them."""
+    import tyro
+
+    def positional(annotation: Any) -> bool:
+        return tyro.conf.Positional[int].__metadata__[0] in getattr(annotation, "__metadata__", ())
+
+    if not any(positional(hint) for hint in typing.get_type_hints(config_class, include_extras=True).values()):
+        return 0
+    return next((index for index, one in enumerate(arguments) if one.startswith("-")), len(arguments))
 
 
 def _starting_point(config_class: type[Config], arguments: Sequence[str], presets: Mapping[str, Any]) -> Config:
