@@ -18,6 +18,6 @@ panel D: initial norm                         ``... --panel d ...``
 ============================================  =======================================================================
 
 ``python -m papers.noether.sweep`` varies everything a learning rule has in one compiled program. The presets of
-:mod:`papers.noether.config` are the panels' extremes at the paper's size. Small results are in
+:mod:`papers.noether.networks.presets` are the panels' extremes at the paper's size. Small results are in
 ``papers/noether/results``.
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from papers.common.cli import check, main
-from papers.noether.config import TrainConfig, check_range
+from papers.noether.networks.config import TrainConfig, check_range
 
 PROG = "python -m papers.noether.figures"
 
@@ -121,53 +121,17 @@ def entry(config: FiguresConfig) -> None:
             claims = toys.draw_all(directory, command=command)
             directory.write_claims(claims)
     else:
-        from papers.noether import panels
+        from papers.noether.panels.draw import draw
+        from papers.noether.panels.measure import load, members, run_all
 
-        wanted = panels.members(config.panel, config.base(), config.values, config.seeds or 3, config.out)
+        wanted = members(config.panel, config.base(), config.values, config.seeds or 3, config.out)
         if not run_all(wanted, command):
             return
-        runs = [panels.load(member) for member in wanted]
+        runs = [load(member) for member in wanted]
         with RunDirectory.create(drawn, dataclasses.asdict(config), command) as directory:
-            claims = panels.draw(config.panel, runs, directory, command)
+            claims = draw(config.panel, runs, directory, command)
     print(format_claims(claims))
     print(f"figures, arrays and claims are in {drawn}")
-
-
-def run_all(wanted: list, command: str) -> bool:
-    """Run what is not finished, continuing what was begun; False where another process still works on some of it.
-
-    Raises:
-      UserError: a folder holds something else than the run it should.
-      Divergence: some runs left the finite numbers, named after all others are finished.
-    """
-    from papers.common.errors import Divergence, InUse
-    from papers.noether import panels
-    from papers.noether.run import run
-
-    diverged = []
-    for number, member in enumerate(wanted, 1):
-        if panels.finished(member):
-            continue
-        print(f"[{number}/{len(wanted)}] {member.config.out.name}", flush=True)
-        begun = (member.config.out / "checkpoints").is_dir()
-        try:
-            outcome = run(dataclasses.replace(member.config, resume=begun), command, again=command)
-        except InUse:
-            continue
-        except Divergence as error:
-            print(error, flush=True)
-            diverged.append(member.config.out.name)
-            continue
-        if not outcome.finished:
-            raise KeyboardInterrupt
-    if diverged:
-        raise Divergence(
-            f"{', '.join(diverged)} diverged, so the panel is not drawn: leave their values out by --values"
-        )
-    missing = [member.config.out.name for member in wanted if not panels.finished(member)]
-    if missing:
-        print(f"not yet finished, in other processes: {', '.join(missing)}; the same command draws when they are")
-    return not missing
 
 
 if __name__ == "__main__":

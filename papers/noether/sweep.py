@@ -9,7 +9,7 @@ Without options it trains 12 members of an eighth-width VGG11 on scikit-learn's 
 from typing import TYPE_CHECKING
 
 from papers.common.cli import main
-from papers.noether.sweep_config import AXES, SweepConfig
+from papers.noether.sweeps.config import AXES, SweepConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +27,9 @@ def entry(config: SweepConfig) -> None:
     from papers.common.environment import command_line
     from papers.common.errors import Divergence
     from papers.common.runs import RunDirectory
-    from papers.noether.law_claims import sweep_claims
-    from papers.noether.sweep_draw import sweep_figure
-    from papers.noether.sweep_run import run
+    from papers.noether.networks.laws import sweep_claims
+    from papers.noether.sweeps.draw import sweep_figure
+    from papers.noether.sweeps.measure import run
 
     command = command_line("papers.noether.sweep")
 

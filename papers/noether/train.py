@@ -6,7 +6,8 @@ arrays they were drawn from, ``summary.json`` and ``claims.json``.
 """
 
 from papers.common.cli import main
-from papers.noether.config import PRESETS, TrainConfig
+from papers.noether.networks.config import TrainConfig
+from papers.noether.networks.presets import PRESETS
 
 PROG = "python -m papers.noether.train"
 
@@ -18,8 +19,8 @@ def entry(config: TrainConfig) -> None:
 
     use_compilation_cache(config.cache_dir)
     from papers.common.environment import command_line
-    from papers.noether import draw
-    from papers.noether.run import run
+    from papers.noether.networks.run import run
+    from papers.noether.norm_dynamics import draw
 
     print(describe(config), flush=True)
     outcome = run(config, command_line("papers.noether.train"), draw.run_figures)

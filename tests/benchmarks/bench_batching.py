@@ -24,9 +24,9 @@ import numpy as np
 
 from papers.common import data
 from papers.common.batching import advance, choose
-from papers.noether.sweep_config import SweepConfig
-from papers.noether.sweep_members import begin_all
-from papers.noether.sweep_run import Sweep, build
+from papers.noether.sweeps.config import SweepConfig
+from papers.noether.sweeps.measure import Sweep, build
+from papers.noether.sweeps.member import begin_all
 
 BATCHINGS = ("loop", "map", "vmap")
 LARGEST_LOSS_OF_AUTO = 1.05

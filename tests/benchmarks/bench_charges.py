@@ -18,8 +18,8 @@ from alternating import alternate
 
 from papers.common import data
 from papers.common.training import Plan, TrainState, start, training_step
-from papers.noether.config import TrainConfig
-from papers.noether.run import build
+from papers.noether.networks.config import TrainConfig
+from papers.noether.networks.run import build
 
 ON_CPU = jax.default_backend() == "cpu"
 STEPS = 10 if ON_CPU else 50

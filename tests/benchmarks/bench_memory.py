@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from papers.common.data import Dataset, Split, tiny_imagenet
-from papers.noether.config import PRESETS
-from papers.noether.run import build
+from papers.noether.networks.presets import PRESETS
+from papers.noether.networks.run import build
 
 
 def main(preset: str = "panel-a-high") -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from papers.common import cli
 from papers.common.runs import RunDirectory
-from papers.noether import run as running
-from papers.noether.config import PRESETS, TrainConfig
+from papers.noether.networks import run as running
+from papers.noether.networks.config import TrainConfig
+from papers.noether.networks.presets import PRESETS
 from papers.noether.train import PROG, entry
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +174,8 @@ def test_the_command_refuses_within_three_seconds(name, tmp_path):
 
 def test_nothing_heavy_is_imported_before_a_mistake_is_told(tmp_path):
     program = (
-        "import sys; from papers.noether.config import TrainConfig as C; from papers.noether.sweep_config import *\n"
+        "import sys; from papers.noether.sweeps.config import *\n"
+        "from papers.noether.networks.config import TrainConfig as C\n"
         "for config in (C(), SweepConfig()): config.preflight()\n"
         "from papers.gradient_flow.train_config import TrainConfig as C; C(network='vgg11').resolved().preflight()\n"
         "print(*{name.partition('.')[0] for name in sys.modules} & {'jax', 'flax', 'optax', 'sklearn', 'matplotlib'})"

@@ -22,9 +22,10 @@ from papers.common.errors import Divergence, UserError
 from papers.common.models import vgg
 from papers.common.runs import read_metrics
 from papers.common.training import session
-from papers.noether import draw
-from papers.noether import run as running
-from papers.noether.config import PRESETS, TrainConfig
+from papers.noether.networks import run as running
+from papers.noether.networks.config import TrainConfig
+from papers.noether.networks.presets import PRESETS
+from papers.noether.norm_dynamics import draw
 from papers.noether.train import PROG, entry
 
 fitting = importlib.import_module("papers.common.training.fit")  # the package's own `fit` is the function

@@ -28,9 +28,9 @@ from papers.common.training import (
     steps_per_epoch,
     training_step,
 )
-from papers.noether import charges
-from papers.noether.config import TrainConfig
-from papers.noether.summary import summarise
+from papers.noether.networks import charges
+from papers.noether.networks.config import TrainConfig
+from papers.noether.networks.summary import summarise
 
 Finish = Callable[[RunDirectory, dict[str, np.ndarray], TrainConfig, str], None]
 

@@ -15,7 +15,7 @@ import pytest
 from papers.common import data
 from papers.common.models import VGG11, initialise, vgg, vgg11_channels
 from papers.common.training import momentum_buffer, sgd, start, step_schedule, training_step
-from papers.noether import charges
+from papers.noether.networks import charges
 
 STEPS, DROP, BATCH, EPSILON = 20, 10, 8, 1e-5
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from papers.common.plots import COLOURS, new_figure, style
 from papers.common.runs import RunDirectory
-from papers.noether.sweep_config import AXES
+from papers.noether.sweeps.config import AXES
 
 NUMBERS = tuple(name for name in AXES if name not in ("filter_norm", "seed"))
 

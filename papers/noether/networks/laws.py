@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from papers.common.claims import Claim, claim_over_seeds
-from papers.noether.config import Setting, TrainConfig
-from papers.noether.summary import layers
-from papers.noether.sweep_config import SweepConfig
+from papers.noether.networks.config import Setting, TrainConfig
+from papers.noether.networks.summary import layers
+from papers.noether.sweeps.config import SweepConfig
 
 LARGEST_LAW_ERROR = 1e-4
 LARGEST_OWN_SQUARE_ERROR = 0.1

@@ -10,16 +10,19 @@ import pytest
 from papers.common.cli import main
 from papers.common.errors import Divergence, UserError
 from papers.common.runs import RunDirectory
-from papers.noether import panel_claims, panels
-from papers.noether.config import PRESETS, TrainConfig
-from papers.noether.figures import FiguresConfig, run_all
-from papers.noether.summary import layers
+from papers.noether.figures import FiguresConfig
+from papers.noether.networks.config import TrainConfig
+from papers.noether.networks.presets import PRESETS
+from papers.noether.networks.summary import layers
+from papers.noether.panels import judge, measure
+from papers.noether.panels.draw import draw
+from papers.noether.panels.measure import run_all
 
 BASE = TrainConfig(width=0.125, epochs=10)
 WHERE = {"device": "made up", "versions": {}, "commit": None}
 
 
-def made_up(run: panels.Member, accuracy: float, first: float = 3.0, last: float = 2.0) -> panel_claims.Run:
+def made_up(run: measure.Member, accuracy: float, first: float = 3.0, last: float = 2.0) -> judge.Run:
     arrays = {
         "test_step": np.array([0, 4, 8]),
         "test_top1": np.array([0.1, 0.2, accuracy]),
@@ -33,15 +36,15 @@ def made_up(run: panels.Member, accuracy: float, first: float = 3.0, last: float
         "filter_eq17": np.array([[1.0] * 4, [1.0, 1.0, 2.0, 4.0]]),
         "filter_eq17_own_square": np.array([[1.0] * 4, [1.2, 1.0, 1.0, 1.0]]),
     }
-    return panel_claims.Run(*run, arrays)
+    return judge.Run(*run, arrays)
 
 
-def runs_of(name: str, values: tuple[float, ...], accuracy, seeds: int = 3) -> list[panel_claims.Run]:
-    return [made_up(run, accuracy(run)) for run in panels.members(name, BASE, values, seeds, Path("runs"))]
+def runs_of(name: str, values: tuple[float, ...], accuracy, seeds: int = 3) -> list[judge.Run]:
+    return [made_up(run, accuracy(run)) for run in measure.members(name, BASE, values, seeds, Path("runs"))]
 
 
 def test_members_hold_everything_but_what_the_panel_varies():
-    found = panels.members("b", BASE, (0.0, 0.9), 3, Path("runs"))
+    found = measure.members("b", BASE, (0.0, 0.9), 3, Path("runs"))
     assert len(found) == 12
     assert [one.seed for one in found] == sorted(one.seed for one in found)
     assert {(one.value, one.arm) for one in found} == {(0.0, "free"), (0.0, "fixed"), (0.9, "free"), (0.9, "fixed")}
@@ -50,14 +53,14 @@ def test_members_hold_everything_but_what_the_panel_varies():
         assert one.config.drops == (3.0, 6.0, 8.0)
         assert (one.config.learning_rate, one.config.weight_decay) == (0.03, 1e-4)
     assert len({one.config.out for one in found}) == 12
-    assert all(one.config.drops == () for one in panels.members("a", BASE, (), 1, Path("runs")))
-    assert {one.arm for one in panels.members("d", BASE, (), 1, Path("runs"))} == {"free"}
+    assert all(one.config.drops == () for one in measure.members("a", BASE, (), 1, Path("runs")))
+    assert {one.arm for one in measure.members("d", BASE, (), 1, Path("runs"))} == {"free"}
 
 
 def test_claims_of_panel_a_are_the_gaps_seed_by_seed():
     gap = {0: 0.04, 1: 0.05, 2: 0.06}
     runs = runs_of("a", (0.001, 0.03), lambda run: 0.3 + (run.arm == "free") * (run.value == 0.03) * gap[run.seed])
-    alike, above, scale, own = panel_claims.panel_claims("a", runs, WHERE, "command")
+    alike, above, scale, own = judge.panel_claims("a", runs, WHERE, "command")
     assert alike.measured == pytest.approx(0.0, abs=1e-12)
     assert alike.reduced_verdict == "holds"
     assert above.measured == pytest.approx(0.05)
@@ -72,7 +75,7 @@ def test_claims_of_panel_a_are_the_gaps_seed_by_seed():
 
 def test_panel_b_compares_the_gaps_and_can_fail():
     accuracy = lambda run: 0.3 + 0.001 * run.seed - 0.05 * (run.arm == "free") * (run.value == 0.9)  # noqa: E731
-    claim = panel_claims.panel_claims("b", runs_of("b", (0.0, 0.9), accuracy), WHERE, "command")[0]
+    claim = judge.panel_claims("b", runs_of("b", (0.0, 0.9), accuracy), WHERE, "command")[0]
     assert claim.measured == pytest.approx(-0.05)
     assert claim.reduced_verdict == "fails"
 
@@ -81,15 +84,15 @@ def test_panel_c_takes_the_decay_that_is_best_on_average():
     # 0.002 wins seed 0 by far, 0.001 wins on average
     table = {(0.0, 0): 0.3, (0.0, 1): 0.3, (0.001, 0): 0.4, (0.001, 1): 0.4, (0.002, 0): 0.5, (0.002, 1): 0.1}
     runs = runs_of("c", (0.0, 0.001, 0.002), lambda run: table[run.value, run.seed], seeds=2)
-    accuracy, loss = panel_claims.panel_claims("c", runs, WHERE, "command")[:2]
+    accuracy, loss = judge.panel_claims("c", runs, WHERE, "command")[:2]
     assert "0.001" in accuracy.claim and "0.001" in loss.claim
     assert [accuracy.measured, loss.measured] == pytest.approx([0.1, 0.1])  # the made-up loss is 2 less the accuracy
 
 
 def test_panel_d_reads_the_training_loss():
-    found = panels.members("d", BASE, (), 3, Path("runs"))
+    found = measure.members("d", BASE, (), 3, Path("runs"))
     runs = [made_up(one, 0.3, 3.0, 2.0 if one.value == 1 else 2.5) for one in found]
-    first, later = panel_claims.panel_claims("d", runs, WHERE, "command")[:2]
+    first, later = judge.panel_claims("d", runs, WHERE, "command")[:2]
     assert first.measured == pytest.approx(0.0, abs=1e-12)
     assert first.reduced_verdict == "holds"
     assert later.measured == pytest.approx(0.25)
@@ -98,7 +101,7 @@ def test_panel_d_reads_the_training_loss():
 
 def test_thresholds_are_those_written_before_the_runs():
     names = ("LOW_RATE", "HIGH_RATE", "MOMENTUM", "OF_WEIGHT_DECAY", "WITH_WEIGHT_DECAY", "FIRST_LOSS", "LATER_LOSS")
-    values = {k: v for k, v in vars(panel_claims).items() if k.startswith(("LARGEST", "LEAST"))}
+    values = {k: v for k, v in vars(judge).items() if k.startswith(("LARGEST", "LEAST"))}
     found = [next(value for name, value in values.items() if name.endswith(end)) for end in names]
     assert found == [0.015, 0.03, 0.02, 0.005, 0.02, 1e-3, 0.05]
 
@@ -111,14 +114,14 @@ def test_paper_size_is_not_reduced_and_anything_smaller_is():
 
 
 def test_layers_are_told_apart():
-    found = layers(made_up(panels.members("a", BASE, (0.01,), 1, Path("runs"))[0], 0.3).arrays)
+    found = layers(made_up(measure.members("a", BASE, (0.01,), 1, Path("runs"))[0], 0.3).arrays)
     assert found["conv1"] == pytest.approx(
         {"growth": 1, "largest_error": 1e-6, "law": 1, "eq17": 1, "eq17_own_square": 1.1}
     )
     assert found["conv2"]["eq17"] == pytest.approx(3)
 
 
-def write_run(member: panels.Member, accuracy: float) -> None:
+def write_run(member: measure.Member, accuracy: float) -> None:
     run = made_up(member, accuracy)
     with RunDirectory.create(member.config.out, member.config, "command") as directory:
         directory.save_arrays("history", **run.arrays)
@@ -126,12 +129,12 @@ def write_run(member: panels.Member, accuracy: float) -> None:
 
 
 def test_finished_runs_are_drawn_without_training(tmp_path):
-    wanted = panels.members("a", BASE, (0.001, 0.03), 3, tmp_path)
+    wanted = measure.members("a", BASE, (0.001, 0.03), 3, tmp_path)
     for member in wanted:
         write_run(member, 0.3)
     assert run_all(wanted, "command")
     with RunDirectory.create(tmp_path / "panel-a", {}, "command") as directory:
-        claims = panels.draw("a", [panels.load(member) for member in wanted], directory, "command")
+        claims = draw("a", [measure.load(member) for member in wanted], directory, "command")
     record = json.loads((tmp_path / "panel-a" / "results.json").read_text())
     assert len(record["runs"]) == 12
     assert len(record["claims"]) == len(claims)
@@ -143,26 +146,26 @@ def test_finished_runs_are_drawn_without_training(tmp_path):
 
 
 def test_a_run_of_another_configuration_is_not_taken_for_this_one(tmp_path):
-    (member, *_) = panels.members("a", BASE, (0.03,), 1, tmp_path)
+    (member, *_) = measure.members("a", BASE, (0.03,), 1, tmp_path)
     write_run(member, 0.3)
-    assert panels.finished(member)
-    assert panels.finished(member._replace(config=dataclasses.replace(member.config, checkpoint_epochs=7)))
+    assert measure.finished(member)
+    assert measure.finished(member._replace(config=dataclasses.replace(member.config, checkpoint_epochs=7)))
     wider = member._replace(config=dataclasses.replace(member.config, width=0.25))
     with pytest.raises(UserError, match=r"width 0\.125 -> 0\.25"):
-        panels.finished(wider)
+        measure.finished(wider)
 
 
 def test_a_run_in_use_is_left_to_its_process_and_a_diverging_one_named_last(tmp_path, monkeypatch, capsys):
-    first, second = panels.members("a", BASE, (0.03,), 1, tmp_path)
+    first, second = measure.members("a", BASE, (0.03,), 1, tmp_path)
     with RunDirectory.create(first.config.out, first.config, "command"):
-        monkeypatch.setattr("papers.noether.run.build", lambda *_: pytest.fail("nothing may be trained here"))
+        monkeypatch.setattr("papers.noether.networks.run.build", lambda *_: pytest.fail("nothing may be trained here"))
         assert not run_all([first], "command")
     assert first.config.out.name in capsys.readouterr().out
 
     def diverge(config, *_, **__):
         raise Divergence("the loss became nan")
 
-    monkeypatch.setattr("papers.noether.run.run", diverge)
+    monkeypatch.setattr("papers.noether.panels.measure.run", diverge)
     with pytest.raises(Divergence, match=second.config.out.name):
         run_all([second], "command")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from papers.common.cli import check
-from papers.noether.config import FilterNorm, Setting, check_range
+from papers.noether.networks.config import FilterNorm, Setting, check_range
 
 
 class Member(NamedTuple):

@@ -15,9 +15,10 @@ from papers.common.batching import Plan, advance
 from papers.common.errors import UserError
 from papers.common.models import MLP, initialise
 from papers.common.training.fit import epoch_order
-from papers.noether import sweep, sweep_run
-from papers.noether.sweep_config import Member, SweepConfig
-from papers.noether.sweep_members import begin_all
+from papers.noether import sweep
+from papers.noether.sweeps import measure as sweeping
+from papers.noether.sweeps.config import Member, SweepConfig
+from papers.noether.sweeps.member import begin_all
 
 HUGE = 1e38
 CONFIG = SweepConfig(
@@ -59,7 +60,7 @@ def swept(tmp_path_factory):
     def run(batching):
         out = tmp_path_factory.mktemp(batching) / "run"
         config = dataclasses.replace(CONFIG, batching=batching, out=out)
-        outcome = sweep_run.run(config, "command")
+        outcome = sweeping.run(config, "command")
         assert outcome.finished
         with np.load(out / "sweep.npz") as stored:
             arrays = dict(stored)
@@ -152,7 +153,7 @@ def test_a_diverged_member_is_marked_and_leaves_the_others_alone(swept, tmp_path
     for name in ("test_loss", "test_top1", "test_top5", "largest_unit_error"):
         assert np.isnan(arrays[name][huge]).all() and np.isfinite(arrays[name][~huge]).all()
     sane = dataclasses.replace(CONFIG, learning_rates=(0.02, 0.01), out=tmp_path / "run")
-    other = sweep_run.run(sane, "command").arrays
+    other = sweeping.run(sane, "command").arrays
     assert not other["diverged"].any()
     for name in ("train_loss", "squared_norm"):
         np.testing.assert_array_equal(arrays[name][:, ~huge], other[name][:, ~huge])
@@ -182,11 +183,11 @@ class SignalAfter:
 def test_resume_gives_the_same_bits(swept, tmp_path, monkeypatch, capsys, looks):
     config = dataclasses.replace(CONFIG, out=tmp_path / "run")
     with monkeypatch.context() as patched:
-        patched.setattr(sweep_run, "Interrupt", lambda: SignalAfter(looks))
-        stopped = sweep_run.run(config, "the-command")
+        patched.setattr(sweeping, "Interrupt", lambda: SignalAfter(looks))
+        stopped = sweeping.run(config, "the-command")
     assert not stopped.finished and not (tmp_path / "run" / "sweep.npz").exists()
     assert "continue with: the-command --resume" in capsys.readouterr().out
-    resumed = sweep_run.run(dataclasses.replace(config, resume=True), "the-command")
+    resumed = sweeping.run(dataclasses.replace(config, resume=True), "the-command")
     assert resumed.finished
     for name, value in swept("vmap").items():
         np.testing.assert_array_equal(resumed.arrays[name], value, err_msg=name)
@@ -233,7 +234,7 @@ def test_vgg_members_agree_between_vmap_and_loop_and_fixed_norms_stay():
         seeds=(1,),
         dropout=0.0,
     )
-    problem = sweep_run.build(config, data.load("digits", limit=config.limit))
+    problem = sweeping.build(config, data.load("digits", limit=config.limit))
     assert [member.filter_norm for member in problem.members] == ["free", "fixed"]
     assert problem.plan == Plan("loop", "python")
     order = epoch_order(1, 0, 32).reshape(1, 2, 16).repeat(2, axis=0)
@@ -288,5 +289,5 @@ def test_impossible_sweeps_are_one_sentence(argv, parts, capsys):
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):
     config = dataclasses.replace(CONFIG, limit=70, batch_size=71, out=tmp_path / "sweep")
     with pytest.raises(UserError, match="--batch-size is 71, but must be at most 70"):
-        sweep_run.run(config, "sweep")
+        sweeping.run(config, "sweep")
     assert not config.out.exists()

@@ -7,8 +7,8 @@ import numpy as np
 
 from papers.common.claims import Claim, claim_over_seeds
 from papers.common.verdicts import Direction
-from papers.noether.config import FilterNorm, TrainConfig
-from papers.noether.law_claims import describe_data, describe_vgg, law_claims
+from papers.noether.networks.config import FilterNorm, TrainConfig
+from papers.noether.networks.laws import describe_data, describe_vgg, law_claims
 
 LARGEST_GAP_AT_LOW_RATE = 0.015
 LEAST_GAP_AT_HIGH_RATE = 0.03

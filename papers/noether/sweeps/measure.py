@@ -14,9 +14,9 @@ from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import Data, Progress, TrainState, evaluate, steps_per_epoch
 from papers.common.training.fit import Fetched, chunks, epoch_order
-from papers.noether.run import resuming
-from papers.noether.sweep_config import Member, SweepConfig
-from papers.noether.sweep_members import Problem, begin_all, problem, stack_hypers
+from papers.noether.networks.run import resuming
+from papers.noether.sweeps.config import Member, SweepConfig
+from papers.noether.sweeps.member import Problem, begin_all, problem, stack_hypers
 
 EVALUATION = ("loss", "top1", "top5")
 

@@ -12,8 +12,8 @@ from papers.common import data
 from papers.common.batching import stack
 from papers.common.models import MLP, VGG11, initialise, vgg11_channels
 from papers.common.training import Data, TrainState, sgd, start, step_schedule, training_step
-from papers.noether import charges
-from papers.noether.sweep_config import Member, SweepConfig
+from papers.noether.networks import charges
+from papers.noether.sweeps.config import Member, SweepConfig
 from symjax.channels import Channel, Scaling, Site
 
 

@@ -5,8 +5,8 @@ import numpy as np
 from papers.common.claims import format_claims
 from papers.common.plots import COLOURS, new_figure, style
 from papers.common.runs import RunDirectory
-from papers.noether.config import TrainConfig
-from papers.noether.law_claims import law_claims
+from papers.noether.networks.config import TrainConfig
+from papers.noether.networks.laws import law_claims
 
 
 def run_figures(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig, command: str) -> None:
