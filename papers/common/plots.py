@@ -6,11 +6,15 @@ made.
 
 from __future__ import annotations
 
+import io
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 Role = Literal["free", "fixed", "prediction"]
+
+DPI = 160
+PALETTE = 256
 
 COLOURS: dict[str, str] = {"free": "#d6338a", "fixed": "#2b6cb8", "prediction": "black"}
 """Unconstrained runs are pink, runs with a constrained norm blue, predictions black (and dashed)."""
@@ -70,3 +74,22 @@ def band(axes: Any, x: np.ndarray, values: np.ndarray, role: Role, label: str) -
     axes.plot(x, values.mean(axis=0), label=label, **style(role))
     if len(values) > 1:
         axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=COLOURS[role], alpha=0.2, linewidth=0)
+
+
+def png(figure: Any) -> bytes:
+    """Encode a figure at one resolution, in 256 colours chosen for it: a third of the bytes, the same lines and text.
+
+    Args:
+        figure: of matplotlib.
+
+    Returns:
+        The bytes of a PNG file.
+    """
+    from PIL import Image
+
+    drawn, coded = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    with Image.open(drawn) as picture:
+        few = picture.convert("RGB").quantize(PALETTE, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few.save(coded, "PNG", optimize=True)
+    return coded.getvalue()

@@ -21,10 +21,10 @@ import numpy as np
 from papers.common.claims import Claim
 from papers.common.environment import environment
 from papers.common.errors import InUse, UserError
+from papers.common.plots import png
 from papers.common.records import differences, dump, to_json, write_atomically
 
 LOCK = "lock"
-LARGEST_PNG = 200_000
 MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
 
 
@@ -175,20 +175,9 @@ class RunDirectory:
         return write_atomically(self.path / f"{name}.npz", buffer.getvalue())
 
     def save_figure(self, figure: Any, name: str, **arrays: Any) -> Path:
-        """Write a matplotlib figure as ``name.png`` below 200 kB, and the arrays it was drawn from as ``name.npz``.
-
-        Raises:
-            ValueError: where no resolution makes it small enough.
-        """
+        """Write a matplotlib figure as ``name.png``, and the arrays it was drawn from as ``name.npz``."""
         self.save_arrays(name, **arrays)
-        for dpi in (160, 130, 100, 80, 60, 40):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=dpi)
-            if buffer.tell() < LARGEST_PNG:
-                return write_atomically(self.path / f"{name}.png", buffer.getvalue())
-        raise ValueError(
-            f"the figure {name} has {buffer.tell()} bytes at 40 dpi, but must have fewer than {LARGEST_PNG}"
-        )
+        return write_atomically(self.path / f"{name}.png", png(figure))
 
     def write_claims(self, claims: Sequence[Claim]) -> Path:
         """Write ``claims.json``: the list of the run's claims."""
