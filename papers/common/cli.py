@@ -19,10 +19,12 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, Union
 
+from papers.common import streams
 from papers.common.errors import Divergence, UserError
-from papers.common.paths import shortened
+from papers.common.paths import PLACE_ERRORS, shortened, user_path
 
 Config = TypeVar("Config")
 
@@ -111,9 +113,10 @@ def main(
         0 once the entry function has returned.
 
     Raises:
-        SystemExit: code 0 after ``--help``, 1 for a full disk, 2 for a UserError, 3 for a Divergence, 130 when
-            interrupted; but for the first, after one sentence on the standard error.
+        SystemExit: code 0 after ``--help``, 1 for a full disk, 2 for a UserError or a place that cannot be used, 3 for
+            a Divergence, 130 when interrupted; but for the first, after one sentence on the standard error.
     """
+    streams.secure()
     try:
         config = parse(config_class, prog, description, argv, presets)
         validate = getattr(config, "validate", None)
@@ -128,6 +131,9 @@ def main(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(FAILED) from None
     except OSError as error:
+        if error.errno in PLACE_ERRORS and error.filename is not None:
+            place = shortened(error.filename)
+            _leave(prog, f"{place} cannot be used ({error.strerror}): name another place", BAD_INPUT)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         _leave(prog, f"no room is left on the disk ({error}): make room; --resume continues a run", FAILED)
@@ -143,7 +149,7 @@ def parse(
     argv: Sequence[str] | None = None,
     presets: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Turn arguments into a configuration, without validating or running it.
+    """Turn arguments into a configuration, without validating or running it; a tilde in any path is expanded.
 
     Raises:
         UserError: for an unknown option, a missing or superfluous value, or a value of the wrong type.
@@ -161,7 +167,8 @@ def parse(
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
-            return tyro.cli(config_class, prog=prog, description=description, args=arguments, **default)
+            config = tyro.cli(config_class, prog=prog, description=description, args=arguments, **default)
+        return _expanded(config)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
@@ -178,6 +185,20 @@ def _positional(config_class: type, arguments: Sequence[str]) -> int:
     if not any(positional(hint) for hint in typing.get_type_hints(config_class, include_extras=True).values()):
         return 0
     return next((index for index, one in enumerate(arguments) if one.startswith("-")), len(arguments))
+
+
+def _expanded(value: Any) -> Any:
+    """Apply the rule for paths to every path in a configuration."""
+    if isinstance(value, Path):
+        return user_path(value)
+    if isinstance(value, tuple) and type(value) is tuple:
+        return tuple(map(_expanded, value))
+    if dataclasses.is_dataclass(value):
+        own = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        new = {name: _expanded(entry) for name, entry in own.items()}
+        changed = {name: entry for name, entry in new.items() if entry != own[name]}
+        return dataclasses.replace(value, **changed) if changed else value
+    return value
 
 
 def _starting_point(config_class: type[Config], arguments: Sequence[str], presets: Mapping[str, Any]) -> Config:
@@ -206,8 +227,9 @@ def _describe_presets(presets: Mapping[str, Any]) -> str:
 
 
 def _leave(prog: str, message: object, code: int) -> typing.NoReturn:
-    sys.stdout.flush()
-    print(f"{prog}: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # whoever read the output may have gone
+        sys.stdout.flush()
+        print(f"{prog}: {message}", file=sys.stderr, flush=True)
     raise SystemExit(code)
 
 
@@ -282,7 +304,7 @@ def _check_values(option: Option, values: Sequence[str]) -> None:
         raise UserError(f"{option.flag} has {len(values)} values, but must be {allowed}")
     for index, value in enumerate(values):
         if not _accepts(_element(kind, index), value):
-            raise UserError(f"{option.flag} is {value}, but must be {allowed}")
+            raise UserError(f"{option.flag} is {shortened(value)}, but must be {allowed}")
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

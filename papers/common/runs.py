@@ -21,6 +21,7 @@ import numpy as np
 from papers.common.claims import Claim
 from papers.common.environment import environment
 from papers.common.errors import InUse, UserError
+from papers.common.paths import user_path
 from papers.common.plots import png
 from papers.common.records import differences, dump, to_json, write_atomically
 
@@ -70,7 +71,7 @@ class RunDirectory:
     @staticmethod
     def refuse(config: RunConfig) -> None:
         """Raise what :meth:`open` would of a directory's contents, touching nothing and importing nothing heavy."""
-        path = Path(config.out)
+        path = user_path(config.out)
         _refuse_in_use(path)
         if config.resume:
             _resumable(path, config, MAY_DIFFER_ON_RESUME)
@@ -91,7 +92,7 @@ class RunDirectory:
         Raises:
             UserError: where the directory is a file, cannot be written, is in use, or holds anything.
         """
-        path = Path(path)
+        path = user_path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if not (path / LOCK).exists():  # a directory in use is said to be in use, whatever it holds
@@ -123,7 +124,7 @@ class RunDirectory:
         Raises:
             UserError: where there is no run, it is in use, or the configuration differs; the fields are shown.
         """
-        path = Path(path)
+        path = user_path(path)
         _require_run(path)  # before a lock is put where there is none
         run = cls(path, _acquire(path))
         try:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from papers.common.errors import UserError
+from papers.common.paths import home, user_path
+
 MANIFEST = "manifest.json"
 FORMAT = 1
 BLOCK = 1 << 24
@@ -22,10 +25,19 @@ class Damaged(Exception):
 
 
 def default_directory() -> Path:
-    """Return $SYMJAX_PAPERS_CACHE, or symjax-papers in $XDG_CACHE_HOME or in ~/.cache."""
+    """Return $SYMJAX_PAPERS_CACHE, or symjax-papers in $XDG_CACHE_HOME or in ~/.cache.
+
+    Raises:
+        UserError: neither variable is set, and there is no home directory.
+    """
     if own := os.environ.get("SYMJAX_PAPERS_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "symjax-papers"
+        return user_path(own)
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return user_path(shared) / "symjax-papers"
+    own_home = home()
+    if own_home is None:
+        raise UserError("there is no home directory to keep prepared data in: name a folder by --cache-dir")
+    return own_home / ".cache" / "symjax-papers"
 
 
 @contextlib.contextmanager

@@ -6,8 +6,6 @@ travel.
 """
 
 import math
-import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
@@ -237,43 +235,3 @@ def evaluate(model: Any, normalise: Callable[[jax.Array], jax.Array], batch_size
         return {"loss": float(loss), "top1": float(top1), "top5": float(top5)}
 
     return run
-
-
-class Progress:
-    """Show progress, a bar on a terminal, elsewhere a line every ``seconds``: loss, accuracy, images/s, time left."""
-
-    def __init__(self, total_steps: int, batch_size: int, first_step: int = 0, seconds: float = 5.0) -> None:
-        self._total, self._batch, self._first, self._seconds = total_steps, batch_size, first_step, seconds
-        self._began = self._said = time.monotonic()
-        self._compiled = False
-        self._bar = None
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total_steps, initial=first_step, unit="step", dynamic_ncols=True)
-
-    def __call__(self, fetched: Fetched) -> None:
-        """Show a chunk."""
-        done = fetched.step + len(fetched.metrics["loss"])
-        now = time.monotonic()
-        rate = max(done - self._first, 1) / max(now - self._began, 1e-9)
-        loss, accuracy = (float(np.mean(fetched.metrics[name])) for name in ("loss", "accuracy"))
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.3f} accuracy {accuracy:.3f} {rate * self._batch:.0f} images/s")
-            self._bar.update(done - self._bar.n)
-        elif now - self._said > self._seconds or done >= self._total:
-            self._said = now
-            left = round((self._total - done) / rate)
-            print(
-                f"step {done}/{self._total}  loss {loss:.3f}  accuracy {accuracy:.3f}  "
-                f"{rate * self._batch:.0f} images/s  {left // 60}:{left % 60:02} left",
-                flush=True,
-            )
-        if not self._compiled:
-            # the first chunk waited for the compiler; the rate is that of the steps after it
-            self._compiled, self._began, self._first = True, now, done
-
-    def close(self) -> None:
-        """End the bar."""
-        if self._bar is not None:
-            self._bar.close()

@@ -14,8 +14,9 @@ from papers.common.checkpoint import Checkpoints
 from papers.common.errors import Divergence, UserError
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
-from papers.common.training.fit import Data, Driver, Fetched, Progress, fit, steps_per_epoch
+from papers.common.training.fit import Data, Driver, Fetched, fit, steps_per_epoch
 from papers.common.training.history import History
+from papers.common.training.progress import Progress
 from papers.common.training.step import TrainState
 
 
