@@ -45,6 +45,23 @@ def rank_promotion_raises() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which nothing lies, one for each process of the tests."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_user(
+    empty_home: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run every test in an empty folder and an empty home: neither the user's files nor the checkout's are there."""
+    monkeypatch.setenv("HOME", str(empty_home))
+    for name in ("XDG_CACHE_HOME", "SYMJAX_PAPERS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path_factory.mktemp("nowhere"))
+
+
+@pytest.fixture(scope="session")
 def quick_compilation() -> str:
     """Flags of XLA for a process that compiles for longer than it computes."""
     return QUICK_COMPILATION
