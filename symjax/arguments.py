@@ -6,13 +6,26 @@ objects are refused by a sentence that names the argument. Floating dtypes are k
 them are made in :func:`accumulation_dtype`.
 """
 
+import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["accumulation_dtype", "floating_array", "floating_tree", "inner_product"]
+__all__ = [
+    "accumulation_dtype",
+    "accurate_array",
+    "accurate_arrays",
+    "accurate_tree",
+    "floating_array",
+    "floating_tree",
+    "inner_product",
+    "is_concrete",
+    "real_numbers",
+    "scalar",
+    "whole_number",
+]
 
 
 def floating_array(name: str, value: Any, shape: tuple[int, ...] | None = None) -> jax.Array:
@@ -36,6 +49,10 @@ def floating_array(name: str, value: Any, shape: tuple[int, ...] | None = None) 
       [1. 2.]
     """
     try:
+        if isinstance(value, list | tuple) and any(
+            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)
+        ):
+            value = jnp.asarray(value)
         dtype = jnp.result_type(value) if hasattr(value, "dtype") else np.asarray(value).dtype
     except (TypeError, ValueError):
         raise ValueError(f"{name} is {_kind(value)}, but must be an array of real numbers") from None
@@ -45,7 +62,7 @@ def floating_array(name: str, value: Any, shape: tuple[int, ...] | None = None) 
         # a Python number takes jax's default float, an array keeps its own
         found = jnp.asarray(value)
     else:
-        what = f"an array of dtype {dtype}" if np.ndim(value) and dtype.kind != "O" else _kind(value)
+        what = f"an array of dtype {dtype}" if np.ndim(value) and str(dtype) != "object" else _kind(value)
         raise ValueError(f"{name} is {what}, but must be an array of real numbers")
     if shape is not None and found.shape != tuple(shape):
         raise ValueError(f"{name} has shape {found.shape}, but must have shape {tuple(shape)}")
@@ -75,8 +92,165 @@ def floating_tree(name: str, tree: Any) -> Any:
     )
 
 
-def accumulation_dtype(dtype: Any) -> Any:
-    """The dtype in which numbers of ``dtype`` are summed: at least float32.
+def accurate_array(name: str, value: Any, shape: tuple[int, ...] | None = None) -> jax.Array:
+    """Turn an argument into an array of at least float32, where it enters sums, factorisations or recursions.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      name: of the argument, for the sentence.
+      value: as for :func:`floating_array`.
+      shape: what it must have; None leaves it free.
+
+    Returns:
+      An array of float32 or float64.
+
+    Raises:
+      ValueError: as :func:`floating_array`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> accurate_array("x", jnp.ones(2, jnp.bfloat16)).dtype
+      dtype('float32')
+    """
+    found = floating_array(name, value, shape)
+    return found.astype(accumulation_dtype(found.dtype))
+
+
+def accurate_arrays(**values: Any) -> tuple[jax.Array, ...]:
+    """Turn several arguments into arrays of one dtype, the widest of theirs and at least float32.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      **values: the arguments by their names.
+
+    Returns:
+      The arrays, in the order given.
+
+    Raises:
+      ValueError: as :func:`floating_array`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> u, v = accurate_arrays(u=jnp.ones(2, jnp.float16), v=jnp.ones(2, jnp.float32))
+      >>> u.dtype == v.dtype == jnp.float32
+      True
+    """
+    found = [accurate_array(name, value) for name, value in values.items()]
+    dtype = accumulation_dtype(*(array.dtype for array in found))
+    return tuple(array.astype(dtype) for array in found)
+
+
+def accurate_tree(name: str, tree: Any) -> Any:
+    """Turn every leaf of a pytree into an array of at least float32, by the rule of :func:`accurate_array`.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      name: of the argument, for the sentence.
+      tree: any pytree; its leaves are arrays or numbers.
+
+    Returns:
+      The same structure.
+
+    Raises:
+      ValueError: as :func:`floating_tree`.
+    """
+    return jax.tree.map(lambda leaf: leaf.astype(accumulation_dtype(leaf.dtype)), floating_tree(name, tree))
+
+
+def real_numbers(dtype: Any, **values: Any) -> tuple[jax.Array, ...]:
+    """Turn hyper-parameters (numbers or arrays) into arrays of the dtype of what they meet.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      dtype: of the result; a floating dtype.
+      **values: the arguments by their names.
+
+    Returns:
+      The arrays, in the order given.
+
+    Raises:
+      ValueError: as :func:`floating_array`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> [float(x) for x in real_numbers(jnp.float32, learning_rate=1, momentum=0.5)]
+      [1.0, 0.5]
+    """
+    return tuple(floating_array(name, value).astype(dtype) for name, value in values.items())
+
+
+def scalar(name: str, value: Any) -> float:
+    """Read one real number that must be known: a Python or NumPy number, or an array of one entry.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      name: of the argument, for the sentence.
+      value: the number; not traced.
+
+    Returns:
+      A Python float.
+
+    Raises:
+      ValueError: anything else.
+
+    Example:
+      >>> scalar("slope", 2)
+      2.0
+    """
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(f"{name} is traced, but must be one number that is known before anything is compiled")
+    with jax.ensure_compile_time_eval():
+        if floating_array(name, value).size != 1:
+            raise ValueError(f"{name} has shape {np.shape(value)}, but must be one number")
+    return float(np.asarray(value).item())
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """Read a size or a count: an integer of at least ``least``; no boolean, no float, no text.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      name: of the argument, for the sentence.
+      value: a Python, NumPy or concrete jax integer.
+      least: the smallest allowed.
+
+    Returns:
+      A Python int.
+
+    Raises:
+      ValueError: anything else, or less than ``least``.
+
+    Example:
+      >>> whole_number("panels", 8, 1)
+      8
+    """
+    try:
+        number = None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise ValueError(f"{name} is {value!r}, but must be an integer of at least {least}")
+    if number < least:
+        raise ValueError(f"{name} is {number}, but must be at least {least}")
+    return number
+
+
+def is_concrete(*trees: Any) -> bool:
+    """Say whether all leaves are known numbers: nothing of them is traced by a transformation of jax.
+
+    Source: this library's bookkeeping.
+    """
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+
+
+def accumulation_dtype(*dtypes: Any) -> Any:
+    """The dtype in which numbers of these dtypes are summed: the widest of them, and at least float32.
 
     Source: this library's bookkeeping.
 
@@ -85,7 +259,7 @@ def accumulation_dtype(dtype: Any) -> Any:
       >>> accumulation_dtype(jnp.bfloat16)
       dtype('float32')
     """
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(jnp.float64 if any(jnp.finfo(dtype).bits > 32 for dtype in dtypes) else jnp.float32)
 
 
 def inner_product(left: Any, right: Any) -> jax.Array:
@@ -100,13 +274,9 @@ def inner_product(left: Any, right: Any) -> jax.Array:
     Returns:
       A scalar.
     """
-    products = [
-        jnp.sum(a.astype(dtype) * b.astype(dtype))
-        for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-        for dtype in [accumulation_dtype(jnp.promote_types(a.dtype, b.dtype))]
-    ]
-    total = jnp.result_type(*products)
-    return sum((product.astype(total) for product in products), jnp.zeros((), total))
+    pairs = list(zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
+    dtype = accumulation_dtype(*(leaf.dtype for pair in pairs for leaf in pair))
+    return sum((jnp.sum(a.astype(dtype) * b.astype(dtype)) for a, b in pairs), jnp.zeros((), dtype))
 
 
 def _kind(value: Any) -> str:

@@ -6,7 +6,20 @@ with rotations of the hidden space.
 """
 
 from symjax.activations.finite_flow import defined, flow, ratio, valid
-from symjax.activations.quadrature import custom
-from symjax.activations.registry import Activation, Group, get, leaky_relu, names
+from symjax.activations.own import custom
+from symjax.activations.registry import Activation, Group, compiled, get, is_library, leaky_relu, names
 
-__all__ = ["Activation", "Group", "custom", "defined", "flow", "get", "leaky_relu", "names", "ratio", "valid"]
+__all__ = [
+    "Activation",
+    "Group",
+    "compiled",
+    "custom",
+    "defined",
+    "flow",
+    "get",
+    "is_library",
+    "leaky_relu",
+    "names",
+    "ratio",
+    "valid",
+]

@@ -1,12 +1,11 @@
 """What a pointwise activation's symmetry needs: sigma/sigma', where its primitive exists, and the finite flow."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.activations.registry import Activation, get, names
+from symjax.activations.registry import Activation, compiled, get, names
+from symjax.arguments import accurate_array, accurate_arrays, is_concrete
 
 
 def ratio(x: jax.Array, activation: str | Activation) -> jax.Array:
@@ -29,7 +28,8 @@ def ratio(x: jax.Array, activation: str | Activation) -> jax.Array:
       >>> print(ratio(jnp.array([-1.0, 2.0]), "relu"))
       [0. 2.]
     """
-    return _ratio(x, _pointwise(get(activation), "the ratio sigma/sigma'"))
+    chosen = _pointwise(get(activation), "the ratio sigma/sigma'")
+    return _ratio(accurate_array("x", x), activation=chosen)
 
 
 def defined(x: jax.Array, activation: str | Activation) -> jax.Array:
@@ -50,7 +50,8 @@ def defined(x: jax.Array, activation: str | Activation) -> jax.Array:
     Raises:
       ValueError: an activation that is not pointwise.
     """
-    return _defined(x, _pointwise(get(activation), "the primitive of sigma/sigma'"))
+    chosen = _pointwise(get(activation), "the primitive of sigma/sigma'")
+    return _defined(accurate_array("x", x), activation=chosen)
 
 
 def flow(
@@ -83,16 +84,17 @@ def flow(
       >>> print(u, v)
       [[2.]] [[1.5]]
     """
-    chosen = _invertible(s, params, activation)
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in (s, *params)):
-        inside = np.asarray(_valid(s, params[1], chosen))
+    chosen, s, u, v = _invertible(s, params, activation)
+    if is_concrete(s, u, v):
+        inside = np.asarray(_valid(s, v, activation=chosen))
         if not inside.all():
             neuron = int(np.argmin(inside))
             raise ValueError(
                 f"s is {float(s[neuron])} for neuron {neuron}, but e^-s sigma(V) must stay inside the range "
-                f"{chosen.range} of activation {chosen.name!r}; see valid(s, params, activation)"
+                f"{chosen.range} of activation {chosen.name!r}, on the branch of its inverse; see "
+                "valid(s, params, activation)"
             )
-    return _flow(s, params, chosen)
+    return _flow(s, u, v, activation=chosen)
 
 
 def valid(s: jax.Array, params: tuple[jax.Array, jax.Array], activation: str | Activation) -> jax.Array:
@@ -120,7 +122,8 @@ def valid(s: jax.Array, params: tuple[jax.Array, jax.Array], activation: str | A
       >>> print(valid(jnp.array([-1.0, 1.0]), params, "sigmoid"))
       [False  True]
     """
-    return _valid(s, params[1], _invertible(s, params, activation))
+    chosen, s, _, v = _invertible(s, params, activation)
+    return _valid(s, v, activation=chosen)
 
 
 def _pointwise(activation: Activation, what: str) -> Activation:
@@ -130,42 +133,60 @@ def _pointwise(activation: Activation, what: str) -> Activation:
     return activation
 
 
-def _invertible(s: jax.Array, params: tuple[jax.Array, jax.Array], activation: str | Activation) -> Activation:
+def _invertible(
+    s: jax.Array, params: tuple[jax.Array, jax.Array], activation: str | Activation
+) -> tuple[Activation, jax.Array, jax.Array, jax.Array]:
     chosen = _pointwise(get(activation), "the finite flow")
     if chosen.inverse is None:
         raise ValueError(f"activation {chosen.name!r} has no inverse, but the finite flow needs one: custom(inverse=)")
-    u, v = (jnp.shape(leaf) for leaf in params)
-    if len(u) != 2 or len(v) != 2 or jnp.shape(s) != u[1:] or jnp.shape(s) != v[:1]:
-        raise ValueError(f"s, u and v have shapes {jnp.shape(s)}, {u} and {v}, but (h,), (m, h) and (h, n) are needed")
-    return chosen
+    if not isinstance(params, tuple | list) or len(params) != 2:
+        raise ValueError(
+            f"params is a {type(params).__name__}, but must be the pair (u, v) of arrays (m, h) and (h, n)"
+        )
+    s, u, v = accurate_arrays(s=s, u=params[0], v=params[1])
+    if u.ndim != 2 or v.ndim != 2 or s.shape != u.shape[1:] or s.shape != v.shape[:1]:
+        raise ValueError(
+            f"s, u and v have shapes {s.shape}, {u.shape} and {v.shape}, but (h,), (m, h) and (h, n) are needed"
+        )
+    return chosen, s, u, v
 
 
-@partial(jax.jit, static_argnums=1)
+@compiled
 def _ratio(x: jax.Array, activation: Activation) -> jax.Array:
     return jax.jvp(activation.primitive, (x,), (jnp.ones_like(x),))[1]
 
 
-@partial(jax.jit, static_argnums=1)
+@compiled
 def _defined(x: jax.Array, activation: Activation) -> jax.Array:
     finite = jnp.isfinite(activation.primitive(x))
     return finite if activation.defined is None else finite & activation.defined(x)
 
 
-@partial(jax.jit, static_argnums=2)
+@compiled
 def _valid(s: jax.Array, v: jax.Array, activation: Activation) -> jax.Array:
+    return jnp.all(_inside(s, v, activation), axis=1)
+
+
+def _inside(s: jax.Array, v: jax.Array, activation: Activation) -> jax.Array:
     value = activation.function(v)
-    moved = jnp.exp(-s)[:, None] * value
-    lower, upper = activation.range
-    inside = (moved > lower) & (moved < upper)
     # A neuron at a zero of sigma (a dead ReLU) does not move.
-    return jnp.all(inside | (value == 0), axis=1)
+    still = value == 0
+    safe = jnp.where(still, 0.5, v).astype(v.dtype)
+    here = activation.function(safe)
+    moved = jnp.exp(-s)[:, None] * here
+    lower, upper = activation.range
+    # Left of a minimum of sigma its inverse leads to the other branch: the flow at s = 0 would not be the identity.
+    slope = jnp.abs(activation.derivative(safe))
+    miss = jnp.abs(activation.inverse(here) - safe) * slope
+    back = miss <= 1e3 * jnp.finfo(v.dtype).eps * (jnp.abs(here) + jnp.abs(safe) * slope)
+    return still | (moved > lower) & (moved < upper) & (here > lower) & (here < upper) & back
 
 
-@partial(jax.jit, static_argnums=2)
-def _flow(s: jax.Array, params: tuple[jax.Array, jax.Array], activation: Activation) -> tuple[jax.Array, jax.Array]:
-    u, v = params
-    still = activation.function(v) == 0
-    # The value that is not used must be inside the range with a finite derivative, or its NaN reaches the gradient.
-    value = activation.function(jnp.where(still, 0.5, v).astype(v.dtype))
-    moved = activation.inverse(jnp.exp(-s)[:, None] * value)
-    return u * jnp.exp(s)[None], jnp.where(still, v, moved)
+@compiled
+def _flow(s: jax.Array, u: jax.Array, v: jax.Array, activation: Activation) -> tuple[jax.Array, jax.Array]:
+    still, inside = activation.function(v) == 0, _inside(s, v, activation)
+    # A value that is not used must be inside the range with a finite derivative, or its NaN reaches the gradient.
+    value = activation.function(jnp.where(still | ~inside, 0.5, v).astype(v.dtype))
+    factor = jnp.where(still | ~inside, 1, jnp.exp(-s)[:, None])
+    moved = activation.inverse(factor * value)
+    return u * jnp.exp(s)[None], jnp.where(still, v, jnp.where(inside, moved, jnp.nan))

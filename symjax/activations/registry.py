@@ -1,13 +1,15 @@
 """The activations: sigma, its derivative, the primitive of sigma/sigma', its degree and its equivariance group."""
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial, wraps
 from math import inf, isfinite, sqrt
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from symjax.activations import functions
+from symjax.arguments import scalar
 
 Group = Literal["general_linear", "positive_diagonal", "orthogonal", "sign", "permutation"]
 Map = Callable[[jax.Array], jax.Array]
@@ -55,13 +57,16 @@ def names() -> tuple[str, ...]:
 def get(name: str | Activation) -> Activation:
     """Look an activation up by its name; an activation is returned as it is.
 
-    Pointwise: linear, relu, leaky_relu (slope 0.01), relu_squared, cube, tanh, sigmoid, softplus. Column by column:
+    Pointwise: linear, relu, leaky_relu (slope 0.01), leaky_square ``l(z)^2 + z/100`` with a leaky ReLU l of slope 0.1,
+    relu_squared, cube, tanh, sigmoid, softplus. The primitive of leaky_square exists right of -1/2 only, where its
+    derivative vanishes. Column by column:
     radial ``z/|z|^2``, squash ``z |z|/(1 + |z|^2)``, radial_tanh ``z tanh|z|/|z|``. Row by row: row_radial, each
     neuron's row of pre-activations over its squared norm. All are 0 where the norm is 0. radial has degree -1 beside
     its rotations, so its group is O(h) x R+ and ``|U|^2 + |V|^2`` is conserved, for any data
     (:func:`symjax.conserved.homogeneous_total`).
 
     Source: Zhao et al. 2023, Table 1 (groups), section 4 (primitives).
+    leaky_square: the authors' ensemble notebook (Figure 10).
     Deviation: the paper's convergence experiment calls row_radial radial; it is homogeneous of degree -1 neuron by
       neuron and does not commute with rotations, the column version does.
 
@@ -80,77 +85,79 @@ def get(name: str | Activation) -> Activation:
     """
     if isinstance(name, Activation):
         return name
-    if name not in _REGISTRY:
+    if not isinstance(name, str) or name not in _REGISTRY:
         raise ValueError(f"activation is {name!r}, but it must be one of {', '.join(_REGISTRY)} or an Activation")
     return _REGISTRY[name]
 
 
-@lru_cache
 def leaky_relu(slope: float = 0.01) -> Activation:
     """Make a leaky ReLU, ``x`` for x > 0 and ``slope x`` elsewhere: degree 1, sigma/sigma' = x, P = x^2/2.
 
     Source: Zhao et al. 2023, Table 1 (homogeneous activations).
 
     Args:
-      slope: of the negative side, positive and finite.
+      slope: of the negative side, a positive finite number.
 
     Returns:
-      The activation; the same object for the same slope.
+      The activation; equal ones for equal slopes.
 
     Raises:
       ValueError: a slope that is not positive: sigma' = 0 or no inverse.
+
+    Example:
+      >>> leaky_relu(0.1) == leaky_relu(0.1), leaky_relu(2).lipschitz
+      (True, 2.0)
     """
-    if not (slope > 0 and isfinite(slope)):
+    value = scalar("slope", slope)
+    if not (value > 0 and isfinite(value)):
         raise ValueError(f"slope is {slope}, but a leaky ReLU needs a positive finite one (0 is 'relu')")
     return Activation(
         name="leaky_relu",
-        function=lambda x: jax.nn.leaky_relu(x, slope),
-        derivative=lambda x: jnp.where(x > 0, 1.0, slope).astype(x.dtype),
-        primitive=lambda x: x * x / 2,
-        inverse=lambda y: jnp.where(y > 0, y, y / slope),
-        range=(-inf, inf),
-        lipschitz=float(max(1.0, slope)),
+        function=functions.Leaky(value),
+        derivative=functions.LeakyDerivative(value),
+        primitive=functions.half_square,
+        inverse=functions.LeakyInverse(value),
+        range=_LINE,
+        lipschitz=max(1.0, value),
         degree=1.0,
         group="positive_diagonal",
     )
 
 
-def _softplus_ratio(x: jax.Array) -> jax.Array:
-    # softplus/sigmoid = (1 + w) log(1 + w)/w with w = e^x, which tends to 1; for x > 0 the plain quotient is exact.
-    w = jnp.exp(jnp.minimum(x, 0))
-    small = w < jnp.finfo(x.dtype).eps
-    w = jnp.where(small, 1, w)
-    left = jnp.where(small, 1, (1 + w) * jnp.log1p(w) / w)
-    return jnp.where(x > 0, jax.nn.softplus(x) / jax.nn.sigmoid(x), left).astype(x.dtype)
+def is_library(activation: Activation) -> bool:
+    """Say whether an activation's functions are all this library's own, so that a compiled program may keep them.
+
+    A user's own function may read what has changed since it was compiled: no program is kept for it.
+
+    Source: this library's bookkeeping.
+
+    Example:
+      >>> is_library(get("tanh")), is_library(get("tanh")._replace(function=jnp.sin))
+      (True, False)
+    """
+    if isinstance(activation.function, functions.Leaky):
+        return activation == leaky_relu(activation.function.slope)
+    return activation == _REGISTRY.get(activation.name)
 
 
-@jax.custom_jvp
-def _softplus_primitive(x: jax.Array) -> jax.Array:
-    # -Li2(-e^x) + x - softplus/sigmoid, with Li2's inversion where e^x > 1. The dilogarithm of the small argument is
-    # the integral of log(1 + w t)/t over the unit interval, exact to rounding with 16 nodes for w <= 1.
-    node, weight = np.polynomial.legendre.leggauss(16)
-    node, weight = (jnp.asarray(each, x.dtype).reshape((1,) * x.ndim + (-1,)) for each in ((1 + node) / 2, weight / 2))
-    w = jnp.exp(-jnp.abs(x))
-    dilogarithm = jnp.sum(weight * jnp.log1p(w[..., None] * node) / node, axis=-1)  # -Li2(-w)
-    right = np.pi**2 / 6 + x * x / 2 - dilogarithm
-    return jnp.where(x > 0, right, dilogarithm) + x - _softplus_ratio(x)
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of arrays and an activation, its last argument, for each of the library's activations.
 
+    With a user's own activation it runs uncompiled, and traced by the caller's transformation like any pure function.
 
-@_softplus_primitive.defjvp
-def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    (x,), (dx,) = primals, tangents
-    return _softplus_primitive(x), _softplus_ratio(x) * dx
+    Source: this library's bookkeeping.
+    """
+    program = jax.jit(function, static_argnames="activation")
 
+    @wraps(function)
+    def call(*args: Any, activation: Activation) -> Any:
+        return (program if is_library(activation) else function)(*args, activation=activation)
 
-def _radially(profile: Map, axis: int, z: jax.Array) -> jax.Array:
-    """Multiply by a function of the squared norm along an axis; 0, with derivative 0, where the norm is 0."""
-    square = jnp.sum(z * z, axis=axis, keepdims=True)
-    zero = square == 0
-    return jnp.where(zero, 0, profile(jnp.where(zero, 1, square))).astype(z.dtype) * z
+    return call
 
 
 def _radial(name: str, profile: Map, lipschitz: float, degree: float | None) -> Activation:
-    function = partial(_radially, profile, 0)
+    function = partial(functions.radially, profile, 0)
     return Activation(name, function, None, None, None, (-inf, inf), lipschitz, degree, "orthogonal", pointwise=False)
 
 
@@ -163,7 +170,7 @@ _REGISTRY = {
     activation.name: activation
     for activation in (
         Activation(
-            "linear", _identity, jnp.ones_like, lambda x: x * x / 2, _identity, _LINE, 1.0, 1.0, "general_linear"
+            "linear", _identity, jnp.ones_like, functions.half_square, _identity, _LINE, 1.0, 1.0, "general_linear"
         ),
         Activation(
             "relu",
@@ -177,6 +184,18 @@ _REGISTRY = {
             "positive_diagonal",
         ),
         leaky_relu(),
+        Activation(
+            "leaky_square",
+            functions.leaky_square,
+            functions.leaky_square_derivative,
+            functions.leaky_square_primitive,
+            functions.leaky_square_inverse,
+            (functions.LEAKY_SQUARE_MINIMUM, inf),
+            inf,
+            None,
+            "permutation",
+            defined=functions.leaky_square_defined,
+        ),
         Activation(
             "relu_squared",
             lambda x: jax.nn.relu(x) ** 2,
@@ -225,19 +244,19 @@ _REGISTRY = {
             "softplus",
             jax.nn.softplus,
             jax.nn.sigmoid,
-            _softplus_primitive,
+            functions.softplus_primitive,
             lambda y: y + jnp.log(-jnp.expm1(-y)),
             (0.0, inf),
             1.0,
             None,
             "permutation",
         ),
-        _radial("radial", lambda square: 1 / square, inf, -1.0),
-        _radial("squash", lambda square: jnp.sqrt(square) / (1 + square), 3 * sqrt(3) / 8, None),
-        _radial("radial_tanh", lambda square: jnp.tanh(jnp.sqrt(square)) / jnp.sqrt(square), 1.0, None),
+        _radial("radial", lambda size: 1 / size, inf, -1.0),
+        _radial("squash", lambda size: 1 / (1 + (1 / size) ** 2), 3 * sqrt(3) / 8, None),
+        _radial("radial_tanh", jnp.tanh, 1.0, None),
         Activation(
             "row_radial",
-            partial(_radially, lambda square: 1 / square, -1),
+            partial(functions.radially, lambda size: 1 / size, -1),
             None,
             None,
             None,

@@ -18,6 +18,7 @@ NUMPY = {
     "linear": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
+    "leaky_square": lambda x: np.where(x > 0, x, 0.1 * x) ** 2 + 0.01 * x,
     "relu_squared": lambda x: np.maximum(x, 0) ** 2,
     "cube": lambda x: x**3,
     "tanh": np.tanh,
@@ -31,6 +32,11 @@ NUMPY = {
 POINTWISE = [name for name in NUMPY if get(name).pointwise]
 GRID = np.linspace(-2.9, 3.1, 41)  # not through 0, where ReLU has its corner
 H, K = 4, 3
+
+
+def grid(name: str) -> np.ndarray:
+    """Where the primitive exists: that of leaky_square ends at its minimum."""
+    return GRID[GRID > -0.5] if name == "leaky_square" else GRID
 
 
 def hidden(seed: int = 0, dtype: Any = jnp.float64) -> jax.Array:
@@ -58,12 +64,13 @@ def test_function(name: str, dtype: Any, tolerance: Any) -> None:
 @pytest.mark.parametrize("name", POINTWISE)
 def test_derivative_and_primitive_against_central_differences(name: str) -> None:
     activation, step = get(name), 1e-4
-    x = jnp.asarray(GRID)
-    slope = (NUMPY[name](GRID + step) - NUMPY[name](GRID - step)) / (2 * step)
+    places = grid(name)
+    x = jnp.asarray(places)
+    slope = (NUMPY[name](places + step) - NUMPY[name](places - step)) / (2 * step)
     np.testing.assert_allclose(activation.derivative(x), slope, rtol=1e-6, atol=1e-7)
     primitive = jax.jit(activation.primitive)
     rise = (np.asarray(primitive(x + step)) - np.asarray(primitive(x - step))) / (2 * step)
-    expected = np.where(slope == 0, 0, NUMPY[name](GRID) / np.where(slope == 0, 1, slope))
+    expected = np.where(slope == 0, 0, NUMPY[name](places) / np.where(slope == 0, 1, slope))
     np.testing.assert_allclose(rise, expected, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(ratio(x, name), expected, rtol=1e-6, atol=1e-7)
     assert bool(jnp.all(defined(x, name)))
@@ -215,6 +222,8 @@ INVERTIBLE = [name for name in POINTWISE if get(name).inverse is not None]
 def test_finite_flow(name: str) -> None:
     """Identity, composition, invariance of U sigma(V), the generator of the table, and the same under vmap."""
     act, params = partial(flow, activation=name), weights()
+    if name == "leaky_square":  # left of its minimum the flow would lead to the other branch
+        params = params[0], jnp.maximum(params[1], 0.01 * params[1])
     s, t = jnp.array([0.3, 0.1, 0.7, 0.4]), jnp.array([0.2, 0.5, 0.1, 0.3])
     same, twice, once = act(jnp.zeros(H), params), act(t, act(s, params)), act(s + t, params)
     for got, expected in zip((*same, *twice), (*params, *once), strict=True):
@@ -257,10 +266,134 @@ def test_zero_norm_is_zero_with_a_finite_derivative() -> None:
         assert not np.asarray(value[2] if name == "row_radial" else value[:, 1]).any()
 
 
-def test_leaky_relu_is_made_once() -> None:
-    assert leaky_relu(0.2) is leaky_relu(0.2)
+def test_equal_slopes_make_equal_activations_of_the_library() -> None:
+    assert leaky_relu(0.2) == leaky_relu(np.float64(0.2)) and hash(leaky_relu(2)) == hash(leaky_relu(2.0))
+    assert activations.is_library(leaky_relu(0.2)) and leaky_relu(0.2) != leaky_relu(0.3)
+    assert not activations.is_library(leaky_relu(0.2)._replace(derivative=jnp.ones_like))
     np.testing.assert_allclose(leaky_relu(0.2).function(jnp.array([-2.0, 2.0])), [-0.4, 2.0])
     assert leaky_relu(3.0).lipschitz == 3.0
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_leaky_square_against_scipy_and_at_its_minimum(dtype: Any) -> None:
+    """Its primitive, relative to itself down to 1e-6; right of -1/2 only; the other branch has no flow."""
+
+    def integrand(t: float) -> float:
+        slope = 2 * t + 0.01 if t > 0 else 0.02 * t + 0.01
+        return float(NUMPY["leaky_square"](t)) / slope
+
+    points = np.array([-0.49, -0.13, -0.12, -1e-3, 1e-6, 1e-3, 2e-3, 0.5, 3.0])
+    exact = [scipy.integrate.quad(integrand, 0, x, epsabs=0, epsrel=1e-12)[0] for x in points]
+    found = activations.get("leaky_square").primitive(jnp.asarray(points, dtype))
+    np.testing.assert_allclose(found, exact, rtol=1e-11 if dtype == jnp.float64 else 3e-5)
+    assert defined(jnp.array([-0.51, -0.5, -0.49, 5.0], dtype), "leaky_square").tolist() == [False, False, True, True]
+    params = jnp.ones((1, 2), dtype), jnp.array([[-0.4], [-0.7]], dtype)
+    assert valid(jnp.zeros(2, dtype), params, "leaky_square").tolist() == [True, False]
+    moved = jax.jit(partial(flow, activation="leaky_square"))(jnp.zeros(2, dtype), params)[1]
+    np.testing.assert_allclose(moved[0], -0.4, rtol=1e-5)
+    assert np.isnan(moved[1]).all()
+
+
+RADIAL_SCALES = (1e-30, 1e-20, 1e20, 1e30)
+
+
+@pytest.mark.parametrize("name", ["radial", "squash", "radial_tanh", "row_radial"])
+def test_radial_activations_over_scales_of_float32(name: str) -> None:
+    """The function of the norm times the direction, where the square of the norm leaves float32."""
+    z = np.asarray(hidden(), np.float32)
+    for scale in RADIAL_SCALES:
+        given = z * np.float32(scale)
+        expected = NUMPY[name](np.asarray(given, np.float64))
+        with np.errstate(over="ignore", under="ignore"):
+            rounded = expected.astype(np.float32)
+        np.testing.assert_allclose(get(name).function(jnp.asarray(given)), rounded, rtol=1e-5, atol=1e-37)
+
+
+def directed(z: jax.Array) -> jax.Array:
+    size = jnp.sqrt(jnp.sum(z * z, axis=0, keepdims=True))
+    return z * jnp.log1p(size) / size
+
+
+def test_custom_of_every_group() -> None:
+    """The groups of the registry, each by what has it; a radial one has an angular momentum like the library's."""
+    made = {
+        "general_linear": custom("twice", lambda z: 2 * z, degree=1, group="general_linear"),
+        "positive_diagonal": custom("fifth", lambda z: z**5, degree=5, group="positive_diagonal"),
+        "orthogonal": custom("directed", directed, pointwise=False, group="orthogonal"),
+        "sign": custom("arctan", jnp.arctan, group="sign"),
+        "permutation": custom("rows", lambda z: z - z.mean(axis=0, keepdims=True), pointwise=False),
+    }
+    assert {activation.group for activation in made.values()} == set(made)
+    radial = made["orthogonal"]
+    assert radial.primitive is None and radial.defined is None and not radial.pointwise
+    with pytest.raises(ValueError, match="activation is 'directed', but the ratio .* needs a pointwise one"):
+        ratio(jnp.ones(2), radial)
+    degree = custom("unit", lambda z: z / jnp.linalg.norm(z, axis=0, keepdims=True), pointwise=False, degree=0)
+    assert degree.degree == 0.0
+    inside = jax.jit(lambda x: ratio(x, custom("arctan", jnp.arctan, group="sign")))(jnp.array(2.0))
+    np.testing.assert_allclose(inside, np.arctan(2) * 5, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({"degree": 2}, "activation 'c' is not homogeneous of degree 2"),
+        ({"group": "orthogonal"}, "activation 'c' does not commute with the group 'orthogonal'"),
+        ({"group": "general_linear"}, "activation 'c' does not commute with the group 'general_linear'"),
+        ({"group": "positive_diagonal"}, "activation 'c' has positive scalings, but its degree is not given"),
+        ({"group": "positive_diagonal", "degree": 1.0}, "activation 'c' is not homogeneous of degree 1"),
+        ({"group": "all"}, "group is 'all', but it must be one of general_linear"),
+        ({"function": jax.nn.sigmoid, "group": "sign"}, "does not commute with the group 'sign'"),
+        ({"function": directed}, "activation 'c' does not act entry by entry: give pointwise=False"),
+        ({"function": lambda z: jnp.cumsum(z, axis=0), "pointwise": False}, "commute with the group 'permutation'"),
+        ({"function": lambda z: z[:1]}, r"activation 'c' gives shape \(1, 3\) for one of \(4, 3\)"),
+        ({"derivative": jnp.ones_like}, "activation 'c' has another derivative"),
+        ({"inverse": jnp.tan}, "activation 'c' has another inverse on its range"),
+        ({"lipschitz": 0.1}, "0.1 is no bound"),
+        ({"pointwise": False, "inverse": jnp.arctanh}, "only pointwise activations have one"),
+        ({"derivative": 1.0}, "derivative of 'c' is 1.0, but must be a function of an array"),
+        ({"panels": True}, "panels is True, but must be an integer of at least 1"),
+        ({"degree": "1"}, "degree is '1', but must be an array of real numbers"),
+    ],
+)
+def test_a_claim_that_does_not_hold_is_refused(claims: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        custom("c", **{"function": jnp.tanh, **claims})
+
+
+def test_no_program_is_kept_for_a_users_activation() -> None:
+    """A function that reads what has changed since gives the new answer, in every function that takes an activation."""
+    state = {"slope": 2.0}
+    mine = custom("mine", lambda x: state["slope"] * x + x**3, inverse=lambda y: y, range=(0.0, 1e-9))
+    x = jnp.array([0.5, 1.0])
+    for slope in (2.0, 5.0):
+        state["slope"] = slope
+        exact = (slope * x + x**3) / (slope + 3 * x**2)
+        np.testing.assert_allclose(ratio(x, mine), exact, rtol=1e-13)
+    borrowed = get("tanh")._replace(primitive=lambda x: state["slope"] * x)
+    for slope in (3.0, 4.0):
+        state["slope"] = slope
+        np.testing.assert_allclose(ratio(x, borrowed), slope)
+
+
+TYPES = {
+    "a list": [0.5, 2.0],
+    "float16": np.array([0.5, 2.0], np.float16),
+    "bfloat16": jnp.array([0.5, 2.0], jnp.bfloat16),
+    "float32": np.array([0.5, 2.0], np.float32),
+}
+
+
+@pytest.mark.parametrize("given", TYPES)
+def test_numbers_of_every_type(given: str) -> None:
+    x = TYPES[given]
+    np.testing.assert_allclose(np.asarray(ratio(x, "tanh")), np.sinh([0.5, 2]) * np.cosh([0.5, 2]), rtol=1e-5)
+    assert ratio(x, "tanh").dtype == (jnp.float64 if given == "a list" else jnp.float32)
+    assert defined(x, "tanh").tolist() == [True, True]
+    u, v = flow(x, (np.ones((1, 2), int), [[3], [4]]), "relu")
+    np.testing.assert_allclose(u, [np.exp([0.5, 2.0])], rtol=1e-3)
+    np.testing.assert_allclose(v[:, 0], [3, 4] / np.exp([0.5, 2.0]), rtol=1e-3)
+    assert valid(x, (np.ones((1, 2), int), [[3], [4]]), "relu").tolist() == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +401,14 @@ def test_leaky_relu_is_made_once() -> None:
     [
         (lambda: get("swish"), "activation is 'swish', but it must be one of linear, relu"),
         (lambda: leaky_relu(0.0), "slope is 0.0, but"),
-        (lambda: custom("c", jnp.tanh, nodes=2), "panels is 8 and nodes is 2"),
+        (lambda: custom("c", jnp.tanh, nodes=2), "nodes is 2, but must be at least 4"),
+        (lambda: get(3), "activation is 3, but it must be one of linear"),
+        (lambda: leaky_relu("a"), "slope is 'a', but must be an array of real numbers"),
+        (lambda: ratio("a", "tanh"), "x is 'a', but"),
+        (lambda: ratio(True, "tanh"), "x is True, but"),
+        (lambda: defined(jnp.array([1j]), "tanh"), "x is an array of dtype complex128, but"),
+        (lambda: flow(None, weights(), "tanh"), "s is None, but"),
+        (lambda: valid(jnp.zeros(H), 1.0, "tanh"), r"params is a float, but must be the pair \(u, v\)"),
         (lambda: custom("c", jnp.tanh, base=float("nan")), "base is nan"),
         (lambda: ratio(jnp.ones(2), "squash"), "activation is 'squash', but the ratio .* pointwise one: linear"),
         (lambda: flow(jnp.zeros(3), weights(), "tanh"), r"s, u and v have shapes \(3,\), \(2, 4\) and \(4, 3\)"),

@@ -16,7 +16,7 @@ from symjax.channels import Layer
 from symjax.symmetry import pairing
 
 M, H, N, K = 3, 4, 5, 7
-POINTWISE = [name for name in activations.names() if get(name).pointwise]
+POINTWISE = [name for name in activations.names() if get(name).pointwise and name != "leaky_square"]
 HOMOGENEOUS = ["linear", "relu", "leaky_relu", "relu_squared", "cube", "row_radial"]
 # sigma/sigma' of the paper's table, in NumPy
 RATIO = {
