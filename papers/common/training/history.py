@@ -20,8 +20,10 @@ class History:
 
     def add(self, fetched: Fetched) -> None:
         """Append one chunk, and its report as a record under the number of steps made."""
-        for name in STEPS:
-            self.steps[name].append(fetched.metrics[name])
+        made = sum(map(len, self.steps["loss"]))
+        for name, values in fetched.metrics.items():
+            # a statistic that an earlier part of the run did not know has no number there
+            self.steps.setdefault(name, [np.full(made, np.nan, np.float32)] if made else []).append(values)
         report = {name: np.asarray(value) for name, value in fetched.report.items()}
         self.records.append({"step": np.int32(fetched.step + len(fetched.metrics["loss"]))} | report)
 
@@ -43,6 +45,9 @@ class History:
             saved = {name: arrays[name] for name in arrays.files if name not in but}
         for name in STEPS:
             history.steps[name].append(saved[f"train_{name}"][:step])
+        for name in saved:
+            if name.startswith("train_") and (own := name.removeprefix("train_")) not in STEPS:
+                history.steps[own] = [saved[name][:step]]
         records = [name for name in saved if not name.startswith(("train_", "test_"))]
         for row in np.flatnonzero(saved.get("step", np.zeros(0)) <= step):
             history.records.append({name: saved[name][row] for name in records})

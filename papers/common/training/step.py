@@ -1,6 +1,6 @@
 """One pure training step of a classifier."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -46,7 +46,7 @@ class Update(NamedTuple):
     after: Any
 
 
-Observer = Callable[[Any, Update], tuple[Any, Any]]
+Observer = Callable[[Any, Update], tuple[Any, Any, Mapping[str, jax.Array]]]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -73,11 +73,11 @@ def training_step(
       model: a Flax module whose ``apply`` takes ``train``, with BatchNorm or dropout or neither.
       optimiser: an optax transformation.
       prepare: ``prepare(key, uint8 images) -> float images``, augmentation and normalisation.
-      observe: ``observe(monitor, update) -> (monitor, params)``; it watches the update and may constrain the new
-        parameters; None leaves them as they are.
+      observe: ``observe(monitor, update) -> (monitor, params, metrics)``; it watches the update, may constrain the new
+        parameters, and adds scalars to the step's metrics; None leaves all as it is.
 
     Returns:
-      The step; metrics are the batch's mean loss in nats and its accuracy, float32 scalars.
+      The step; metrics are the batch's mean loss in nats and its accuracy, float32 scalars, and the observer's.
     """
 
     def objective(params: Any, stats: Any, images: jax.Array, labels: jax.Array, key: jax.Array) -> Any:
@@ -95,10 +95,11 @@ def training_step(
             state.params, state.batch_stats, inputs, labels, dropout
         )
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
-        params, monitor = optax.apply_updates(state.params, updates), state.monitor
+        params, monitor, metrics = optax.apply_updates(state.params, updates), state.monitor, {}
         if observe is not None:
-            monitor, params = observe(monitor, Update(state.step, state.params, gradient, optimiser_state, params))
+            update = Update(state.step, state.params, gradient, optimiser_state, params)
+            monitor, params, metrics = observe(monitor, update)
         state = TrainState(state.step + 1, params, stats, optimiser_state, state.key, monitor)
-        return state, {"loss": loss, "accuracy": accuracy}
+        return state, {"loss": loss, "accuracy": accuracy, **metrics}
 
     return step

@@ -111,7 +111,7 @@ def start(found: Neurons, params: Any, learning_rate: Any) -> Watched:
     return Watched(jnp.asarray(learning_rate, value.dtype), value, size, value, nothing, nothing, nothing)
 
 
-def observe(found: Neurons, rule: Rule, watched: Watched, update: Update) -> tuple[Watched, Any]:
+def observe(found: Neurons, rule: Rule, watched: Watched, update: Update) -> tuple[Watched, Any, dict[str, Any]]:
     """Measure all Q after a step and add up both orders of what the step does to them.
 
     Source: derived from the update; the paper's ``<theta', M theta> = 0`` is the first order.
@@ -123,7 +123,7 @@ def observe(found: Neurons, rule: Rule, watched: Watched, update: Update) -> tup
       update: what the step did.
 
     Returns:
-      :class:`Watched` after the step, and the new parameters as they are.
+      :class:`Watched` after the step, the new parameters as they are, and no metrics.
     """
     if rule == "descent":
         step = jax.tree.map(lambda g: -watched.learning_rate.astype(g.dtype) * g, update.gradient)
@@ -136,7 +136,8 @@ def observe(found: Neurons, rule: Rule, watched: Watched, update: Update) -> tup
     # the difference of two Q near each other is exact, the sum of Q and a small drift is not
     error = jnp.abs((measured - watched.start) - predicted) / watched.size
     worst = jnp.maximum(watched.worst, error)
-    return Watched(watched.learning_rate, watched.start, watched.size, measured, first, second, worst), update.after
+    moved = Watched(watched.learning_rate, watched.start, watched.size, measured, first, second, worst)
+    return moved, update.after, {}
 
 
 def charge(found: Neurons, params: Any) -> jax.Array:

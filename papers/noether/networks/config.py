@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from papers.common.cli import check
+from papers.common.optimisers import OptimiserName
 
 if TYPE_CHECKING:
     from papers.common.data import Dataset
@@ -57,6 +58,9 @@ class Setting:
 
     drops: tuple[float, ...] = ()
     """Epochs after which the learning rate is multiplied by 0.1."""
+
+    optimiser: OptimiserName = "sgd"
+    """Rule of the updates; the exact laws belong to sgd, charges are measured under every one."""
 
     batch_size: int = 64
     """Images a step; the last batch of an epoch may be smaller."""

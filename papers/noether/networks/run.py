@@ -13,6 +13,7 @@ import numpy as np
 from papers.common import data
 from papers.common.compilation import once_options
 from papers.common.models import VGG11, initialise, vgg11_channels
+from papers.common.optimisers import OPTIMISERS, Optimiser
 from papers.common.records import to_json, write_atomically
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
@@ -22,7 +23,6 @@ from papers.common.training import (
     Session,
     TrainState,
     evaluate,
-    sgd,
     start,
     step_schedule,
     steps_per_epoch,
@@ -43,10 +43,10 @@ class Numbers(NamedTuple):
     weight_decay: Any
     drops: Any
 
-    def rule(self, fixed: bool) -> charges.Rule:
+    def rule(self, fixed: bool, optimiser: Optimiser) -> charges.Rule:
         """Join the numbers to a rule."""
         schedule = step_schedule(self.learning_rate, self.drops)
-        return charges.Rule(schedule, self.momentum, self.weight_decay, fixed)
+        return charges.Rule(schedule, self.momentum, self.weight_decay, fixed, optimiser)
 
 
 class Watched(NamedTuple):
@@ -75,28 +75,25 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
     drops = tuple(np.int32(round(drop * per_epoch)) for drop in config.drops)
     numbers = Numbers(*map(np.float32, (config.learning_rate, config.momentum, config.weight_decay)), drops)
     found = charges.families(vgg11_channels(variables), variables["params"])
-    fixed = config.filter_norm == "fixed"
+    fixed, chosen = config.filter_norm == "fixed", OPTIMISERS[config.optimiser]
 
     def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
         return data.normalise(data.augment(key, raw, dataset.augmentation), dataset)
 
-    def optimiser(rule: charges.Rule) -> Any:
-        return sgd(rule.schedule, rule.momentum, rule.weight_decay)
-
     @partial(jax.jit, compiler_options=once_options())  # one program instead of a hundred small ones
     def begin(variables: Any, numbers: Numbers, key: jax.Array) -> TrainState:
-        monitor = Watched(numbers, charges.start(found, variables["params"]))
-        return start(variables, optimiser(numbers.rule(fixed)), key, monitor)
+        monitor = Watched(numbers, charges.start(found, variables["params"], chosen))
+        return start(variables, numbers.rule(fixed, chosen).transformation(), key, monitor)
 
     def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
         numbers, monitor = state.monitor
-        rule = numbers.rule(fixed)
-        watched = training_step(model, optimiser(rule), prepare, partial(charges.observe, found, rule))
+        rule = numbers.rule(fixed, chosen)
+        watched = training_step(model, rule.transformation(), prepare, partial(charges.observe, found, rule))
         state, metrics = watched(state._replace(monitor=monitor), batch)
         return state._replace(monitor=Watched(numbers, state.monitor)), metrics
 
     def report(state: TrainState) -> dict[str, jax.Array]:
-        return charges.report(state.monitor.charges, state.monitor.numbers.rule(fixed), state.step)
+        return charges.report(state.monitor.charges, state.monitor.numbers.rule(fixed, chosen), state.step)
 
     test, accuracy = _resident(dataset.test), evaluate(model, partial(data.normalise, dataset=dataset))
     plan = Plan(

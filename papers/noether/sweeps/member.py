@@ -11,7 +11,8 @@ import numpy as np
 from papers.common import data
 from papers.common.batching import stack
 from papers.common.models import MLP, VGG11, initialise, vgg11_channels
-from papers.common.training import Data, TrainState, sgd, start, step_schedule, training_step
+from papers.common.optimisers import OPTIMISERS
+from papers.common.training import Data, TrainState, start, step_schedule, training_step
 from papers.noether.networks import charges
 from papers.noether.sweeps.config import Member, SweepConfig
 from symjax.channels import Channel, Scaling, Site
@@ -36,7 +37,7 @@ class Problem(NamedTuple):
       begin: ``(variables, hyper) -> state``: scales the initial kernels, opens the charges.
       step: ``(state, hyper, data, index) -> (state, metrics)``.
       read: ``(state) -> squared norms of the kernels (layers,)``.
-      worst: ``(state) -> family -> largest relative error of its exact law so far``.
+      worst: ``(state) -> family -> largest relative error of its exact law so far``, empty without laws.
       variables: initial variables, a leading axis of seeds on every leaf.
       layers: names of the layers of ``read``.
       convolutions: whether the network has any.
@@ -76,23 +77,23 @@ def problem(config: SweepConfig, dataset: data.Dataset, drops: tuple[int, ...]) 
     def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
         return data.normalise(data.augment(key, raw, dataset.augmentation), dataset)
 
-    def rules(hyper: Hyper) -> tuple[Any, charges.Rule]:
+    def rule_of(hyper: Hyper) -> charges.Rule:
         schedule = step_schedule(hyper.learning_rate, drops)
         # where no member's norms are fixed, nothing of the projection is compiled
         fixed = hyper.fixed if "fixed" in config.norm_rules else False
-        rule = charges.Rule(schedule, hyper.momentum, hyper.weight_decay, fixed)
-        return sgd(schedule, hyper.momentum, hyper.weight_decay), rule
+        return charges.Rule(schedule, hyper.momentum, hyper.weight_decay, fixed, OPTIMISERS[config.optimiser])
 
     def begin(variables: Any, hyper: Hyper) -> TrainState:
         params = dict(variables["params"])
         for name in scaled:
             params[name] = {**params[name], "kernel": params[name]["kernel"] * hyper.initial_scale}
-        monitor = charges.start(found, params)
-        return start({**variables, "params": params}, rules(hyper)[0], hyper.key, monitor)
+        rule = rule_of(hyper)
+        monitor = charges.start(found, params, rule.optimiser)
+        return start({**variables, "params": params}, rule.transformation(), hyper.key, monitor)
 
     def step(state: TrainState, hyper: Hyper, train: Data, index: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        optimiser, rule = rules(hyper)
-        one = training_step(model, optimiser, prepare, partial(charges.observe, found, rule))
+        rule = rule_of(hyper)
+        one = training_step(model, rule.transformation(), prepare, partial(charges.observe, found, rule))
         return one(state, (train.images[index], train.labels[index]))
 
     def read(state: TrainState) -> jax.Array:
@@ -137,5 +138,8 @@ def dense_channels(variables: dict) -> dict[str, Channel]:
 
 
 def _worst(state: TrainState) -> dict[str, jax.Array]:
-    families = zip(("filter", "unit", "classifier"), state.monitor, strict=True)
-    return {name: jnp.max(family.worst) for name, family in families if len(family)}
+    laws = state.monitor.laws
+    if laws is None:
+        return {}
+    families = zip(("filter", "unit", "classifier"), laws, strict=True)
+    return {name: jnp.max(family.worst) for name, family in families if family is not None}

@@ -49,7 +49,7 @@ def training():
         return normalise(raw) * jax.random.bernoulli(key, 0.9, raw.shape)
 
     def observe(steps_seen, update):
-        return steps_seen + 1, update.after
+        return steps_seen + 1, update.after, {}
 
     step = training_step(model, optimiser, prepare, observe)
     return step, lambda: start(variables, optimiser, jax.random.PRNGKey(3), jnp.zeros((), jnp.int32))

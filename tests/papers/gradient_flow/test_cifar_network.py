@@ -79,7 +79,7 @@ def trained(random_images):
 
     def observe(monitor, update):
         square = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(update.gradient))
-        return (monitor[0] + 1, monitor[1].at[update.step].set(square)), update.after
+        return (monitor[0] + 1, monitor[1].at[update.step].set(square)), update.after, {}
 
     reports = []
     result = train(

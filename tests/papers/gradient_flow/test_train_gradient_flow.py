@@ -129,9 +129,9 @@ def test_the_law_fails_where_the_update_is_not_descent(whole):
     gradient = jax.tree.map(lambda leaf: 0.01 * leaf, params)  # of a decay: not orthogonal to the generator
     after = jax.tree.map(lambda q, g: q - np.float32(0.1) * g, params, gradient)
     update = imbalance.Update(np.int32(0), params, gradient, (), after)
-    missed, _ = imbalance.observe(found, "descent", watched, update)
+    missed, *_ = imbalance.observe(found, "descent", watched, update)
     assert float(missed.worst[0]) > 1e-3
-    whole_step, _ = imbalance.observe(found, "other", watched, update)
+    whole_step, *_ = imbalance.observe(found, "other", watched, update)
     assert float(whole_step.worst[0]) < 1e-6
 
 

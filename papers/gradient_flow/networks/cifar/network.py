@@ -194,7 +194,7 @@ def train(
     Args:
         config: of the training.
         dataset: CIFAR-10, as :func:`papers.common.data.load` gives it.
-        observe: ``observe(monitor, update) -> (monitor, params)``, called inside every step; None watches nothing.
+        observe: ``observe(monitor, update) -> (monitor, params, metrics)``, called inside every step; None for none.
         monitor: what the observer carries along, its first value.
         chunk: steps between two reports.
         report: read from the state at the end of each chunk, such as what the observer gathered in the monitor.

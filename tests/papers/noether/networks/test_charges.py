@@ -15,7 +15,9 @@ import pytest
 from papers.common import data
 from papers.common.models import VGG11, initialise, vgg, vgg11_channels
 from papers.common.training import momentum_buffer, sgd, start, step_schedule, training_step
+from papers.common.training.step import Update
 from papers.noether.networks import charges
+from papers.noether.networks.charges.families import pair
 
 STEPS, DROP, BATCH, EPSILON = 20, 10, 8, 1e-5
 
@@ -298,9 +300,9 @@ def test_observing_is_a_map_of_rules(normalised):
         optimiser = sgd(eta, momentum)
         updates, state = optimiser.update(step.gradient, optimiser.init(step.before), step.before)
         after = jax.tree.map(jnp.add, step.before, updates)
-        update = charges.Update(jnp.int32(0), step.before, step.gradient, state, after)
-        moved, params = charges.observe(bench.found, rule, monitor, update)
-        return moved.filters.measured, moved.filters.law.unprojected, charges._pair(bench.found.filters, params, params)
+        update = Update(jnp.int32(0), step.before, step.gradient, state, after)
+        moved, params, _ = charges.observe(bench.found, rule, monitor, update)
+        return moved.values.filters, moved.laws.filters.law.unprojected, pair(bench.found.filters, params, params)
 
     rules = (jnp.array([0.1, 0.2, 0.1]), jnp.array([0.0, 0.5, 0.9]), jnp.array([False, False, True]))
     together = jax.jit(jax.vmap(observe))(*rules)
