@@ -2,6 +2,10 @@
 
 A vector z is the first column of a scaled rotation R_z (:mod:`symjax.scaled_rotation`), and ``pi(g, z) =
 R_{sigma(g z)} R_{sigma(z)}^-1`` takes ``sigma(z)`` to ``sigma(g z)``: who reads the layer is multiplied by its inverse.
+
+One sample: ``bind(x, activation)`` with x (n,). A batch (k, n), a network for each sample:
+``jax.vmap(lambda x: bind(x, activation).act(g, layers))(batch)``. One network for a whole batch is no action but a fit:
+:mod:`symjax.transport`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from symjax import activations
-from symjax.actions import admissible, require_floating, require_invertible
+from symjax.actions import admissible, require_invertible
 from symjax.activations import Activation
+from symjax.arguments import accumulation_dtype, accurate_array, accurate_arrays, floating_tree
 from symjax.channels import Layer, require_layers
+from symjax.magnitude import norm
 from symjax.scaled_rotation import carry, require_vector, rotates
 
 __all__ = ["Action", "bind", "cocycle", "infinitesimal", "lipschitz_bound"]
@@ -53,8 +59,9 @@ def cocycle(g: jax.Array, z: jax.Array, activation: str | Activation) -> jax.Arr
     Raises:
       ValueError: shapes that do not compose, or concrete activations that vanish.
     """
+    g, z = accurate_arrays(g=g, z=z)
     require_vector("z", z)
-    _square("g", g, jnp.shape(z)[0])
+    _square("g", g, z.shape[0])
     sigma = _on_vectors(activation)
     return carry(jnp.eye(jnp.shape(z)[0], dtype=z.dtype), sigma(_product(g, z)), sigma(z))
 
@@ -85,12 +92,16 @@ def bind(x: jax.Array, activation: str | Activation) -> Action:
       >>> moved = bind(jnp.array([1.0, 1.0]), "relu").act(g, layers)
       >>> print(jnp.maximum(jnp.ones(2) @ moved[0].kernel, 0) @ moved[1].kernel)
       [2.]
+      >>> batch = jnp.array([[1.0, 1.0], [1.0, 3.0]])  # a network for each sample
+      >>> each = jax.vmap(lambda x: bind(x, "relu").act(g, layers))(batch)
+      >>> print(jax.vmap(lambda x, p: jnp.maximum(x @ p[0].kernel, 0) @ p[1].kernel)(batch, each).T)
+      [[2. 4.]]
     """
-    require_vector("x", x)
+    x = _one_sample(x)
     chosen = activations.get(activation)
 
     def act(g: Sequence[jax.Array], layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-        _composes(g, layers, x)
+        g, layers = _prepared(g, layers, x)
         good = valid(g, layers)
         _well_conditioned(g)
         if not isinstance(good, jax.core.Tracer) and not good:
@@ -98,11 +109,12 @@ def bind(x: jax.Array, activation: str | Activation) -> Action:
                 f"activation {chosen.name!r} gives a zero vector in a hidden layer of this sample, or values that are "
                 "not finite, before or after g: the data-dependent action needs activations that are not all zero"
             )
-        return _act(tuple(g), tuple(layers), x, chosen)
+        moved = _act(g, *_wide(layers, x), activation=chosen)
+        return jax.tree.map(lambda leaf, given: leaf.astype(given.dtype), moved, layers)
 
     def valid(g: Sequence[jax.Array], layers: tuple[Layer, ...]) -> jax.Array:
-        _composes(g, layers, x)
-        return _valid(tuple(g), tuple(layers), x, chosen)
+        g, layers = _prepared(g, layers, x)
+        return _valid(g, *_wide(layers, x), activation=chosen)
 
     return Action(act, valid)
 
@@ -130,16 +142,18 @@ def infinitesimal(
     Raises:
       ValueError: shapes that do not compose, or concrete input without a tangent.
     """
-    require_vector("x", x)
-    _composes(directions, layers, x)
-    tangent = _infinitesimal(tuple(directions), tuple(layers), x, activations.get(activation))
+    x = _one_sample(x)
+    directions, layers = _prepared(directions, layers, x, "directions")
+    wide, x = _wide(layers, x)
+    directions = tuple(direction.astype(x.dtype) for direction in directions)
+    tangent = _infinitesimal(directions, wide, x, activation=activations.get(activation))
     for place, (kernel, _) in enumerate(tangent):
         if not isinstance(kernel, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(kernel))):
             raise ValueError(
                 f"layers[{place}] has no tangent: the activations it reads are all zero, or the last of them are zero "
                 "and move, or a value is not finite"
             )
-    return tangent
+    return jax.tree.map(lambda leaf, given: leaf.astype(given.dtype), tangent, layers)
 
 
 def lipschitz_bound(g: jax.Array, layers: tuple[Layer, ...], x: jax.Array, activation: str | Activation) -> jax.Array:
@@ -162,11 +176,11 @@ def lipschitz_bound(g: jax.Array, layers: tuple[Layer, ...], x: jax.Array, activ
     Raises:
       ValueError: not two layers, or shapes that do not compose.
     """
-    require_vector("x", x)
+    x = _one_sample(x)
     if len(layers) != 2:
         raise ValueError(f"layers has {len(layers)} of them, but the bound is for two")
-    _composes((g,), layers, x)
-    return _lipschitz_bound(g, tuple(layers), x, activations.get(activation))
+    (g,), layers = _prepared((g,), layers, x)
+    return _lipschitz_bound(g, *_wide(layers, x), activation=activations.get(activation))
 
 
 def _on_vectors(activation: str | Activation) -> Callable[[jax.Array], jax.Array]:
@@ -185,7 +199,7 @@ def _hidden(layers: tuple[Layer, ...], x: jax.Array, activation: Activation) -> 
     return found
 
 
-@partial(jax.jit, static_argnums=3)
+@activations.compiled
 def _act(
     g: tuple[jax.Array, ...], layers: tuple[Layer, ...], x: jax.Array, activation: Activation
 ) -> tuple[Layer, ...]:
@@ -200,12 +214,12 @@ def _act(
     return tuple(moved)
 
 
-@partial(jax.jit, static_argnums=3)
+@activations.compiled
 def _infinitesimal(
     directions: tuple[jax.Array, ...], layers: tuple[Layer, ...], x: jax.Array, activation: Activation
 ) -> tuple[Layer, ...]:
     identity = tuple(jnp.eye(len(t), dtype=t.dtype) for t in directions)
-    tangent = list(jax.jvp(lambda g: _act(g, layers, x, activation), (identity,), (directions,))[1])
+    tangent = list(jax.jvp(lambda g: _act(g, layers, x, activation=activation), (identity,), (directions,))[1])
     sigma = _on_vectors(activation)
     for place, (direction, z) in enumerate(zip(directions, _hidden(layers, x, activation), strict=True)):
         a, velocity = jax.jvp(sigma, (z,), (_product(direction, z),))
@@ -216,7 +230,7 @@ def _infinitesimal(
     return tuple(tangent)
 
 
-@partial(jax.jit, static_argnums=3)
+@activations.compiled
 def _valid(g: tuple[jax.Array, ...], layers: tuple[Layer, ...], x: jax.Array, activation: Activation) -> jax.Array:
     sigma, good = _on_vectors(activation), jnp.asarray(True)
     for element, z in zip(g, _hidden(layers, x, activation), strict=True):
@@ -226,16 +240,17 @@ def _valid(g: tuple[jax.Array, ...], layers: tuple[Layer, ...], x: jax.Array, ac
     return good
 
 
-@partial(jax.jit, static_argnums=3)
+@activations.compiled
 def _lipschitz_bound(g: jax.Array, layers: tuple[Layer, ...], x: jax.Array, activation: Activation) -> jax.Array:
     if activation.lipschitz == float("inf"):
         return jnp.asarray(jnp.inf, x.dtype)
     sigma, (first, last) = _on_vectors(activation), layers
     (z,) = _hidden(layers, x, activation)
-    before, after = (jnp.linalg.norm(sigma(place)) for place in (z, _product(g, z)))
-    norm = partial(jnp.linalg.norm, ord=2)
+    before, after = (norm(sigma(place)) for place in (z, _product(g.astype(z.dtype), z)))
+    largest = partial(jnp.linalg.norm, ord=2)
     share = before / jnp.where(after > 0, after, 1)
-    bound = activation.lipschitz * norm(last.kernel) * (norm(first.kernel) + share * norm(_product(first.kernel, g.T)))
+    moved = _product(first.kernel, g.astype(z.dtype).T)
+    bound = activation.lipschitz * largest(last.kernel) * (largest(first.kernel) + share * largest(moved))
     return jnp.where((before > 0) & (after > 0), bound, jnp.inf)
 
 
@@ -244,13 +259,37 @@ def _square(name: str, value: jax.Array, size: int) -> None:
         raise ValueError(f"{name} has shape {jnp.shape(value)}, but must be ({size}, {size})")
 
 
-def _composes(g: Sequence[jax.Array], layers: tuple[Layer, ...], x: jax.Array) -> None:
+def _one_sample(x: jax.Array) -> jax.Array:
+    x = accurate_array("x", x)
+    if x.ndim == 2:
+        raise ValueError(
+            f"x has shape {x.shape}, but the action is bound to one sample (n,): jax.vmap binds each of a batch, "
+            "symjax.transport fits one network to all"
+        )
+    require_vector("x", x)
+    return x
+
+
+def _prepared(
+    g: Sequence[jax.Array], layers: tuple[Layer, ...], x: jax.Array, name: str = "g"
+) -> tuple[tuple[jax.Array, ...], tuple[Layer, ...]]:
+    layers = floating_tree("layers", tuple(layers))
     require_layers(layers, jnp.shape(x)[0])
+    needed = f"needs one matrix for each of {len(layers) - 1} hidden layers"
+    if not hasattr(g, "__len__") or isinstance(g, str | dict):
+        raise ValueError(f"{name} is a {type(g).__name__}, but {needed}")
     if len(g) != len(layers) - 1:
-        raise ValueError(f"g has {len(g)} entries, but needs one matrix for each of {len(layers) - 1} hidden layers")
+        raise ValueError(f"{name} has {len(g)} entries, but {needed}")
+    g = tuple(accurate_array(f"{name}[{place}]", element) for place, element in enumerate(g))
     for place, element in enumerate(g):
-        _square(f"g[{place}]", element, jnp.shape(layers[place].kernel)[1])
-        require_floating(f"g[{place}]", element)
+        _square(f"{name}[{place}]", element, jnp.shape(layers[place].kernel)[1])
+    return g, layers
+
+
+def _wide(layers: tuple[Layer, ...], x: jax.Array) -> tuple[tuple[Layer, ...], jax.Array]:
+    """Layers and sample in one dtype of at least float32."""
+    dtype = accumulation_dtype(*(leaf.dtype for leaf in jax.tree.leaves((layers, x))))
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), (layers, x))
 
 
 def _well_conditioned(g: Sequence[jax.Array]) -> None:

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from symjax.arguments import accurate_array, accurate_arrays, is_concrete
+
 __all__ = ["Product", "carry", "r_matrix", "require_vector", "rotate_by", "rotates"]
 
 Product = Literal["matrix", "transpose", "inverse"]
@@ -51,6 +53,7 @@ def r_matrix(z: jax.Array) -> jax.Array:
       [[ 3.  4.]
        [-4.  3.]]
     """
+    z = accurate_array("z", z)
     require_vector("z", z)
     return _form(z)
 
@@ -66,7 +69,7 @@ def rotate_by(z: jax.Array, x: jax.Array, product: Product = "matrix") -> jax.Ar
       product: ``"matrix"``, ``"transpose"`` or ``"inverse"``.
 
     Returns:
-      An array like ``x``; NaN for the inverse of a traced zero.
+      An array like ``x``, of at least float32; NaN for the inverse of a traced zero.
 
     Raises:
       ValueError: z is not a vector, x has another length, an unknown product, or the inverse of a concrete zero.
@@ -76,12 +79,13 @@ def rotate_by(z: jax.Array, x: jax.Array, product: Product = "matrix") -> jax.Ar
       >>> print(rotate_by(jnp.array([3.0, -4.0]), jnp.array([1.0, 0.0])))
       [ 3. -4.]
     """
+    z, x = accurate_arrays(z=z, x=x)
     require_vector("z", z)
     if jnp.ndim(x) < 1 or jnp.shape(x)[0] != jnp.shape(z)[0]:
         raise ValueError(f"x has shape {jnp.shape(x)}, but its first axis must have the length of z, {jnp.shape(z)[0]}")
     if product not in get_args(Product):
         raise ValueError(f"product is {product!r}, but it must be one of {', '.join(map(repr, get_args(Product)))}")
-    if product == "inverse" and not isinstance(z, jax.core.Tracer) and not bool(jnp.any(z != 0)):
+    if product == "inverse" and is_concrete(z) and not bool(jnp.any(z != 0)):
         raise ValueError("z is zero, but only a vector that is not has an inverse R_z")
     return _rotate_by(z, x, product)
 
@@ -110,6 +114,7 @@ def carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
       >>> print(moved @ jnp.array([0.0, -2.0]))
       [3.]
     """
+    u, before, after = accurate_arrays(u=u, before=before, after=after)
     require_vector("before", before)
     require_vector("after", after)
     if jnp.shape(before) != jnp.shape(after) or jnp.ndim(u) != 2 or jnp.shape(u)[1] != jnp.shape(before)[0]:
@@ -118,7 +123,7 @@ def carry(u: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
             "they must be (m, h), (h,) and (h,)"
         )
     for name, value in (("before", before), ("after", after)):
-        if not isinstance(value, jax.core.Tracer) and not bool(rotates(value)):
+        if is_concrete(value) and not bool(rotates(value)):
             raise ValueError(f"{name} is zero or not finite, but only other vectors have a scaled rotation to undo")
     return _carry(u, before, after)
 
@@ -142,6 +147,7 @@ def rotates(z: jax.Array) -> jax.Array:
     Returns:
       A boolean scalar.
     """
+    z = accurate_array("z", z)
     return jnp.any(z != 0) & jnp.all(jnp.abs(z) <= float(1 / jnp.finfo(z.dtype).tiny))
 
 

@@ -2,6 +2,9 @@
 
 ``Pi = sigma(H) sigma(g H)^+`` replaces the readers' weights U by ``U Pi`` when the layer becomes ``g H``. Below full
 rank the identity does not go to the identity (``Pi`` is a projection): diagnostics stand in for a group's laws.
+
+One network for a batch of k samples: :func:`transport` with the batch (k, n), exact for k up to h; one sample is a
+batch ``x[None]``. A network for each sample, exact for every sample and an action: :func:`symjax.data_dependent.bind`.
 """
 
 from functools import partial
@@ -11,9 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from symjax import activations
-from symjax.actions import move_hidden, require_floating
+from symjax.actions import move_hidden
 from symjax.activations import Activation
+from symjax.arguments import accumulation_dtype, accurate_array, accurate_arrays, floating_tree, scalar, whole_number
 from symjax.channels import Layer, require_layers
+from symjax.magnitude import norm, power_of_two
 
 __all__ = ["Inverse", "Transport", "pseudo_inverse", "transport", "transport_map"]
 
@@ -59,11 +64,14 @@ class Transport(NamedTuple):
 def pseudo_inverse(matrix: jax.Array, rcond: float | None = None) -> Inverse:
     """Invert by singular values, leaving out the small ones: finite whatever the rank.
 
+    For a system of least squares do not multiply by it: at an ill-conditioned matrix that loses digits which the
+    solution from the same singular values keeps, see :func:`transport_map`.
+
     Source: Zhao et al. 2023, appendix on ensembles (the authors' notebooks).
     Deviation: their least squares assume full rank on accelerators and give NaN for ill-conditioned elements.
 
     Args:
-      matrix: array (..., m, n), floating.
+      matrix: array (..., m, n).
       rcond: singular values at most ``rcond`` times the largest are left out; 10 max(m, n) eps if None.
 
     Returns:
@@ -71,7 +79,7 @@ def pseudo_inverse(matrix: jax.Array, rcond: float | None = None) -> Inverse:
       and 0.
 
     Raises:
-      ValueError: fewer than two axes.
+      ValueError: fewer than two axes, an empty matrix, or an ``rcond`` that is no share.
 
     Example:
       >>> import jax.numpy as jnp
@@ -79,15 +87,18 @@ def pseudo_inverse(matrix: jax.Array, rcond: float | None = None) -> Inverse:
       >>> print(found.matrix[0, 0], found.condition, found.rank)
       0.5 inf 1
     """
-    if jnp.ndim(matrix) < 2:
-        raise ValueError(f"matrix has shape {jnp.shape(matrix)}, but must have at least two axes")
-    require_floating("matrix", matrix)
-    return _pseudo_inverse(matrix, rcond)
+    matrix = accurate_array("matrix", matrix)
+    if matrix.ndim < 2:
+        raise ValueError(f"matrix has shape {matrix.shape}, but must have at least two axes")
+    if 0 in matrix.shape[-2:]:
+        raise ValueError(f"matrix has shape {matrix.shape}, but needs at least one row and one column")
+    return _pseudo_inverse(matrix, _share(rcond))
 
 
 def transport_map(before: jax.Array, after: jax.Array, rcond: float | None = None) -> tuple[jax.Array, Inverse]:
     """Fit the map ``Pi = before after^+`` with ``Pi after = before``, of least norm among the best.
 
+    With ``after = W S Z^T`` it is ``((before Z) S^-1) W^T``: Z meets ``before`` first, no pseudo-inverse is formed.
     Where samples are rows, as in a batch of a network, give the transposes: the map by which the rows are multiplied
     from the right is the transpose of the result.
 
@@ -102,12 +113,19 @@ def transport_map(before: jax.Array, after: jax.Array, rcond: float | None = Non
       ``(map (h, h), pseudo-inverse of after)``.
 
     Raises:
-      ValueError: shapes that differ.
+      ValueError: shapes that differ, or no sample.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> fitted, inverse = transport_map(jnp.array([[1.0], [0.0]]), jnp.array([[0.0], [2.0]]))  # one sample
+      >>> print(fitted, inverse.rank)
+      [[0.  0.5]
+       [0.  0. ]] 1
     """
-    if jnp.ndim(before) != 2 or jnp.shape(before) != jnp.shape(after):
-        raise ValueError(f"before {jnp.shape(before)} and after {jnp.shape(after)} must be of one shape (h, samples)")
-    inverse = pseudo_inverse(after, rcond)
-    return _product(before, inverse.matrix), inverse
+    before, after = accurate_arrays(before=before, after=after)
+    if before.ndim != 2 or before.shape != after.shape or before.size == 0:
+        raise ValueError(f"before {before.shape} and after {after.shape} must be of one shape (h, samples), not empty")
+    return _transport_map(before, after, _share(rcond))
 
 
 def transport(
@@ -129,8 +147,8 @@ def transport(
 
     Args:
       g: array (h, h).
-      layers: tuple of ``Layer(kernel, bias)``.
-      x: a batch (k, n) of inputs.
+      layers: tuple of ``Layer(kernel, bias)``; half precision is moved in float32 and rounded once.
+      x: a batch (k, n) of inputs; one sample is ``x[None]``.
       activation: an activation or its name, between all layers.
       hidden: which hidden layer, from 0.
       rcond: as in :func:`pseudo_inverse`.
@@ -141,31 +159,83 @@ def transport(
 
     Raises:
       ValueError: shapes that do not compose, or no such hidden layer.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> layers = (Layer(jnp.eye(2), jnp.zeros(2)), Layer(jnp.ones((2, 1)), jnp.zeros(1)))
+      >>> g, batch = jnp.array([[2.0, 0.0], [1.0, 1.0]]), jnp.array([[1.0, 3.0], [2.0, 1.0]])
+      >>> moved = transport(g, layers, batch, "linear")
+      >>> print((batch @ moved.layers[0].kernel @ moved.layers[1].kernel).T.round(4), moved.rank)
+      [[4. 3.]] 2
+      >>> int(transport(g, layers, batch[:1], "linear").rank)  # one sample: kept too, by a map of rank one
+      1
     """
-    if not 0 <= hidden < len(layers) - 1:
+    layers = floating_tree("layers", tuple(layers))
+    x, g = accurate_array("x", x), accurate_array("g", g)
+    require_layers(layers)
+    if not 0 <= whole_number("hidden", hidden, 0) < len(layers) - 1:
         raise ValueError(f"hidden is {hidden}, but the network has hidden layers 0 to {len(layers) - 2}")
     h = jnp.shape(layers[hidden].kernel)[1]
     if jnp.shape(g) != (h, h):
         raise ValueError(f"g has shape {jnp.shape(g)}, but the hidden layer {hidden} needs ({h}, {h})")
-    require_floating("g", g)
     inputs = jnp.shape(layers[0].kernel)[0]
     if jnp.ndim(x) != 2 or jnp.shape(x)[1] != inputs or jnp.shape(x)[0] == 0:
-        raise ValueError(f"x has shape {jnp.shape(x)}, but must be (samples, {inputs}), with at least one sample")
-    require_layers(layers, inputs)
-    return _transport(g, tuple(layers), x, activations.get(activation), hidden, rcond)
+        raise ValueError(
+            f"x has shape {jnp.shape(x)}, but must be (samples, {inputs}), with at least one sample, x[None]"
+        )
+    dtype = accumulation_dtype(*(leaf.dtype for leaf in jax.tree.leaves((layers, x))))
+    wide, x = jax.tree.map(lambda leaf: leaf.astype(dtype), (layers, x))
+    found = _transport(g, wide, x, hidden, _share(rcond), activation=activations.get(activation))
+    kept = jax.tree.map(lambda moved, given: moved.astype(given.dtype), found.layers, layers)
+    return found._replace(layers=kept)
 
 
-@partial(jax.jit, static_argnums=1)
-def _pseudo_inverse(matrix: jax.Array, rcond: float | None) -> Inverse:
+def _share(rcond: float | None) -> float | None:
+    if rcond is None:
+        return None
+    value = scalar("rcond", rcond)
+    if not 0 <= value < 1:
+        raise ValueError(f"rcond is {value:g}, but must be a share of the largest singular value: from 0 to below 1")
+    return value
+
+
+class _Factors(NamedTuple):
+    """Singular values and vectors of a matrix, zeros in the place of one that is not finite, and what is kept."""
+
+    left: jax.Array
+    values: jax.Array
+    right: jax.Array
+    kept: jax.Array
+    finite: jax.Array
+
+
+def _factors(matrix: jax.Array, rcond: float | None) -> _Factors:
     finite = jnp.all(jnp.isfinite(matrix), axis=(-2, -1))
     # LAPACK complains aloud about what is not finite
     u, s, vt = jnp.linalg.svd(jnp.where(finite[..., None, None], matrix, 0), full_matrices=False)
     least = 10 * max(matrix.shape[-2:]) * jnp.finfo(s.dtype).eps if rcond is None else rcond
-    kept = s > least * s[..., :1]
-    inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
-    found = _product(jnp.swapaxes(vt, -2, -1), inverse[..., None] * jnp.swapaxes(u, -2, -1))
+    return _Factors(u, s, jnp.swapaxes(vt, -2, -1), s > least * s[..., :1], finite)
+
+
+def _inverse_of(factors: _Factors) -> Inverse:
+    left, values, right, kept, finite = factors
+    reciprocal = jnp.where(kept, 1 / jnp.where(kept, values, 1), 0)
+    found = _product(right, reciprocal[..., None] * jnp.swapaxes(left, -2, -1))
     found = jnp.where(finite[..., None, None], found, jnp.nan)
-    return Inverse(found, _condition(s), kept.sum(-1, dtype=jnp.int32))
+    return Inverse(found, _condition(values), kept.sum(-1, dtype=jnp.int32))
+
+
+@partial(jax.jit, static_argnums=1)
+def _pseudo_inverse(matrix: jax.Array, rcond: float | None) -> Inverse:
+    return _inverse_of(_factors(matrix, rcond))
+
+
+@partial(jax.jit, static_argnums=2)
+def _transport_map(before: jax.Array, after: jax.Array, rcond: float | None) -> tuple[jax.Array, Inverse]:
+    factors = _factors(after, rcond)
+    left, values, right, kept, finite = factors
+    shares = jnp.where(kept[None], _product(before, right) / jnp.where(kept, values, 1)[None], 0)
+    return jnp.where(finite, _product(shares, left.T), jnp.nan), _inverse_of(factors)
 
 
 def _condition(s: jax.Array) -> jax.Array:
@@ -173,9 +243,9 @@ def _condition(s: jax.Array) -> jax.Array:
     return jnp.where(smallest > 0, s[..., 0] / jnp.where(smallest > 0, smallest, 1), jnp.inf)
 
 
-@partial(jax.jit, static_argnums=(3, 4, 5))
+@partial(activations.compiled, static=("hidden", "rcond"))
 def _transport(
-    g: jax.Array, layers: tuple[Layer, ...], x: jax.Array, activation: Activation, hidden: int, rcond: float | None
+    g: jax.Array, layers: tuple[Layer, ...], x: jax.Array, hidden: int, rcond: float | None, activation: Activation
 ) -> Transport:
     sigma, rows = activation.function, x
     for kernel, bias in layers[:hidden]:
@@ -183,10 +253,12 @@ def _transport(
     kernel, bias = layers[hidden]
     pre = (_product(rows, kernel) + bias[None]).T
     before, after = sigma(pre), sigma(_product(g.astype(pre.dtype), pre))
-    fitted, inverse = transport_map(before, after, rcond)
+    fitted, inverse = _transport_map(before, after, rcond)
     moved = move_hidden(layers, hidden, g, fitted)
-    size = jnp.linalg.norm(before)
-    residual = jnp.linalg.norm(_product(fitted, after) - before) / jnp.where(size > 0, size, 1)
+    # Beyond the range of the dtype nothing is known of the residual: zero over zero must not look exact.
+    scale = power_of_two(before)
+    size = norm(before / scale)
+    residual = norm(_product(fitted, after) / scale - before / scale) / jnp.where(size > 0, size, 1)
     residual = jnp.where(jnp.isnan(residual), jnp.inf, residual)
     singular = jnp.linalg.svd(jnp.where(jnp.all(jnp.isfinite(g)), g, jnp.zeros_like(g)), compute_uv=False)
     return Transport(moved, fitted, _condition(singular), inverse.condition, residual, inverse.rank)

@@ -140,14 +140,21 @@ def is_library(activation: Activation) -> bool:
     return activation == _REGISTRY.get(activation.name)
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of arrays and an activation, its last argument, for each of the library's activations.
+def compiled(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Compile a function of arrays and an ``activation`` (by keyword), for each of the library's own activations.
 
-    With a user's own activation it runs uncompiled, and traced by the caller's transformation like any pure function.
+    With a user's own activation it runs uncompiled, and is traced by the caller's transformation as any pure function.
 
     Source: this library's bookkeeping.
+
+    Args:
+      function: pure; takes arrays and a keyword ``activation``.
+      static: names of further arguments that are hashable and compiled in.
+
+    Returns:
+      The function, compiled where no program can become stale.
     """
-    program = jax.jit(function, static_argnames="activation")
+    program = jax.jit(function, static_argnames=(*static, "activation"))
 
     @wraps(function)
     def call(*args: Any, activation: Activation) -> Any:

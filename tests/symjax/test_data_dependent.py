@@ -11,6 +11,7 @@ import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 
+from symjax.activations import custom
 from symjax.channels import Layer
 from symjax.data_dependent import bind, cocycle, infinitesimal, lipschitz_bound
 
@@ -253,7 +254,11 @@ def test_elements_of_another_precision_keep_the_dtype():
             lambda layers, x, g: (layers, x, (jnp.full((5, 5), jnp.nan), g[1])),
             r"g\[0\] has the condition number inf, but at most",
         ),
-        (lambda layers, x, g: (layers, x, (jnp.eye(5, dtype=int), g[1])), r"g\[0\] has dtype int64, but it must be"),
+        (lambda layers, x, g: (layers, x, (jnp.eye(5, dtype=bool), g[1])), r"g\[0\] is an array of dtype bool, but"),
+        (lambda layers, x, g: (layers, x, 3.0), "g is a float, but needs one matrix for each of 2 hidden layers"),
+        (lambda layers, x, g: (layers, x[None], g), r"x has shape \(1, 3\), but .* one sample \(n,\): jax.vmap"),
+        (lambda layers, x, g: (layers, "x", g), "x is 'x', but must be an array of real numbers"),
+        (lambda layers, x, g: ((*layers[:2], None), x, g), r"layers\[2\] is a NoneType, but must be a Layer"),
         (lambda layers, x, g: (layers, x, g[:1]), "g has 1 entries, but needs one matrix for each of 2 hidden layers"),
         (lambda layers, x, g: (layers, x, g[::-1]), r"g\[0\] has shape \(4, 4\), but must be \(5, 5\)"),
         (
@@ -266,3 +271,55 @@ def test_bad_input_is_one_sentence(change, words):
     layers, x, g = change(*draw(0))
     with pytest.raises(ValueError, match=words):
         bind(x, "tanh").act(g, layers)
+
+
+def test_a_batch_has_a_network_for_each_sample():
+    layers, x, g = draw(29)
+    batch = jnp.stack([x, 2 * x, -x])
+    moved = jax.vmap(lambda x: bind(x, "tanh").act(g, layers))(batch)
+    for place, sample in enumerate(batch):
+        own = jax.tree.map(lambda leaf, place=place: leaf[place], moved)
+        np.testing.assert_allclose(
+            forward(own, sample, np.tanh)[0], forward(layers, sample, np.tanh)[0], rtol=0, atol=1e-12 * size(g)
+        )
+
+
+def test_numbers_of_every_type():
+    layers, x, _ = draw(31, (3, 4, 2))
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), layers)
+    whole = np.array([[2, 0, 0, 0], [1, 1, 0, 0], [0, 0, 3, 1], [0, 0, 0, 1]])
+    action = bind(x.tolist(), "tanh")
+    moved = action.act((whole,), half)
+    assert all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(moved)) and bool(action.valid((whole,), half))
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), half)
+    for got, exact in zip(jax.tree.leaves(moved), jax.tree.leaves(action.act((whole,), wide)), strict=True):
+        np.testing.assert_allclose(got.astype(jnp.float64), exact, rtol=2.0**-8)  # rounded once
+    tangent = infinitesimal((whole,), half, x, "tanh")
+    exact = infinitesimal((whole * 1.0,), wide, x, "tanh")
+    assert tangent[1].kernel.dtype == jnp.bfloat16
+    np.testing.assert_allclose(tangent[1].kernel.astype(jnp.float64), exact[1].kernel, rtol=2.0**-7, atol=1e-6)
+    bound = float(lipschitz_bound(whole, half, x, "tanh"))
+    assert bound == pytest.approx(float(lipschitz_bound(whole, wide, x, "tanh")), rel=1e-12)
+    assert cocycle(whole.tolist(), [1, 2, 3, 4], "tanh").dtype == jnp.float64
+
+
+def test_no_program_is_kept_for_a_users_activation():
+    layers, x, g = draw(37, (3, 4, 2))
+    state = {"slope": 1.0}
+    mine = custom("mine", lambda z: jnp.tanh(state["slope"] * z), lipschitz=2.0)
+    action, functions = bind(x, mine), (infinitesimal, lipschitz_bound)
+    for slope in (1.0, 2.0):
+        state["slope"] = slope
+        fresh = custom("fresh", lambda z, slope=slope: jnp.tanh(slope * z), lipschitz=2.0)
+        found = (
+            action.act(g, layers),
+            *(each(element, layers, x, mine) for each, element in zip(functions, (g, g[0]), strict=True)),
+        )
+        again = (
+            bind(x, fresh).act(g, layers),
+            *(each(element, layers, x, fresh) for each, element in zip(functions, (g, g[0]), strict=True)),
+        )
+        for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(again), strict=True):
+            np.testing.assert_allclose(one, two, rtol=0, atol=1e-12)
+    state["slope"] = 0.0
+    assert not bool(action.valid(g, layers))

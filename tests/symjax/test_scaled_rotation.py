@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symjax.scaled_rotation import carry, r_matrix, rotate_by
+from symjax.scaled_rotation import carry, r_matrix, rotate_by, rotates
 
 H = 5
 SPECIAL = {
@@ -147,6 +147,11 @@ def test_batched_like_a_loop() -> None:
     ("call", "words"),
     [
         (lambda: r_matrix(jnp.zeros((2, 2))), r"z has shape \(2, 2\), but must be a vector"),
+        (lambda: r_matrix("a"), "z is 'a', but must be an array of real numbers"),
+        (lambda: r_matrix(jnp.ones(2, bool)), "z is an array of dtype bool, but must be"),
+        (lambda: rotate_by(jnp.ones(3), None), "x is None, but must be"),
+        (lambda: carry(1j, jnp.ones(3), jnp.ones(3)), "u is 1j, but must be"),
+        (lambda: rotates({}), "z is a dict, but must be"),
         (lambda: rotate_by(jnp.ones(3), jnp.ones(2)), r"x has shape \(2,\), but its first axis must have the length"),
         (lambda: rotate_by(jnp.ones(3), jnp.ones(3), "inverted"), "product is 'inverted', but it must be one of"),
         (lambda: rotate_by(jnp.zeros(3), jnp.ones(3), "inverse"), "z is zero, but only a vector that is not"),
@@ -156,3 +161,26 @@ def test_batched_like_a_loop() -> None:
 def test_shapes_that_do_not_compose(call: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e30])
+def test_every_scale_of_float32_has_the_same_rotation(scale: float) -> None:
+    z = np.array(SPECIAL["generic"], np.float32)
+    given, x = jnp.asarray(z * np.float32(scale)), jnp.asarray(np.linspace(-1, 1, H), jnp.float32)
+    np.testing.assert_allclose(r_matrix(given) / np.float32(scale), by_angles(z.astype(float)), rtol=0, atol=1e-5)
+    assert bool(rotates(given))
+    one, two = rotate_by(jnp.asarray(z), x, "inverse"), rotate_by(given, x, "inverse")
+    np.testing.assert_allclose(two * np.float32(scale), one, rtol=0, atol=1e-6)
+    u = jnp.ones((1, H), jnp.float32)
+    np.testing.assert_allclose(carry(u, given, given[::-1]), carry(u, jnp.asarray(z), jnp.asarray(z[::-1])), atol=1e-5)
+
+
+def test_numbers_of_every_type() -> None:
+    whole = r_matrix([3, -4])
+    assert whole.dtype == jnp.float64
+    np.testing.assert_allclose(whole, [[3, 4], [-4, 3]], rtol=1e-14)
+    half = rotate_by(jnp.array([3, -4], jnp.bfloat16), jnp.array([1, 1], jnp.float16))
+    assert half.dtype == jnp.float32
+    np.testing.assert_allclose(half, [7, -1], rtol=1e-6)
+    np.testing.assert_allclose(carry([[1, 2]], [1, 1], np.array([0, -2])) @ jnp.array([0.0, -2.0]), [3.0], rtol=1e-14)
+    assert bool(rotates([0, 1])) and not bool(rotates([0, 0]))

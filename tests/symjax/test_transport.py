@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from symjax.activations import custom
 from symjax.channels import Layer
 from symjax.transport import pseudo_inverse, transport, transport_map
 
@@ -138,9 +139,94 @@ def test_compiled_batched_and_of_the_layers_dtype():
         ),
         (lambda layers, x, g: transport_map(x, g), r"before \(3, 6\) and after \(8, 8\) must be of one shape"),
         (lambda layers, x, g: pseudo_inverse(x[0]), "matrix has shape"),
-        (lambda layers, x, g: pseudo_inverse(jnp.eye(2, dtype=int)), "matrix has dtype int64, but it must be floating"),
+        (lambda layers, x, g: pseudo_inverse(jnp.zeros((2, 0))), "needs at least one row and one column"),
+        (lambda layers, x, g: pseudo_inverse("a"), "matrix is 'a', but must be an array of real numbers"),
+        (lambda layers, x, g: pseudo_inverse(jnp.eye(2, dtype=bool)), "matrix is an array of dtype bool, but must be"),
+        (lambda layers, x, g: pseudo_inverse(g, rcond=1.5), "rcond is 1.5, but must be a share of the largest"),
+        (lambda layers, x, g: pseudo_inverse(g, rcond="a"), "rcond is 'a', but must be an array of real numbers"),
+        (lambda layers, x, g: transport(g, layers, None, "tanh"), "x is None, but must be an array of real numbers"),
+        (lambda layers, x, g: transport(g, layers, x, "tanh", True), "hidden is True, but must be an integer"),
+        (lambda layers, x, g: transport(g, (), x, "tanh"), "layers has no leaves"),
+        (lambda layers, x, g: transport(g, (layers[0], "b"), x, "tanh"), r"layers\[1\] is 'b'"),
+        (lambda layers, x, g: transport_map(x[:, :0], x[:, :0]), "must be of one shape .*, not empty"),
     ],
 )
 def test_bad_input_is_one_sentence(call, words):
     with pytest.raises(ValueError, match=words):
         call(*draw(3))
+
+
+def exact(before, after, rcond):
+    """``before after^+`` of the float32 numbers themselves, in NumPy's float64 by the same rule of what is kept."""
+    u, s, vt = np.linalg.svd(after.astype(np.float64), full_matrices=False)
+    kept = s > rcond * s[0]
+    return (before.astype(np.float64) @ vt[kept].T / s[kept]) @ u[:, kept].T
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e4])
+def test_the_map_of_an_ill_conditioned_batch_keeps_its_digits(condition):
+    """A solvable system in float32: the error of what the batch becomes is that of rounding alone."""
+    rng = np.random.default_rng(11)
+    worst, formed = 0.0, 0.0
+    for _ in range(20):
+        left, right = (np.linalg.qr(rng.standard_normal((H, H)))[0] for _ in range(2))
+        after = ((left * np.geomspace(1, 1 / condition, H)) @ right.T).astype(np.float32)
+        before = (rng.standard_normal((H, H)) @ after.astype(np.float64)).astype(np.float32)
+        fitted, inverse = transport_map(jnp.asarray(before), jnp.asarray(after))
+        wide = np.asarray(fitted, np.float64) @ after.astype(np.float64) - before
+        other = before.astype(np.float64) @ np.asarray(inverse.matrix, np.float64) @ after.astype(np.float64) - before
+        size = np.linalg.norm(before)
+        worst, formed = max(worst, np.linalg.norm(wide) / size), max(formed, np.linalg.norm(other) / size)
+        oracle = exact(before, after, 10 * H * 2.0**-23)
+        gap = np.linalg.norm(np.asarray(fitted) - oracle) / np.linalg.norm(oracle)
+        assert gap < 20 * condition * 2.0**-23
+    assert worst < 20 * 2.0**-23
+    if condition == 1e4:  # what multiplying by the inverse loses: a digit and more
+        assert formed > 10 * worst
+
+
+def test_one_sample_is_a_batch_of_one():
+    layers, x, g = draw(3)
+    alone = transport(g, layers, x[:1], "tanh")
+    assert int(alone.rank) == 1 and alone.residual < 1e-13
+    np.testing.assert_allclose(outputs(alone.layers, x[:1]), outputs(layers, x[:1]), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1.0, 1e15, 1e30])
+def test_every_scale_of_float32_has_the_same_answer(scale):
+    """The kernels of the first layer times ``scale``: map, rank, conditions and residual stay what they are."""
+    layers, x, g = draw(12, dtype=np.float32)
+    factor = jnp.float32(scale)
+    scaled = (Layer(layers[0].kernel * factor, layers[0].bias * factor), layers[1])
+    one, two = transport(g, layers, x, "relu"), transport(g, scaled, x, "relu")
+    assert 0.01 < float(one.residual) < 1 and float(two.residual) == pytest.approx(float(one.residual), rel=1e-4)
+    np.testing.assert_allclose(two.map, one.map, rtol=0, atol=1e-3)
+    assert int(one.rank) == int(two.rank) and float(two.condition) == pytest.approx(float(one.condition), rel=1e-3)
+    inverse = pseudo_inverse(factor * g)
+    np.testing.assert_allclose(inverse.matrix * factor, pseudo_inverse(g).matrix, rtol=1e-3, atol=1e-5)
+
+
+def test_numbers_of_every_type():
+    layers, x, g = draw(3)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), layers)
+    found = transport(np.round(np.asarray(4 * g)).astype(int), half, x.tolist(), "tanh")
+    assert all(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(found.layers))
+    assert found.map.dtype == jnp.float64 and int(found.rank) == 3 and found.residual < 1e-12
+    low = pseudo_inverse(jnp.asarray(g, jnp.float16))
+    assert low.matrix.dtype == jnp.float32
+    np.testing.assert_allclose(
+        low.matrix, np.linalg.pinv(np.asarray(g, np.float16).astype(float)), rtol=1e-4, atol=1e-4
+    )
+    assert int(pseudo_inverse([[2, 0], [0, 1]]).rank) == 2
+
+
+def test_no_program_is_kept_for_a_users_activation():
+    layers, x, g = draw(3)
+    state = {"slope": 1.0}
+    mine = custom("mine", lambda z: jnp.tanh(state["slope"] * z))
+    first = transport(g, layers, x, mine).map
+    state["slope"] = 2.0
+    second = transport(g, layers, x, mine).map
+    wanted = transport(g, layers, x, custom("twice", lambda z: jnp.tanh(2 * z))).map
+    np.testing.assert_allclose(second, wanted, rtol=0, atol=1e-12)
+    assert np.abs(np.asarray(first - second)).max() > 1e-2
