@@ -227,9 +227,10 @@ def _describe_presets(presets: Mapping[str, Any]) -> str:
 
 
 def _leave(prog: str, message: object, code: int) -> typing.NoReturn:
+    words = re.sub(r"\S{161,}", lambda word: shortened(word[0]), str(message))
     with contextlib.suppress(OSError, ValueError):  # whoever read the output may have gone
         sys.stdout.flush()
-        print(f"{prog}: {message}", file=sys.stderr, flush=True)
+        print(f"{prog}: {words}", file=sys.stderr, flush=True)
     raise SystemExit(code)
 
 

@@ -45,7 +45,7 @@ def entry(config: FiguresConfig) -> None:
     module, function = DRAWN_BY[config.figure].rpartition(".")[::2]
     draw = getattr(importlib.import_module(f"papers.gradient_flow.{module}"), function)
     if config.figure in ("10", "11"):  # absent or damaged data leave no directory behind
-        data.prepared("cifar10", config.data_dir, config.cache_dir)
+        data.load_once("cifar10", data_dir=config.data_dir, cache_dir=config.cache_dir)
     command = command_line("papers.gradient_flow.figures")
     with RunDirectory.create(config.out / config.name, dataclasses.asdict(config), command) as directory:
         claims = draw(directory, config, command)

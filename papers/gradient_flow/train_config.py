@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from papers.common.cli import check
+from papers.common.cli import check, check_count
+from papers.common.data import Name, load_once
 
 if TYPE_CHECKING:
     from papers.common.data import Dataset
@@ -44,8 +45,11 @@ class TrainConfig:
     steps: int = 20_000
     """Steps of two_layer; the paper's runs have 400,000."""
 
-    data: Literal["digits", "cifar10", "tiny_imagenet"] = "digits"
-    """Data set of cifar and vgg11; digits needs no download."""
+    data: Name = "digits"
+    """Data set of cifar and vgg11; digits needs no download, folder is one of your own."""
+
+    size: Literal[32, 64] | None = None
+    """Side of the images in pixels; digits are enlarged to it (32 by default), the others reduced by area averaging."""
 
     limit: int | None = None
     """Keep so many images of each split only, the same share of each class."""
@@ -79,7 +83,7 @@ class TrainConfig:
     """Epochs of vgg11 between two checkpoints; one is always written at the end and on SIGINT or SIGTERM."""
 
     data_dir: Path | None = None
-    """Folder with the published archive or its unpacked folder; without it the set is downloaded."""
+    """Folder with the published archive or its unpacked folder, downloaded by default; with --data folder, your own."""
 
     cache_dir: Path | None = None
     """Folder of the prepared data and compiled programs."""
@@ -110,12 +114,14 @@ class TrainConfig:
         check(0 < self.scale < math.inf, "scale", self.scale, "above 0 and finite")
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
         for field in ("steps", "epochs", "batch_size", "record_every", "limit"):
-            value = getattr(self, field)
-            check(value is None or value >= 1, field, value, "at least 1")
+            if getattr(self, field) is not None:
+                check_count(field, getattr(self, field))
         check(self.seed >= 0, "seed", self.seed, "at least 0")
-        check(self.checkpoint_epochs >= 0, "checkpoint_epochs", self.checkpoint_epochs, "at least 0 (0: at the end)")
-        small = self.network != "cifar" or self.data != "tiny_imagenet"
-        check(small, "data", self.data, "digits or cifar10 with --network cifar, which takes 32 x 32 pixels")
+        check_count("checkpoint_epochs", self.checkpoint_epochs, 0)
+        small = self.network != "cifar" or self.data != "tiny_imagenet" or self.size == 32
+        words = "digits or cifar10, or given with --size 32: --network cifar takes 32 x 32 pixels"
+        check(small, "data", self.data, words)
+        check(self.network != "cifar" or self.size != 64, "size", self.size, "32 with --network cifar")
         for field in ("epochs", "batch_size"):
             value = getattr(self, field)
             fits = value is None or self.network != "two_layer" or value == getattr(TrainConfig().resolved(), field)
@@ -124,10 +130,9 @@ class TrainConfig:
 
     def load(self) -> "Dataset":
         """Load the data of a resolved configuration, and refuse a batch larger than it."""
-        from papers.common import data
-
+        size = 32 if self.network == "cifar" else self.size
         places = {"data_dir": self.data_dir, "cache_dir": self.cache_dir}
-        return data.load(self.data, limit=self.limit, batch_size=self.batch_size, **places)
+        return load_once(self.data, size=size, limit=self.limit, batch_size=self.batch_size, **places)
 
     def preflight(self) -> None:
         """Refuse what the data or the run directory does not allow, before seconds of importing jax."""

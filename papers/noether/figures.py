@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from papers.common.cli import check, main
+from papers.common.data import Name
 from papers.noether.networks.config import TrainConfig, check_range
 
 PROG = "python -m papers.noether.figures"
@@ -30,11 +31,11 @@ class FiguresConfig:
     seeds: int | None = None
     """Seeds of every setting of a panel, 3 by default, which claims need; the toys have five random starts."""
 
-    data: Literal["digits", "cifar10", "tiny_imagenet"] = "digits"
+    data: Name = "digits"
     """Data set; the paper's is tiny_imagenet."""
 
     size: Literal[32, 64] | None = None
-    """Side of the images in pixels, for digits."""
+    """Side of the images in pixels; digits are enlarged to it (32 by default), the others reduced by area averaging."""
 
     classes: int | None = None
     """Keep the first so many classes only."""

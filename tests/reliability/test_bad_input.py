@@ -53,7 +53,9 @@ NEVER_STARTED = {
         ["--filter-norm", "fixed", "--no-batch-norm"],
         ["--filter-norm is fixed", "free without BatchNorm"],
     ),
-    "size of a set that has its own": (["--data", "cifar10", "--size", "32"], ["--size is 32", "--data cifar10"]),
+    "an enormous batch": (["--batch-size", "1" + "0" * 30], ["--batch-size is 1", "from 1 to 1000000000"]),
+    "an enormous limit": (["--limit", "1" + "0" * 12], ["--limit is 1", "from 1 to 1000000000"]),
+    "enormous epochs": (["--epochs", "1" + "0" * 5000], ["--epochs is 1", "whole number"]),
 }
 
 # these need the data, which the digits have at hand
@@ -61,6 +63,7 @@ AFTER_LOADING = {
     "batch larger than the data": (["--batch-size", "2000"], ["--batch-size is 2000", "at most 1437"]),
     "batch larger than the limit": (["--limit", "20", "--batch-size", "64"], ["--batch-size is 64", "at most 20"]),
     "more classes than there are": (["--classes", "11"], ["11", "10"]),
+    "larger than the images are": (["--data", "cifar10", "--size", "64"], ["--size is 64", "from 8 to 32"]),
 }
 
 

@@ -169,6 +169,22 @@ def test_odd_folders_of_compiled_programs(short_folder, capsys, monkeypatch, odd
     refused(capsys, lambda config: use_compilation_cache(config.cache_dir), TrainConfig, ["--cache-dir", str(place)])
 
 
+@pytest.mark.parametrize("name", ["tiny_imagenet", "cifar10", "folder"])
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_folders_of_data(short_folder, capsys, name, odd):
+    argv = ["--data", name, "--cache-dir", str(short_folder / "cache"), *SMALL]
+    argv += ["--data-dir", str(odd_places(short_folder)[odd])]
+    sentence = refused(capsys, lambda config: config.preflight(), TrainConfig, argv)
+    assert "could not be prepared in" not in sentence  # the cache is not to blame
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_folders_of_prepared_data(short_folder, capsys, odd):
+    argv = ["--data", "tiny_imagenet", "--data-dir", str(short_folder), *SMALL]
+    argv += ["--cache-dir", str(odd_places(short_folder)[odd])]
+    refused(capsys, lambda config: config.preflight(), TrainConfig, argv)
+
+
 def test_a_tilde_means_home_in_every_path(tmp_path, monkeypatch):
     """Whether it comes by the command line or from Python: nothing is ever written into a folder called ~."""
     import jax

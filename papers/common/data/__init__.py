@@ -3,29 +3,51 @@
 digits          1,797 images inside scikit-learn's wheel, no download
 cifar10         60,000 images of 32 x 32
 tiny_imagenet   110,000 images of 64 x 64
+folder          the user's own: a folder of PNG or JPEG images for each class
 
 `load` gives a Dataset; `normalise` and `augment` are pure functions for the device. Importing this package imports
 neither jax nor tensorflow-datasets.
+
+To add a set, write a module with a function ``find(size, data_dir, cache_dir) -> Found`` beside the others, and name it
+in `SETS`: every command line offers it then.
 """
 
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from papers.common.cli import check
+from papers.common.data import cifar10, digits, folder, tiny_imagenet
 from papers.common.data.dataset import Dataset, Split, check_batch, check_selection, fingerprint, select
+from papers.common.data.sets import Found
 from papers.common.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-
-    from papers.common.data.recipe import Recipe
     from papers.common.data.transforms import augment, normalise
 
-__all__ = ["Dataset", "Name", "Split", "augment", "fingerprint", "load", "normalise", "prepared", "select"]
+__all__ = [
+    "SETS",
+    "Dataset",
+    "Name",
+    "Split",
+    "augment",
+    "fingerprint",
+    "load",
+    "load_once",
+    "normalise",
+    "select",
+]
 
-Name = Literal["digits", "cifar10", "tiny_imagenet"]
+SETS: Mapping[str, Callable[[int | None, Path | None, Path | None], Found]] = {
+    "digits": digits.find,
+    "cifar10": cifar10.find,
+    "tiny_imagenet": tiny_imagenet.find,
+    "folder": folder.find,
+}
+"""Every data set: its name on a command line -> ``find(size, data_dir, cache_dir)``."""
+
+Name = Literal[tuple(SETS)]
+"""The type of a command line's field that names a set."""
 
 
 def load(
@@ -41,10 +63,11 @@ def load(
     """Load a data set, preparing it first when it is not in the cache.
 
     Args:
-        name: digits, cifar10 or tiny_imagenet.
-        size: side of the enlarged digits in pixels, 32 (default) or 64; the other sets have one size.
+        name: one of `SETS`.
+        size: side of the images in pixels: 32 (default) or 64 for digits, which are enlarged; for the published sets at
+            most their own side, reached by area averaging; for a folder any, its images' own by default.
         data_dir: directory with the published archive or its unpacked folder; None downloads it. Not needed, and not
-            looked at, once the set is prepared.
+            looked at, once the set is prepared. For a folder, the folder.
         cache_dir: None is $SYMJAX_PAPERS_CACHE or ~/.cache/symjax-papers.
         classes: keep the first so many classes.
         limit: keep so many images of each split, stratified.
@@ -59,42 +82,22 @@ def load(
     >>> load("digits", limit=100).train.images.shape
     (100, 32, 32, 3)
     """
-    if name == "digits":
-        from papers.common.data import digits
-
-        dataset = select(digits.load(size), classes, limit)
-        check_batch(batch_size, len(dataset.train.labels))
-        return dataset
-    chosen = _recipe(name)
-    own = (size, size) == chosen.shape[:2]
-    check(size is None or own, "size", size, f"left out: {name} has {chosen.shape[0]} pixels a side")
-    # before minutes of preparation; every class of these sets has the same number of images
-    check_selection(name, chosen.classes, classes, limit)
-    images = chosen.counts["train"] * (classes or chosen.classes) // chosen.classes
+    if name not in SETS:
+        raise UserError(f"data set is {name!r}, but must be one of {', '.join(SETS)}")
+    found = SETS[name](size, data_dir, cache_dir)
+    check_selection(name, found.classes, classes, limit)
+    images = int(found.train[:classes].sum())
     check_batch(batch_size, images if limit is None else min(images, limit))
-    arrays = prepared(name, data_dir, cache_dir)
-    train, test = (Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test"))
-    whole = Dataset(name, train, test, chosen.classes, 255.0, chosen.mean, chosen.std, chosen.augmentation)
-    return select(whole, classes, limit)
+    return found.resize(select(found.load(), classes, limit))
 
 
-def prepared(
-    name: str, data_dir: Path | None = None, cache_dir: Path | None = None, check: bool = False
-) -> "Mapping[str, np.ndarray]":
-    """Open the prepared arrays of a downloaded set, preparing them first; see `prepare.arrays`."""
-    from papers.common.data import prepare
+@lru_cache(maxsize=1)
+def load_once(name: Name, **options: object) -> Dataset:
+    """Load as :func:`load` does, and give the same again when asked for the same again, without looking at the disk.
 
-    return prepare.arrays(_recipe(name), data_dir, cache_dir, check)
-
-
-def _recipe(name: str) -> "Recipe":
-    """Return how a set is prepared; UserError for an unknown name."""
-    from papers.common.data import cifar10, tiny_imagenet
-
-    recipes = {"cifar10": cifar10.recipe, "tiny_imagenet": tiny_imagenet.recipe}
-    if name not in recipes:
-        raise UserError(f"data set is {name!r}, but must be digits, cifar10 or tiny_imagenet")
-    return recipes[name]()
+    For a command, which loads its data to refuse what they do not allow, and once more to train on them.
+    """
+    return load(name, **options)
 
 
 def __getattr__(name: str):

@@ -1,10 +1,11 @@
 """Prepare a data set and do nothing else: python -m papers.common.data --dataset tiny_imagenet --data-dir DIR."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 from papers.common.cli import main
-from papers.common.data import Name, load, prepared
+from papers.common.data import Name, load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +16,10 @@ class Config:
     """Which one; digits need no preparation."""
 
     data_dir: Path | None = None
-    """Directory with the published archive or its unpacked folder; downloaded by default."""
+    """Directory with the published archive or its unpacked folder, downloaded by default; for folder, the folder."""
+
+    size: int | None = None
+    """Side of the images in pixels; the set's own by default."""
 
     cache_dir: Path | None = None
     """Where the prepared images go; by default $SYMJAX_PAPERS_CACHE or ~/.cache/symjax-papers."""
@@ -23,11 +27,12 @@ class Config:
 
 def entry(config: Config) -> None:
     """Prepare, check and say what there is."""
-    if config.dataset != "digits":
-        prepared(config.dataset, config.data_dir, config.cache_dir, check=True)
-    dataset = load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir)
+    dataset = load(config.dataset, size=config.size, data_dir=config.data_dir, cache_dir=config.cache_dir)
     for split, (images, _) in (("train", dataset.train), ("test", dataset.test)):
-        print(f"{dataset.name} {split}: {len(images):,} images of {images.shape[1]} x {images.shape[2]}")
+        shown = f"{len(images):,} images of {images.shape[1]} x {images.shape[2]} in {dataset.classes} classes"
+        print(f"{dataset.name} {split}: {shown}")
+    place = "" if config.data_dir is None else f" --data-dir {shlex.quote(str(config.data_dir))}"
+    print(f"next: python -m papers.noether.train --data {config.dataset}{place}")
 
 
 if __name__ == "__main__":

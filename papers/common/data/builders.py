@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from papers.common.data.members import Members
 from papers.common.data.recipe import Recipe
-from papers.common.data.source import Members
 
 
 class ImageRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -47,9 +48,8 @@ def whole_directory(final: Path) -> Iterator[Path]:
     Whoever ends first wins: a process that finds `final` already there leaves it and drops its own.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(final)
-    stem = f".{final.name}.{socket.gethostname()}.{os.getpid()}."
-    temporary = Path(tempfile.mkdtemp(prefix=stem, dir=final.parent))
+    remove_abandoned(final.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=temporary_name(final).name, dir=final.parent))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
@@ -65,7 +65,7 @@ def whole_directory(final: Path) -> Iterator[Path]:
 def discard(directory: Path) -> None:
     """Remove a directory; to others it is gone at once, never half there."""
     if directory.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.removed.", dir=directory.parent))
+        aside = Path(tempfile.mkdtemp(prefix=temporary_name(directory).name, dir=directory.parent))
         with contextlib.suppress(FileNotFoundError):  # another process was first
             directory.rename(aside / directory.name)
         shutil.rmtree(aside, ignore_errors=True)
@@ -91,8 +91,10 @@ def seal(directory: Path, arrays: dict[str, np.memmap]) -> None:
     (directory / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=2))
 
 
-def open_arrays(directory: Path, check: bool = False) -> dict[str, np.memmap]:
-    """Open the arrays read-only after comparing size, shape and dtype, and with `check` also every byte.
+def open_arrays(directory: Path) -> dict[str, np.memmap]:
+    """Open the arrays read-only after comparing size, shape, dtype and every byte with what was sealed.
+
+    The bytes cost 0.4 s a GB on one core, beside reading them: 0.07 s for CIFAR-10, 0.5 s for Tiny-ImageNet.
 
     Raises:
         Damaged: the manifest is absent or an array differs from it.
@@ -101,19 +103,19 @@ def open_arrays(directory: Path, check: bool = False) -> dict[str, np.memmap]:
         manifest = json.loads((directory / MANIFEST).read_text())
         if manifest["format"] != FORMAT:
             raise Damaged(f"{directory} has format {manifest['format']}, expected {FORMAT}")
-        return {name: _open(directory / f"{name}.npy", entry, check) for name, entry in manifest["files"].items()}
+        return {name: _open(directory / f"{name}.npy", entry) for name, entry in manifest["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{directory} cannot be read ({error})") from error
 
 
-def _open(path: Path, entry: dict, check: bool) -> np.memmap:
+def _open(path: Path, entry: dict) -> np.memmap:
     if (size := path.stat().st_size) != entry["bytes"]:
         raise Damaged(f"{path} has {size:,} bytes, expected {entry['bytes']:,}")
+    if (found := checksum(path)) != entry["crc32"]:
+        raise Damaged(f"{path} has CRC-32 {found}, expected {entry['crc32']}")
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if list(array.shape) != entry["shape"] or str(array.dtype) != entry["dtype"]:
         raise Damaged(f"{path} holds {array.dtype} {array.shape}, expected {entry['dtype']} {tuple(entry['shape'])}")
-    if check and (found := checksum(path)) != entry["crc32"]:
-        raise Damaged(f"{path} has CRC-32 {found}, expected {entry['crc32']}")
     return array
 
 
@@ -126,13 +128,26 @@ def checksum(path: Path) -> str:
     return f"{value:08x}"
 
 
-def _remove_abandoned(final: Path) -> None:
-    # A killed process cannot clean up after itself; the next one on the same host does.
-    stem = f".{final.name}.{socket.gethostname()}."
-    for path in final.parent.glob(f"{stem}*"):
-        process = path.name.removeprefix(stem).split(".")[0]
-        if process.isdigit() and not _alive(int(process)):
-            shutil.rmtree(path, ignore_errors=True)
+def temporary_name(final: Path, ending: str = "") -> Path:
+    """Name what this process makes on the way to `final`, so that others can tell whose it is."""
+    return final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.{ending}")
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove what killed processes of this host left half made in a directory; they cannot clean up after themselves.
+
+    Their names are those of :func:`temporary_name`; what belongs to a living process or to another host is left.
+    """
+    pattern = re.compile(rf"\..+\.{re.escape(socket.gethostname())}\.(\d+)\.[^.]*")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in list(parent.iterdir()):
+            owner = pattern.fullmatch(path.name)
+            if owner is None or _alive(int(owner[1])):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _alive(process: int) -> bool:

@@ -2,11 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
+from papers.common.data.members import Members
 from papers.common.data.recipe import Example, Recipe
-from papers.common.data.source import Archive, Members
+from papers.common.data.sets import Found, published
+from papers.common.data.source import Archive
 from papers.common.errors import UserError
 
 ARCHIVE = Archive(
@@ -15,7 +18,9 @@ ARCHIVE = Archive(
     url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     size=170_052_171,
     md5="c32a1d4ab5d03f1284b67883e8d87530",
+    sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     folder="cifar-10-batches-bin",
+    marks=tuple(f"data_batch_{number}.bin" for number in range(1, 6)) + ("test_batch.bin",),
 )
 MEMBERS = {
     "train": {
@@ -29,6 +34,11 @@ MEMBERS = {
 }
 """Published md5 of each member."""
 RECORD = 1 + 3 * 32 * 32
+
+
+def find(size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Found:
+    """Describe the published set."""
+    return published(recipe(), size, data_dir, cache_dir)
 
 
 def recipe(
@@ -46,12 +56,9 @@ def recipe(
         present = source.names("")
         for file, md5 in [entry for files in members.values() for entry in files.items()]:
             if file not in present:
-                raise UserError(f"{source.path} is damaged: {file} is missing; remove it and {archive.remedy}")
+                raise UserError(f"{source.path} is damaged: {file} is missing; {archive.remedy}")
             if (found := hashlib.md5(source.read(file)).hexdigest()) != md5:
-                raise UserError(
-                    f"{source.path}/{file} is damaged: md5 {found} found, {md5} expected; "
-                    f"remove the folder and {archive.remedy}"
-                )
+                raise UserError(f"{source.path}/{file} is damaged: md5 {found} found, {md5} expected; {archive.remedy}")
 
     def examples(source: Members, split: str) -> Iterator[Example]:
         for file in members[split]:

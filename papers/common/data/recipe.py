@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from papers.common.data.source import Archive, Members
+from papers.common.data.members import Members
+from papers.common.data.source import Archive
 
 
 class Example(NamedTuple):

@@ -2,18 +2,18 @@
 
 import contextlib
 import hashlib
-import http.client
-import os
-import tarfile
-import urllib.request
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from papers.common.data import cache
+from papers.common.data.members import Members, open_members
 from papers.common.errors import UserError
+from papers.common.paths import user_path
 
 BLOCK = 1 << 20
+DEPTH = 2
+"""Folders below the one that is named in which an unpacked set is looked for."""
 
 
 class Archive(NamedTuple):
@@ -24,8 +24,13 @@ class Archive(NamedTuple):
     url: str
     size: int
     md5: str
+    """As its authors publish it."""
+    sha256: str
+    """Of the archive with that md5."""
     folder: str
     """The folder that it unpacks to."""
+    marks: tuple[str, ...] = ()
+    """Files by which an unpacked folder is recognised, whatever its name; those that are missing are reported."""
 
     @property
     def remedy(self) -> str:
@@ -36,73 +41,8 @@ class Archive(NamedTuple):
         )
 
 
-class Members(Protocol):
-    """Read the files of an archive or of its unpacked folder; paths are relative to that folder."""
-
-    path: Path
-
-    def names(self, folder: str) -> frozenset[str]:
-        """Return the names of the files directly inside `folder` ("" is the top), empty when there are none."""
-
-    def read(self, member: str) -> bytes:
-        """Return a file's bytes."""
-
-
-class Folder:
-    """Read the members of an unpacked folder."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def names(self, folder: str) -> frozenset[str]:
-        directory = self.path / folder
-        return frozenset(os.listdir(directory)) if directory.is_dir() else frozenset()
-
-    def read(self, member: str) -> bytes:
-        return (self.path / member).read_bytes()
-
-
-class Zip:
-    """Read the members of a zip archive without unpacking it."""
-
-    def __init__(self, path: Path, folder: str):
-        self.path, self._prefix = path, folder + "/"
-        self._zip = zipfile.ZipFile(path)
-        self._names: dict[str, set[str]] = {}
-        for name in self._zip.namelist():
-            parent, _, last = name.removeprefix(self._prefix).rpartition("/")
-            if last:
-                self._names.setdefault(parent, set()).add(last)
-
-    def names(self, folder: str) -> frozenset[str]:
-        return frozenset(self._names.get(folder, ()))
-
-    def read(self, member: str) -> bytes:
-        return self._zip.read(self._prefix + member)
-
-
-class Tar:
-    """Read the members of a small compressed tar archive, once and into memory."""
-
-    def __init__(self, path: Path, folder: str):
-        self.path = path
-        self._files: Mapping[str, bytes] = {}
-        with tarfile.open(path) as tar:
-            self._files = {
-                entry.name.removeprefix(folder + "/"): tar.extractfile(entry).read() for entry in tar if entry.isfile()
-            }
-
-    def names(self, folder: str) -> frozenset[str]:
-        prefix = folder + "/" if folder else ""
-        inside = (name.removeprefix(prefix) for name in self._files if name.startswith(prefix))
-        return frozenset(name for name in inside if "/" not in name)
-
-    def read(self, member: str) -> bytes:
-        return self._files[member]
-
-
 def obtain(archive: Archive, data_dir: Path | None, downloads: Path) -> Members:
-    """Find the archive or its unpacked folder, or download the archive; an archive is verified by size and md5.
+    """Find the archive or its unpacked folder, or download the archive; an archive is verified by size and checksums.
 
     Args:
         archive: what to look for.
@@ -116,59 +56,110 @@ def obtain(archive: Archive, data_dir: Path | None, downloads: Path) -> Members:
         path = downloads / archive.file
         with contextlib.suppress(OSError, UserError):  # of an earlier preparation that was interrupted
             verify(archive, path)
-            return open_members(archive, path)
+            return open_members(path, archive.folder)
         download(archive, path)
     else:
-        path = _locate(archive, Path(data_dir).expanduser())
-        if path.is_file():
-            verify(archive, path)
-    return open_members(archive, path)
+        named = user_path(data_dir)
+        try:
+            path = locate(archive, named)
+            if path.is_file():
+                verify(archive, path)
+        except OSError as error:
+            raise UserError(
+                f"{archive.dataset} cannot be read from {named} ({error.strerror}): name another directory, or "
+                f"{archive.remedy}"
+            ) from error
+    return open_members(path, archive.folder)
 
 
-def _locate(archive: Archive, data_dir: Path) -> Path:
-    if not data_dir.exists():
-        raise UserError(f"{data_dir} does not exist, so {archive.dataset} cannot be read from it; {archive.remedy}")
-    if data_dir.is_file() or data_dir.name == archive.folder:
+def locate(archive: Archive, data_dir: Path) -> Path:
+    """Find the archive or the unpacked folder; a folder is recognised by what is in it, whatever it is called.
+
+    Args:
+        archive: what to look for.
+        data_dir: either of them, or a directory that holds one of them, two levels deep at most.
+
+    Raises:
+        UserError: there is neither.
+        OSError: a place that cannot be looked into.
+    """
+    if data_dir.is_file():
         return data_dir
-    for path in (data_dir / archive.file, data_dir / archive.folder):
-        if path.exists():
-            return path
+    if not data_dir.is_dir():
+        what = "is neither a file nor a directory" if data_dir.exists() else "does not exist"
+        raise UserError(f"{data_dir} {what}, so {archive.dataset} cannot be read from it; {archive.remedy}")
+    if (data_dir / archive.file).is_file():
+        return data_dir / archive.file
+    best, most = None, 0
+    for folder in _folders(data_dir, DEPTH):
+        present = sum((folder / mark).is_file() for mark in archive.marks)
+        if present > most:
+            best, most = folder, present
+        if present == len(archive.marks):
+            break
+        if best is None and folder.name == archive.folder:
+            best = folder  # where all marks are gone it goes by its name
+    if best is not None:
+        return best
     raise UserError(f"{data_dir} holds neither {archive.file} nor {archive.folder}/; {archive.remedy}")
 
 
-def open_members(archive: Archive, path: Path) -> Members:
-    """Open an unpacked folder, or a zip or tar archive that has been verified."""
-    if path.is_dir():
-        return Folder(path)
-    return (Zip if zipfile.is_zipfile(path) else Tar)(path, archive.folder)
+def _folders(top: Path, depth: int) -> Iterator[Path]:
+    """A folder and those below it, the nearest first; those that cannot be looked into are passed over."""
+    level = [top]
+    for _ in range(depth + 1):
+        yield from level
+        below = []
+        for folder in level:
+            with contextlib.suppress(OSError):
+                below += sorted(entry for entry in folder.iterdir() if entry.is_dir())
+        level = below
 
 
 def verify(archive: Archive, path: Path) -> None:
-    """Compare an archive's size and md5 with the published ones.
+    """Compare an archive's size, md5 and SHA-256 with the published ones.
 
     Raises:
         UserError: they differ.
     """
-    with path.open("rb") as file:
-        found = path.stat().st_size, hashlib.file_digest(file, "md5").hexdigest()
-    if found != (archive.size, archive.md5):
-        shown, expected = (f"{size:,} bytes, md5 {md5}" for size, md5 in (found, (archive.size, archive.md5)))
-        raise UserError(f"{path} is damaged: {shown} found, {expected} expected; {archive.remedy}")
+    size, digests = path.stat().st_size, (hashlib.md5(usedforsecurity=False), hashlib.sha256())
+    if size == archive.size:  # else the sizes tell enough
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                for digest in digests:
+                    digest.update(block)
+    expected = {"size": f"{archive.size:,} bytes", "md5": f"md5 {archive.md5}", "sha256": f"SHA-256 {archive.sha256}"}
+    found = {"size": f"{size:,} bytes"}
+    if size == archive.size:
+        found |= {"md5": f"md5 {digests[0].hexdigest()}", "sha256": f"SHA-256 {digests[1].hexdigest()}"}
+    for name, shown in found.items():
+        if shown != expected[name]:
+            raise UserError(f"{path} is damaged: {shown} found, {expected[name]} expected; {archive.remedy}")
 
 
 def download(archive: Archive, path: Path) -> None:
     """Stream the archive to a partial file beside `path`, verify it, and only then give it its name.
 
+    No more is taken than the archive has; what a killed process left is removed by the next preparation.
+
     Raises:
         UserError: no network, or what arrived differs from the published archive; nothing is left behind.
     """
+    import http.client
+    import urllib.request
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = cache.temporary_name(path, "partial")
     try:
         try:
             with urllib.request.urlopen(archive.url, timeout=60) as response, partial.open("wb") as file:
                 while block := response.read(BLOCK):
                     file.write(block)
+                    if file.tell() > archive.size:
+                        raise UserError(
+                            f"{archive.url} sends more than the {archive.size:,} bytes that were published, so it is "
+                            f"another file; {archive.remedy}"
+                        )
         except (OSError, http.client.HTTPException) as error:  # URLError is an OSError; a full disk is another
             reason = getattr(error, "reason", error)
             raise UserError(

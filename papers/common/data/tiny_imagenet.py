@@ -1,28 +1,38 @@
 """Tiny-ImageNet-200: 200 classes of ImageNet at 64 x 64, 500 train and 50 validation images each."""
 
-import io
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from papers.common.data.members import Members
+from papers.common.data.pixels import decode
 from papers.common.data.recipe import Example, Recipe
-from papers.common.data.source import Archive, Members
+from papers.common.data.sets import Found, published
+from papers.common.data.source import Archive
 from papers.common.errors import UserError
 
 ARCHIVE = Archive(
     dataset="tiny_imagenet",
     file="tiny-imagenet-200.zip",
-    url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+    url="https://cs231n.stanford.edu/tiny-imagenet-200.zip",
     size=248_100_043,
     md5="90528d7ca1a48142e341f4ef8d21d0de",
+    sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
     folder="tiny-imagenet-200",
+    marks=("wnids.txt", "val/val_annotations.txt"),
 )
 SHAPE = (64, 64, 3)
 STATISTICS = ((0.4802, 0.4481, 0.3975), (0.2764, 0.2689, 0.2816))
 """Mean and standard deviation of all train pixels / 255, per channel."""
 TOLERANCE = 5e-4
 """Of the statistics; JPEG decoders differ by less."""
+
+
+def find(size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Found:
+    """Describe the published set."""
+    return published(recipe(), size, data_dir, cache_dir)
 
 
 def recipe(
@@ -54,7 +64,7 @@ def recipe(
         augmentation="crop_flip",
         verify=partial(verify, classes=classes, per_class=per_class, validation=validation, archive=archive),
         examples=partial(examples, per_class=per_class),
-        decode=decode,
+        decode=partial(decode, shape=SHAPE),
         check=partial(check, statistics=statistics),
     )
 
@@ -68,14 +78,12 @@ def verify(members: Members, classes: int, per_class: int, validation: int, arch
 
     def expect(what: str, found: int, expected: int) -> None:
         if found != expected:
-            raise UserError(
-                f"{members.path} is damaged: {found:,} of {expected:,} {what} found; remove it and {archive.remedy}"
-            )
+            raise UserError(f"{members.path} is damaged: {found:,} of {expected:,} {what} found; {archive.remedy}")
 
     for file in ("wnids.txt", "val/val_annotations.txt"):
         folder, _, name = file.rpartition("/")
         if name not in members.names(folder):
-            raise UserError(f"{members.path} is damaged: {file} is missing; remove it and {archive.remedy}")
+            raise UserError(f"{members.path} is damaged: {file} is missing; {archive.remedy}")
     wnids = _wnids(members)
     expect("different wnids in wnids.txt", len(set(wnids)), classes)
     for wnid in wnids:
@@ -100,16 +108,6 @@ def examples(members: Members, split: str, per_class: int) -> Iterator[Example]:
         places = ((f"val/images/{name}", wnid) for name, wnid in _annotations(members).items())
     for member, wnid in places:
         yield Example(member, members.read(member), label[wnid])
-
-
-def decode(image: bytes) -> np.ndarray:
-    """Decode a JPEG; a grey one gets three equal channels."""
-    from PIL import Image
-
-    array = np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
-    if array.shape != SHAPE:
-        raise ValueError(f"its shape is {array.shape}, expected {SHAPE}")
-    return array
 
 
 def check(
@@ -139,7 +137,7 @@ def mean_and_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _wnids(members: Members) -> list[str]:
-    return sorted(members.read("wnids.txt").decode(errors="replace").split())
+    return sorted(members.read("wnids.txt").decode("utf-8-sig", errors="replace").split())
 
 
 def _train_name(wnid: str, index: int) -> str:
@@ -147,5 +145,5 @@ def _train_name(wnid: str, index: int) -> str:
 
 
 def _annotations(members: Members) -> dict[str, str]:
-    lines = members.read("val/val_annotations.txt").decode(errors="replace").splitlines()
+    lines = members.read("val/val_annotations.txt").decode("utf-8-sig", errors="replace").splitlines()
     return dict(line.split("\t")[:2] for line in lines if "\t" in line)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from papers.common.cli import check
+from papers.common.cli import check, check_count
+from papers.common.data import Name, load_once
 from papers.common.optimisers import OptimiserName
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def check_range(name: str, value: float, field: str) -> None:
 class Setting:
     """What a single run and every member of a sweep have in common: data, network, length, directory."""
 
-    data: Literal["digits", "cifar10", "tiny_imagenet"] = "digits"
-    """Data set; digits needs no download."""
+    data: Name = "digits"
+    """Data set; digits needs no download, folder is one of your own: a folder of images for each class."""
 
     size: Literal[32, 64] | None = None
-    """Side of the images in pixels, for digits; the other sets have their own."""
+    """Side of the images in pixels; digits are enlarged to it (32 by default), the others reduced by area averaging."""
 
     classes: int | None = None
     """Keep the first so many classes only."""
@@ -78,7 +79,7 @@ class Setting:
     """Epochs between two checkpoints; one is always written at the end and on SIGINT or SIGTERM."""
 
     data_dir: Path | None = None
-    """Folder with the published archive or its unpacked folder; without it the set is downloaded."""
+    """Folder with the published archive or its unpacked folder, downloaded by default; with --data folder, your own."""
 
     cache_dir: Path | None = None
     """Folder of the prepared data; ~/.cache/symjax-papers by default."""
@@ -93,27 +94,18 @@ class Setting:
         """Refuse what no run can be; what depends on the data is checked once it is loaded."""
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
         check(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-        check(
-            self.checkpoint_epochs >= 0, "checkpoint_epochs", self.checkpoint_epochs, "at least 0 (0: only at the end)"
-        )
-        for field in ("batch_size", "epochs", "record_every"):
-            check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
-        for field in ("classes", "limit"):
-            value = getattr(self, field)
-            least = 2 if field == "classes" else 1
-            check(value is None or value >= least, field, value, f"at least {least}")
+        least = {"batch_size": 1, "epochs": 1, "record_every": 1, "checkpoint_epochs": 0, "classes": 2, "limit": 1}
+        for field, smallest in least.items():
+            if getattr(self, field) is not None:
+                check_count(field, getattr(self, field), smallest)
         ordered = list(self.drops) == sorted(set(self.drops)) and all(drop > 0 for drop in self.drops)
         check(ordered, "drops", " ".join(map(str, self.drops)), "positive epochs in increasing order")
         in_time = not self.drops or self.drops[-1] < self.epochs
         check(in_time, "drops", " ".join(map(str, self.drops)), f"before the end, {self.epochs} epochs")
-        wrong_size = self.size is not None and self.data != "digits"
-        check(not wrong_size, "size", self.size, f"left out with --data {self.data}, whose images have their own size")
 
     def load(self) -> "Dataset":
-        """Load the data, and refuse a batch larger than it before anything slow begins."""
-        from papers.common import data
-
-        return data.load(
+        """Load the data, once however often it is asked for, and refuse a batch larger than it before that."""
+        return load_once(
             self.data,
             size=self.size,
             data_dir=self.data_dir,
@@ -162,7 +154,7 @@ class TrainConfig(Setting):
     @property
     def reduced(self) -> bool:
         """Whether the run is smaller than the paper's: full-width VGG11-BN, all of Tiny-ImageNet, about 100 epochs."""
-        whole = self.data == "tiny_imagenet" and self.classes is None and self.limit is None
+        whole = self.data == "tiny_imagenet" and self.classes is None and self.limit is None and self.size in (None, 64)
         return not (whole and self.width == 1 and self.batch_norm and self.epochs >= 100)
 
     def validate(self) -> None:

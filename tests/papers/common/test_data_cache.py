@@ -22,7 +22,7 @@ def write(final, value=7):
 
 def test_round_trip_is_a_read_only_memory_map(tmp_path):
     write(tmp_path / "set")
-    array = cache.open_arrays(tmp_path / "set", check=True)["x"]
+    array = cache.open_arrays(tmp_path / "set")["x"]
     assert isinstance(array, np.memmap) and not array.flags.writeable
     assert np.array_equal(array, np.full((5, 2), 7)) and array.dtype == np.uint8
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
@@ -85,14 +85,14 @@ def test_damage_is_seen_on_opening(tmp_path, damage):
         cache.open_arrays(tmp_path / "set")
 
 
-def test_flipped_bit_is_seen_by_the_full_check(tmp_path):
+def test_flipped_bit_is_seen_on_opening(tmp_path):
     write(tmp_path / "set")
     path = tmp_path / "set" / "x.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(cache.Damaged, match="CRC-32"):
-        cache.open_arrays(tmp_path / "set", check=True)
+        cache.open_arrays(tmp_path / "set")
 
 
 def test_directory_left_by_a_killed_process_is_removed_and_a_living_one_kept(tmp_path):
@@ -101,10 +101,15 @@ def test_directory_left_by_a_killed_process_is_removed_and_a_living_one_kept(tmp
     dead = tmp_path / f".set.{socket.gethostname()}.{ended.pid}.abc"
     living = tmp_path / f".set.{socket.gethostname()}.{os.getppid()}.abc"
     elsewhere = tmp_path / f".set.another-host.{ended.pid}.abc"
-    for path in (dead, living, elsewhere):
+    of_another = tmp_path / f".another.{socket.gethostname()}.{ended.pid}.abc"
+    own = tmp_path / ".set.of.mine"
+    for path in (dead, living, elsewhere, of_another, own):
         path.mkdir()
+    partial = tmp_path / f".set.zip.{socket.gethostname()}.{ended.pid}.partial"
+    partial.write_text("half")
     write(tmp_path / "set")
-    assert not dead.exists() and living.exists() and elsewhere.exists()
+    assert living.exists() and elsewhere.exists() and own.exists()
+    assert not dead.exists() and not of_another.exists() and not partial.exists()
 
 
 def test_concurrent_writers_leave_one_whole_directory(tmp_path):
@@ -115,7 +120,7 @@ def test_concurrent_writers_leave_one_whole_directory(tmp_path):
     for writer in writers:
         writer.join(60)
         assert writer.exitcode == 0
-    assert len(np.unique(cache.open_arrays(tmp_path / "set", check=True)["x"])) == 1
+    assert len(np.unique(cache.open_arrays(tmp_path / "set")["x"])) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 

@@ -32,7 +32,14 @@ def packed(kind):
 
 def described(content, file="toy.zip"):
     return source.Archive(
-        "toy", file, f"https://example.org/{file}", len(content), hashlib.md5(content).hexdigest(), "toy"
+        "toy",
+        file,
+        f"https://example.org/{file}",
+        len(content),
+        hashlib.md5(content).hexdigest(),
+        hashlib.sha256(content).hexdigest(),
+        "toy",
+        ("a.txt", "deep/b.txt"),
     )
 
 
@@ -80,9 +87,7 @@ def test_truncated_archive(tmp_path):
     content = packed("zip")
     archive = described(content)
     (tmp_path / "toy.zip").write_bytes(content[:-9])
-    with pytest.raises(
-        UserError, match=rf"{len(content) - 9} bytes, md5 \w+ found, {len(content)} bytes, md5 \w+ expected"
-    ) as error:
+    with pytest.raises(UserError, match=rf"{len(content) - 9} bytes found, {len(content)} bytes expected") as error:
         source.obtain(archive, tmp_path, tmp_path)
     assert str(tmp_path / "toy.zip") in assert_mendable(error, archive)
 
@@ -93,7 +98,7 @@ def test_flipped_byte(tmp_path):
     content[len(content) // 2] ^= 1
     (tmp_path / "toy.zip").write_bytes(content)
     with pytest.raises(
-        UserError, match=f"md5 {hashlib.md5(content).hexdigest()} found, .*, md5 {archive.md5} expected"
+        UserError, match=f"md5 {hashlib.md5(content).hexdigest()} found, md5 {archive.md5} expected"
     ) as error:
         source.obtain(archive, tmp_path, tmp_path)
     assert str(tmp_path / "toy.zip") in assert_mendable(error, archive)
@@ -145,7 +150,7 @@ def test_damaged_earlier_download_is_fetched_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("sent", "failure", "reported"),
     [
-        (20, None, "20 bytes, md5 .* found"),
+        (20, None, "20 bytes found"),
         (20, ConnectionResetError("connection reset"), "connection reset"),
         (20, http.client.IncompleteRead(b""), "IncompleteRead"),
     ],

@@ -52,7 +52,7 @@ def into_directory(
 
 def load(config: CifarSetting) -> data.Dataset:
     """Load CIFAR-10."""
-    return data.load("cifar10", data_dir=config.data_dir, cache_dir=config.cache_dir)
+    return data.load_once("cifar10", data_dir=config.data_dir, cache_dir=config.cache_dir)
 
 
 def networks(

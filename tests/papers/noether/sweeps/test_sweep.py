@@ -275,7 +275,7 @@ def test_members_are_the_product_of_the_axes():
         ("--hidden 4 0", ["--hidden is 4 0", "at least 1"]),
         ("--batching both", ["--batching is both", "one of auto, vmap, map, loop"]),
         ("--width 9", ["--width is 9.0", "at most 4"]),
-        ("--data cifar10 --size 64", ["--size is 64"]),
+        ("--data cifar10 --limit 1000000000000", ["--limit is 1000000000000", "from 1 to 1000000000"]),
     ],
 )
 def test_impossible_sweeps_are_one_sentence(argv, parts, capsys):
