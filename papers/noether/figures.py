@@ -12,17 +12,16 @@ from typing import Literal
 from papers.common.cli import check, main
 from papers.common.data import Name
 from papers.noether.networks.config import TrainConfig, check_range
+from papers.noether.panels.definitions import PANELS, PanelName
 
 PROG = "python -m papers.noether.figures"
-
-VARIED = {"a": "learning_rate", "b": "momentum", "c": "weight_decay", "d": "initial_scale"}
 
 
 @dataclasses.dataclass(frozen=True)
 class FiguresConfig:
     """Panels A to D of the paper, and the figures of its theory."""
 
-    panel: Literal["a", "b", "c", "d", "toys"] = "toys"
+    panel: PanelName | Literal["toys"] = "toys"
     """a: learning rate; b: momentum; c: weight decay; d: initial norm; toys: figures of the theory, without data."""
 
     values: tuple[float, ...] = ()
@@ -67,6 +66,9 @@ class FiguresConfig:
     cache_dir: Path | None = None
     """Folder of the prepared data."""
 
+    runs: Path | None = None
+    """Folder of finished runs to draw, wherever they were made: nothing is run."""
+
     out: Path = Path("runs/figures")
     """Folder of the runs and figures; what is finished in it is used."""
 
@@ -74,20 +76,20 @@ class FiguresConfig:
         """Refuse what no panel can be."""
         check(self.seeds is None or self.seeds >= 1, "seeds", self.seeds, "at least 1")
         self.base().validate()
-        if self.panel == "toys":
-            check(self.seeds is None, "seeds", self.seeds, "left out with --panel toys")
-            check(not self.values, "values", self.values, "left out with --panel toys")
-            return
         shown = " ".join(f"{value:g}" for value in self.values)
+        if self.panel == "toys" or self.runs is not None:
+            why = "left out with --panel toys" if self.panel == "toys" else "left out with --runs, which has its own"
+            check(self.seeds is None, "seeds", self.seeds, why)
+            check(not self.values, "values", shown, why)
+            return
         check(len(set(self.values)) == len(self.values), "values", shown, "all different")
-        least = 1 if self.panel == "a" else 2
-        check(
-            not self.values or len(self.values) >= least, "values", shown, f"at least {least}: the panel compares them"
-        )
-        if self.panel == "c":
-            check(not self.values or 0.0 in self.values, "values", shown, "a list with 0: the panel compares with none")
+        panel, given = PANELS[self.panel], len(self.values)
+        enough = f"at least {panel.least}: the panel compares them"
+        check(not given or given >= panel.least, "values", shown, enough)
+        if panel.needs is not None and given:
+            check(panel.needs in self.values, "values", shown, f"a list with {panel.needs:g}, to compare with")
         for value in self.values:
-            check_range(VARIED[self.panel], value, "values")
+            check_range(panel.field, value, "values")
 
     def base(self) -> TrainConfig:
         """What all runs of a panel share."""
@@ -97,42 +99,57 @@ class FiguresConfig:
 
 
 def entry(config: FiguresConfig) -> None:
-    """Draw one panel, running first what it still needs."""
+    """Draw one panel, running first what it still needs, or the toys."""
     from papers.common.compilation import use_compilation_cache
     from papers.common.errors import UserError
 
     drawn = config.out / ("toys" if config.panel == "toys" else f"panel-{config.panel}")
     if drawn.is_dir() and any(drawn.iterdir()):
         raise UserError(f"{drawn} is drawn already: remove it to draw it again from the finished runs")
-    if config.panel != "toys":
+    if config.panel != "toys" and config.runs is None:
         config.base().load()  # refuses what the data does not allow, before seconds of importing jax
     use_compilation_cache(config.cache_dir)
-    from papers.common.claims import format_claims
     from papers.common.environment import command_line
-    from papers.common.runs import RunDirectory
 
     command = command_line("papers.noether.figures")
     if config.panel == "toys":
-        import jax
-
-        jax.config.update("jax_enable_x64", True)
-        from papers.noether import toys
-
-        with RunDirectory.create(drawn, dataclasses.asdict(config), command) as directory:
-            claims = toys.draw_all(directory, command=command)
-            directory.write_claims(claims)
+        _draw_toys(config, drawn, command)
     else:
-        from papers.noether.panels.draw import draw
-        from papers.noether.panels.measure import load, members, run_all
+        _draw_panel(config, drawn, command)
 
-        wanted = members(config.panel, config.base(), config.values, config.seeds or 3, config.out)
-        if not run_all(wanted, command):
-            return
-        runs = [load(member) for member in wanted]
-        with RunDirectory.create(drawn, dataclasses.asdict(config), command) as directory:
-            claims = draw(config.panel, runs, directory, command)
+
+def _draw_toys(config: FiguresConfig, drawn: Path, command: str) -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from papers.common.claims import format_claims
+    from papers.common.runs import RunDirectory
+    from papers.noether import toys
+
+    with RunDirectory.create(drawn, dataclasses.asdict(config), command) as directory:
+        claims = toys.draw_all(directory, command=command)
+        directory.write_claims(claims)
     print(format_claims(claims))
-    print(f"figures, arrays and claims are in {drawn}")
+    print(f"figures, arrays and claims are in {drawn}; next: {PROG} --panel a")
+
+
+def _draw_panel(config: FiguresConfig, drawn: Path, command: str) -> None:
+    from papers.common.claims import format_claims
+    from papers.common.runs import RunDirectory
+    from papers.noether.panels import publish
+    from papers.noether.panels.measure import measure, read_finished, wanted_runs
+
+    if config.runs is None:
+        wanted = wanted_runs(config.panel, config.base(), config.values, config.seeds or 3, config.out)
+        runs = measure(wanted, command)
+    else:
+        runs = read_finished(config.panel, config.runs)
+    if runs is None:
+        return
+    with RunDirectory.create(drawn, dataclasses.asdict(config), command) as directory:
+        claims = publish(config.panel, runs, directory, command)
+    print(format_claims(claims))
+    print(f"figures, arrays and claims are in {drawn}; next: python -m papers.report {drawn}")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ def entry(config: SweepConfig) -> None:
     from papers.common.environment import command_line
     from papers.common.errors import Divergence
     from papers.common.runs import RunDirectory
-    from papers.noether.networks.laws import sweep_claims
     from papers.noether.sweeps.draw import sweep_figure
+    from papers.noether.sweeps.judge import sweep_claims
     from papers.noether.sweeps.measure import run
 
     command = command_line("papers.noether.sweep")

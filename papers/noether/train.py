@@ -1,7 +1,7 @@
 """Train VGG11 with its charges predicted and measured at every step: ``python -m papers.noether.train``.
 
 Without options it trains a quarter-width VGG11 with BatchNorm on scikit-learn's digits in minutes on two CPU cores. It
-writes a run directory with the figures ``learning.png``, ``norms.png``, ``residuals.png`` and ``classifier.png``, the
+writes a run directory with the figures ``norms.png``, ``rates.png``, ``learning.png`` and ``other_families.png``, the
 arrays they were drawn from, ``summary.json`` and ``claims.json``.
 """
 
@@ -13,36 +13,49 @@ PROG = "python -m papers.noether.train"
 
 
 def entry(config: TrainConfig) -> None:
-    """Run one configuration and draw its figures."""
+    """Run one configuration, draw its figures, judge its laws."""
     config.preflight()
     from papers.common.compilation import use_compilation_cache
 
     use_compilation_cache(config.cache_dir)
     from papers.common.environment import command_line
     from papers.noether.networks.run import run
-    from papers.noether.norm_dynamics import draw
+    from papers.noether.norm_dynamics import publish
 
     print(describe(config), flush=True)
-    outcome = run(config, command_line("papers.noether.train"), draw.run_figures)
+    outcome = run(config, command_line("papers.noether.train"), publish)
     if not outcome.finished:
         raise KeyboardInterrupt
     for name, value in outcome.summary.items():
         if not isinstance(value, dict):  # a layer's numbers stay in summary.json
             print(f"  {name}: {value:.4g}")
     print(f"figures, arrays and claims are in {outcome.directory}")
-    print(
-        f"the paper's setting: {PROG} --preset panel-a-high --data-dir DIR (one accelerator; --help lists the presets)"
-    )
+    print(following(config))
 
 
 def describe(config: TrainConfig) -> str:
     """Say in two lines what will run."""
     norm = "with BatchNorm" if config.batch_norm else "without BatchNorm"
+    rule = "" if config.optimiser == "sgd" else f"{config.optimiser}, "
     return (
         f"VGG11 {norm}, width {config.width:g}, on {config.data}: {config.epochs} epochs, batch {config.batch_size}, "
-        f"learning rate {config.learning_rate:g}, momentum {config.momentum:g}, weight decay {config.weight_decay:g}, "
-        f"filter norms {config.filter_norm}, seed {config.seed}\nrun directory {config.out}"
+        f"{rule}learning rate {config.learning_rate:g}, momentum {config.momentum:g}, weight decay "
+        f"{config.weight_decay:g}, filter norms {config.filter_norm}, seed {config.seed}\nrun directory {config.out}"
     )
+
+
+def following(config: TrainConfig) -> str:
+    """Say what to do after a run, as a sentence with a command."""
+    if config.optimiser != "sgd":
+        return f"next: the same with --optimiser sgd, whose laws are exact: {PROG}"
+    if config.preset != "none":
+        other = "fixed" if config.filter_norm == "free" else "free"
+        return f"next: its other arm: {PROG} --preset {config.preset} --filter-norm {other} --data-dir DIR"
+    if config.filter_norm == "fixed":
+        return f"next: the same with --filter-norm free, and compare the accuracies: {PROG}"
+    if config.batch_norm:
+        return f"next: look at norms.png there; then run the other arm: {PROG} --filter-norm fixed"
+    return f"next: the same with BatchNorm, whose filters have a charge each: {PROG}"
 
 
 if __name__ == "__main__":

@@ -27,9 +27,15 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 
 
 def check_range(name: str, value: float, field: str) -> None:
-    """Refuse a number of the learning rule out of its range; ``field`` is the configuration's field that held it."""
-    allowed, words = RANGES[name]
-    check(allowed(value), field, value, words)
+    """Refuse a number out of its range; ``field`` is the configuration's field that held it.
+
+    The numbers of the learning rule have theirs in :data:`RANGES`; any other is one that a run's configuration takes.
+    """
+    if name in RANGES:
+        allowed, words = RANGES[name]
+        check(allowed(value), field, value, words)
+    else:
+        dataclasses.replace(TrainConfig(), **{name: value}).validate()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Setting:
     dropout: float = 0.5
     """Dropout rate of VGG11's two hidden dense layers."""
 
-    drops: tuple[float, ...] = ()
+    drops: tuple[float, ...] | None = ()
     """Epochs after which the learning rate is multiplied by 0.1."""
 
     optimiser: OptimiserName = "sgd"
@@ -90,6 +96,11 @@ class Setting:
     resume: bool = False
     """Continue the run in the directory from its newest good checkpoint."""
 
+    @property
+    def drop_epochs(self) -> tuple[float, ...]:
+        """Epochs after which the learning rate drops; by itself once, after three quarters of them."""
+        return (0.75 * self.epochs,) if self.drops is None else self.drops
+
     def validate(self) -> None:
         """Refuse what no run can be; what depends on the data is checked once it is loaded."""
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
@@ -98,10 +109,11 @@ class Setting:
         for field, smallest in least.items():
             if getattr(self, field) is not None:
                 check_count(field, getattr(self, field), smallest)
-        ordered = list(self.drops) == sorted(set(self.drops)) and all(drop > 0 for drop in self.drops)
-        check(ordered, "drops", " ".join(map(str, self.drops)), "positive epochs in increasing order")
-        in_time = not self.drops or self.drops[-1] < self.epochs
-        check(in_time, "drops", " ".join(map(str, self.drops)), f"before the end, {self.epochs} epochs")
+        drops, shown = list(self.drop_epochs), " ".join(map(str, self.drop_epochs))
+        ordered = drops == sorted(set(drops)) and all(drop > 0 for drop in drops)
+        check(ordered, "drops", shown, "positive epochs in increasing order")
+        in_time = not drops or drops[-1] < self.epochs
+        check(in_time, "drops", shown, f"before the end, {self.epochs} epochs")
 
     def load(self) -> "Dataset":
         """Load the data, once however often it is asked for, and refuse a batch larger than it before that."""
@@ -133,16 +145,19 @@ class TrainConfig(Setting):
     filter_norm: FilterNorm = "free"
     """Leave the filters' norms to the learning rule, or set each back to its initial value after every step."""
 
-    initial_scale: float = 1.0
-    """Multiplies the initial filters."""
+    initial_scale: float | None = None
+    """Multiplies the initial filters; by default half, with BatchNorm, to show how norms grow to fit the rate."""
 
-    learning_rate: float = 0.03
+    drops: tuple[float, ...] | None = None
+    """Epochs after which the learning rate is multiplied by 0.1; by default once, after three quarters of them."""
+
+    learning_rate: float = 0.1
     """Learning rate eta."""
 
     momentum: float = 0.9
     """Heavy-ball momentum beta."""
 
-    weight_decay: float = 1e-4
+    weight_decay: float = 5e-4
     """Weight decay k, inside the gradient, on every parameter."""
 
     seed: int = 0
@@ -150,6 +165,11 @@ class TrainConfig(Setting):
 
     driver: Literal["auto", "loop", "scan"] = "auto"
     """A jitted step called from Python, or a compiled chunk of steps; auto takes the loop on CPU."""
+
+    @property
+    def filter_scale(self) -> float:
+        """Factor on the initial filters: the function does not depend on it with BatchNorm, and does without."""
+        return (0.5 if self.batch_norm else 1.0) if self.initial_scale is None else self.initial_scale
 
     @property
     def reduced(self) -> bool:
@@ -161,7 +181,8 @@ class TrainConfig(Setting):
         """Refuse what no run can be; what depends on the data is checked once it is loaded."""
         super().validate()
         for field in RANGES:
-            check_range(field, getattr(self, field), field)
+            if (value := getattr(self, field)) is not None:
+                check_range(field, value, field)
         fixed_without = self.filter_norm == "fixed" and not self.batch_norm
         check(
             not fixed_without,

@@ -31,6 +31,10 @@ _PAPER = TrainConfig(
     precision="bfloat16",
     record_every=50,
     checkpoint_epochs=10,
+    initial_scale=1.0,
+    learning_rate=0.03,
+    weight_decay=1e-4,
+    drops=(),
 )
 _DROPS = (30.0, 60.0, 80.0)
 _SHARED = {

@@ -70,9 +70,9 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
     dtype = jnp.dtype(config.precision)
     model = VGG11(dataset.classes, config.width, config.batch_norm, config.dropout, dtype)
     variables = initialise(model, config.seed, dataset.train.images.shape[1:])
-    variables = _scale_filters(variables, config.initial_scale)
+    variables = _scale_filters(variables, config.filter_scale)
     per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
-    drops = tuple(np.int32(round(drop * per_epoch)) for drop in config.drops)
+    drops = tuple(np.int32(round(drop * per_epoch)) for drop in config.drop_epochs)
     numbers = Numbers(*map(np.float32, (config.learning_rate, config.momentum, config.weight_decay)), drops)
     found = charges.families(vgg11_channels(variables), variables["params"])
     fixed, chosen = config.filter_norm == "fixed", OPTIMISERS[config.optimiser]

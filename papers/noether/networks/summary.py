@@ -27,18 +27,19 @@ def layers(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
       arrays: a run's history.
 
     Returns:
-      Layer -> ``growth`` (median over its filters of the last squared norm over the first recorded), ``largest_error``
-      (of the exact law, over its filters and all steps), and for every prediction the layer's last sum over the
-      measured one: ``law``, ``eq17`` and ``eq17_own_square``. Eq. 17 knows no fixed norms.
+      Layer -> ``growth`` (median over its filters of the last squared norm over the first recorded); where the run has
+      laws ``largest_error`` (of the exact law, over its filters and all steps), and for every prediction the layer's
+      last sum over the measured one: ``law``, ``eq17`` and ``eq17_own_square``. Eq. 17 knows no fixed norms.
     """
     found = {}
     measured = arrays["filter_measured"]
     for layer in np.unique(arrays["filter_layer"]):
         own = arrays["filter_layer"] == layer
         total = measured[-1, own].sum()
-        found[str(layer)] = {
-            "growth": float(np.median(measured[-1, own] / measured[0, own])),
-            "largest_error": float(arrays["filter_worst"][-1, own].max()),
-            **{name: float(arrays[prediction][-1, own].sum() / total) for name, prediction in LAYER_SUMS.items()},
-        }
+        row = {"growth": float(np.median(measured[-1, own] / measured[0, own]))}
+        if "filter_worst" in arrays:
+            row["largest_error"] = float(arrays["filter_worst"][-1, own].max())
+        predictions = {name: array for name, array in LAYER_SUMS.items() if array in arrays}
+        row |= {name: float(arrays[array][-1, own].sum() / total) for name, array in predictions.items()}
+        found[str(layer)] = row
     return found

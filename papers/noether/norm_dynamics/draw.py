@@ -1,129 +1,148 @@
-"""The figures of one training run."""
+"""The pictures of one training run, from what it measured and, where its optimiser has laws, from their predictions."""
+
+from typing import Any
 
 import numpy as np
 
-from papers.common.claims import format_claims
 from papers.common.plots import COLOURS, new_figure, style
 from papers.common.runs import RunDirectory
 from papers.noether.networks.config import TrainConfig
-from papers.noether.networks.laws import law_claims
+
+Arrays = dict[str, np.ndarray]
+
+SHOWN = 6  # filters of a layer, units or sums that are drawn one by one
+WIDE = {"linewidth": 2.6, "alpha": 0.5}
 
 
-def run_figures(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig, command: str) -> None:
-    """Draw the four figures of a run into its directory and write its claims."""
-    _learning(directory, arrays, config)
+def draw_run(directory: RunDirectory, arrays: Arrays, config: TrainConfig) -> None:
+    """Draw the learning curves, and of each family of charges that the network has its own picture."""
+    draw_learning(directory, arrays, config)
     if "filter_measured" in arrays:
-        _norms(directory, arrays)
-        _residuals(directory, arrays, config)
-    _classifier(directory, arrays)
-    claims = law_claims([[arrays]], config, directory.environment, command)
-    directory.write_claims(claims)
-    print(format_claims(claims))
-    print("(one seed decides nothing, a claim needs three; reduced: the run is smaller than the paper's)", flush=True)
+        draw_norms(directory, arrays, config)
+        draw_rates(directory, arrays, config)
+    draw_other_families(directory, arrays)
 
 
-def _learning(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig) -> None:
-    canvas = new_figure(1, 2)
-    colour = COLOURS[config.filter_norm]
+def draw_learning(directory: RunDirectory, arrays: Arrays, config: TrainConfig) -> None:
+    """Draw loss and accuracy, and the length of the gradient where the run recorded it."""
+    columns = [("train_loss", "test_loss", "loss (nats)"), ("train_accuracy", "test_top1", "accuracy")]
+    columns += [("train_gradient_norm", "", "length of the gradient")] * ("train_gradient_norm" in arrays)
+    canvas = new_figure(1, len(columns))
     steps = np.arange(1, len(arrays["train_loss"]) + 1)
-    for panel, name, test, label in zip(
-        canvas.axes.flat,
-        ("train_loss", "train_accuracy"),
-        ("test_loss", "test_top1"),
-        ("loss (nats)", "accuracy"),
-        strict=True,
-    ):
-        panel.plot(steps, arrays[name], color=colour, alpha=0.35, linewidth=0.8, label="training batch")
+    for panel, (name, test, label) in zip(canvas.axes.flat, columns, strict=True):
         panel.plot(
-            arrays["test_step"], arrays[test], color="black", marker="o", markersize=3, linewidth=1, label="test"
+            steps, arrays[name], color=COLOURS[config.filter_norm], alpha=0.5, linewidth=0.9, label="training batch"
         )
+        if test:
+            marks = {"color": "black", "marker": "o", "markersize": 3, "linewidth": 1}
+            panel.plot(arrays["test_step"], arrays[test], label="test", **marks)
+            panel.legend(fontsize=8, frameon=False)
         panel.set(xlabel="step", ylabel=label)
-        panel.legend(fontsize=7, frameon=False)
-    kept = ("train_loss", "train_accuracy", "test_step", "test_loss", "test_top1", "test_top5")
+    kept = [name for name in arrays if name.startswith(("train_", "test_"))]
     directory.save_figure(canvas.figure, "learning", **{name: arrays[name] for name in kept})
 
 
-def _norms(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
-    of_filter = arrays["filter_layer"]
+def draw_norms(directory: RunDirectory, arrays: Arrays, config: TrainConfig) -> None:
+    """Draw squared norms of filters layer by layer, measured in colour, predicted dashed: the headline of a run."""
+    of_filter, step, measured = arrays["filter_layer"], arrays["step"], arrays["filter_measured"]
     names = sorted(set(of_filter.tolist()))
-    canvas = new_figure(2, (len(names) + 1) // 2)
-    measured, step = arrays["filter_measured"], arrays["step"]
+    rows = 1 if len(names) <= 4 else 2
+    canvas = new_figure(rows, (len(names) + rows - 1) // rows, width=2.35, height=2.15)
+    for panel in canvas.axes.flat[len(names) :]:
+        panel.set_visible(False)
     for panel, name in zip(canvas.axes.flat, names, strict=False):
         own = np.flatnonzero(of_filter == name)
-        shown = own[:: max(1, len(own) // 8)]
+        shown = own[np.linspace(0, len(own) - 1, min(SHOWN, len(own))).astype(int)]
         # a run of one or two records has no line to be seen
-        panel.plot(step, measured[:, shown], linewidth=2.8, alpha=0.55, marker="o" if len(step) < 3 else None)
-        lines = panel.plot(step, arrays["filter_predicted"][:, shown], **style("prediction"))
-        panel.set_title(f"{name}: {len(shown)} filters", fontsize=9)
-        panel.set(xlabel="step", ylabel="$|q|^2$")
-        mean = own.size
-        mean_line = panel.plot(step, measured[:, own].sum(1) / mean, color="black", linewidth=1.6)
-        verbatim = panel.plot(
-            step, arrays["filter_eq17"][:, own].sum(1) / mean, color="tab:red", linewidth=1, linestyle=":"
-        )
-        square = panel.plot(
-            step, arrays["filter_eq17_own_square"][:, own].sum(1) / mean, color="tab:green", linewidth=1, linestyle="-."
-        )
-        if name == names[0]:
-            handles = [lines[0], verbatim[0], square[0]]
-            handles.append(mean_line[0])
-            labels = ["exact law", "Eq. 17, layer mean", "Eq. 17, own square", "measured, layer mean"]
-            panel.legend(handles, labels, fontsize=6, frameon=False)
-    kept = ("step", "filter_measured", "filter_predicted", "filter_eq17", "filter_eq17_own_square", "filter_layer")
-    directory.save_figure(canvas.figure, "norms", **{name: arrays[name] for name in kept})
+        panel.plot(step, measured[:, shown], marker="o" if len(step) < 3 else None, **WIDE)
+        if "filter_predicted" in arrays:
+            panel.plot(step, arrays["filter_predicted"][:, shown], **(style("prediction") | {"linewidth": 1.2}))
+        panel.set_title(f"{name}: {_change(measured[:, own])}", fontsize=10)
+        panel.set_ylim(0, None)
+        panel.locator_params(axis="x", nbins=3)
+    for panel in canvas.axes[-1]:
+        panel.set_xlabel("step", fontsize=10)
+    for panel in canvas.axes[:, 0]:
+        panel.set_ylabel("$|q|^2$ of a filter", fontsize=10)
+    canvas.figure.suptitle(_sentence(arrays, config), fontsize=11)
+    kept = [name for name in arrays if name.startswith("filter_")]
+    directory.save_figure(canvas.figure, "norms", step=step, **{name: arrays[name] for name in kept})
 
 
-def _residuals(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig) -> None:
+def draw_rates(directory: RunDirectory, arrays: Arrays, config: TrainConfig) -> None:
+    """Draw what follows from the norms, a line a layer: effective rate, angle; and the errors of the predictions."""
     of_filter, step = arrays["filter_layer"], arrays["step"]
-    canvas = new_figure(2, 2)
-    for name in sorted(set(of_filter.tolist())):
-        own = of_filter == name
-        rate = arrays["learning_rate"][:, None] / ((1 - config.momentum) * arrays["filter_measured"][:, own])
-        drawn = (
-            np.maximum(arrays["filter_worst"][:, own].max(1), 1e-9),
-            np.maximum(np.abs(arrays["filter_residual"][:, own]).max(1), 1e-9),
-            rate.mean(1),
-            arrays["filter_angle"][:, own].mean(1),
-        )
-        for panel, curve in zip(canvas.axes.flat, drawn, strict=True):
-            panel.plot(step, curve, linewidth=1.1, label=name)
-    if config.weight_decay and config.filter_norm == "free":
-        angle = np.sqrt(2 * arrays["learning_rate"] * config.weight_decay / (1 + config.momentum))
-        canvas.axes[1, 1].plot(step, angle, **style("prediction"))
-    titles = (
-        "largest error of the exact law so far",
-        r"$|\langle q, g\rangle| / |q||g|$, largest of a layer",
-        r"effective learning rate $\eta / ((1-\beta) |q|^2)$",
-        r"angular update (dashed: $\sqrt{2\eta k/(1+\beta)}$)",
-    )
-    for panel, title in zip(canvas.axes.flat, titles, strict=True):
-        panel.set_title(title, fontsize=8)
-        panel.set(xlabel="step", yscale="log")
-    canvas.axes[0, 0].legend(fontsize=5, frameon=False, ncols=2)
-    kept = (
-        "step",
-        "learning_rate",
-        "filter_worst",
-        "filter_residual",
-        "filter_measured",
-        "filter_angle",
-        "filter_layer",
-    )
-    directory.save_figure(canvas.figure, "residuals", **{name: arrays[name] for name in kept})
+    names = sorted(set(of_filter.tolist()))
+    measured, eta = arrays["filter_measured"], arrays["learning_rate"]
+    rate = eta[:, None] / ((1 - config.momentum) * measured)
+    drawn = [
+        (r"effective learning rate $\eta / ((1-\beta) |q|^2)$, mean", rate, np.mean, True),
+        ("angular update (radians), mean", arrays["filter_angle"], np.mean, True),
+        (
+            r"$|\langle q, g\rangle| / |q||g|$, largest",
+            np.maximum(np.abs(arrays["filter_residual"]), 1e-9),
+            np.max,
+            True,
+        ),
+    ]
+    if "filter_worst" in arrays:
+        drawn += [
+            ("error of the exact law so far, largest", np.maximum(arrays["filter_worst"], 1e-9), np.max, True),
+            ("Eq. 17 over measured, minibatch gradient", arrays["filter_eq17"] / measured, np.mean, False),
+            ("Eq. 17 over measured, update's own square", arrays["filter_eq17_own_square"] / measured, np.mean, False),
+        ]
+    canvas = new_figure(len(drawn) // 3, 3, width=3.6, height=2.8)
+    for panel, (title, values, reduce, logarithmic) in zip(canvas.axes.flat, drawn, strict=True):
+        for place, name in enumerate(names):
+            curve = reduce(values[:, of_filter == name], axis=1)
+            panel.plot(step, curve, linewidth=1.2, color=_shade(place, len(names)), label=name)
+        panel.set_title(title, fontsize=9)
+        panel.set(xlabel="step", yscale="log" if logarithmic else "linear")
+        panel.yaxis.set_minor_formatter("")
+    if config.weight_decay and config.filter_norm == "free" and config.optimiser == "sgd":
+        angle = np.sqrt(2 * eta * config.weight_decay / (1 + config.momentum))
+        canvas.axes[0, 1].plot(step, angle, label=r"$\sqrt{2\eta k/(1+\beta)}$", **style("prediction"))
+    handles, labels = canvas.axes[0, 1].get_legend_handles_labels()
+    canvas.figure.legend(handles, labels, fontsize=9, frameon=False, ncols=len(labels), loc="outside lower center")
+    kept = [name for name in arrays if name.startswith("filter_")]
+    kept_arrays = {name: arrays[name] for name in kept} | {"step": step, "learning_rate": eta}
+    directory.save_figure(canvas.figure, "rates", **kept_arrays)
 
 
-def _classifier(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None:
-    families = [("classifier", "sums over classes (translation)")]
+def draw_other_families(directory: RunDirectory, arrays: Arrays) -> None:
+    """Draw the classifier's sums and the units' imbalances, measured and predicted."""
+    families = [("classifier", "sums over the classes (translation)", r"$\langle q, n\rangle$")]
     if "unit_measured" in arrays:
-        families.append(("unit", "imbalance of hidden units (rescale)"))
-    canvas = new_figure(1, len(families))
+        families.append(("unit", "imbalance of hidden units (rescale)", r"$|q_1|^2 - |q_2|^2$"))
+    canvas = new_figure(1, len(families), width=4.0, height=2.8)
     kept = {"step": arrays["step"]}
-    for panel, (family, title) in zip(canvas.axes.flat, families, strict=True):
-        measured, predicted = arrays[f"{family}_measured"], arrays[f"{family}_predicted"]
+    for panel, (family, title, label) in zip(canvas.axes.flat, families, strict=True):
+        measured = arrays[f"{family}_measured"]
         shown = np.linspace(0, measured.shape[1] - 1, min(10, measured.shape[1])).astype(int)
-        panel.plot(arrays["step"], measured[:, shown], linewidth=2.8, alpha=0.55)
-        panel.plot(arrays["step"], predicted[:, shown], **style("prediction"))
-        panel.set_title(title, fontsize=8)
-        panel.set(xlabel="step")
-        kept |= {f"{family}_measured": measured, f"{family}_predicted": predicted}
-    directory.save_figure(canvas.figure, "classifier", **kept)
+        panel.plot(arrays["step"], measured[:, shown], **WIDE)
+        kept[f"{family}_measured"] = measured
+        if f"{family}_predicted" in arrays:
+            predicted = kept[f"{family}_predicted"] = arrays[f"{family}_predicted"]
+            panel.plot(arrays["step"], predicted[:, shown], **style("prediction"))
+            title += "; dashed: exact law"
+        panel.set_title(title, fontsize=9)
+        panel.set(xlabel="step", ylabel=label)
+    directory.save_figure(canvas.figure, "other_families", **kept)
+
+
+def _sentence(arrays: Arrays, config: TrainConfig) -> str:
+    if "filter_predicted" not in arrays:
+        return f"Squared norms of filters under {config.optimiser}, which obeys no exact law"
+    error = float(arrays["filter_worst"][-1].max())
+    moved = "Filter norms adapt to the learning rate" if config.filter_norm == "free" else "Filter norms are fixed"
+    return f"{moved}: measured (colour), predicted by the exact law (dashed), largest error {error:.1e}"
+
+
+def _change(measured: np.ndarray) -> str:
+    return f"mean x{measured[-1].mean() / measured[0].mean():.3g}"
+
+
+def _shade(place: int, count: int) -> Any:
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.92 * place / max(1, count - 1))

@@ -1,9 +1,9 @@
-"""The runs of a panel: which it needs, running those that are not finished, reading them back."""
+"""Measuring a panel: which runs it needs, making those that are not finished, reading all of them back."""
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,13 +11,12 @@ from papers.common.errors import Divergence, InUse, UserError
 from papers.common.records import differences, to_json
 from papers.common.runs import MAY_DIFFER_ON_RESUME
 from papers.noether.networks.config import FilterNorm, TrainConfig
-from papers.noether.networks.run import run
 from papers.noether.panels.definitions import PANELS, PanelName
-from papers.noether.panels.judge import Run
+from papers.noether.panels.runs import Run, Runs
 
 
-class Member(NamedTuple):
-    """One run of a panel."""
+class Wanted(NamedTuple):
+    """One run that a panel needs."""
 
     value: float
     arm: FilterNorm
@@ -25,11 +24,11 @@ class Member(NamedTuple):
     config: TrainConfig
 
 
-def members(name: PanelName, base: TrainConfig, values: tuple[float, ...], seeds: int, out: Path) -> list[Member]:
+def wanted_runs(name: PanelName, base: TrainConfig, values: tuple[float, ...], seeds: int, out: Path) -> list[Wanted]:
     """All runs of a panel, seed by seed, so that an interrupted panel has whole seeds first.
 
     Args:
-      name: a, b, c or d.
+      name: of the panel.
       base: what all runs share.
       values: of what the panel varies; the panel's own if empty.
       seeds: seeds of every setting.
@@ -38,60 +37,42 @@ def members(name: PanelName, base: TrainConfig, values: tuple[float, ...], seeds
     panel = PANELS[name]
     # 30, 60 and 80 of 100 epochs, whatever the length of the run
     drops = tuple(share * base.epochs for share in (0.3, 0.6, 0.8)) if panel.drops else ()
+    kind = int if isinstance(getattr(base, panel.field), int) else float
     found = []
     for seed in range(seeds):
         for value in values or panel.values:
             for arm in panel.arms:
-                changes = {**panel.settings, panel.field: value, "filter_norm": arm, "seed": seed, "drops": drops}
+                changes = {**panel.held, panel.field: kind(value), "filter_norm": arm, "seed": seed, "drops": drops}
                 changes["out"] = out / f"{name}-{value:g}-{arm}-seed{seed}"
-                found.append(Member(value, arm, seed, dataclasses.replace(base, **changes)))
+                found.append(Wanted(value, arm, seed, dataclasses.replace(base, **changes)))
     return found
 
 
-def finished(member: Member) -> bool:
-    """Whether a member's run is complete.
+def measure(wanted: list[Wanted], command: str) -> Runs | None:
+    """Make the runs that are not finished, continuing what was begun, and read all of them.
 
-    Raises:
-      UserError: the folder holds a finished run of another configuration.
-    """
-    folder = member.config.out
-    if not (folder / "summary.json").is_file():
-        return False
-    recorded = json.loads((folder / "config.json").read_text())["config"]
-    different = differences(recorded, to_json(member.config), MAY_DIFFER_ON_RESUME)
-    if different:
-        raise UserError(
-            f"{folder} holds a finished run of another configuration ({', '.join(different)}): give another --out"
-        )
-    return True
-
-
-def load(member: Member) -> Run:
-    """What a finished run measured."""
-    with np.load(member.config.out / "history.npz") as arrays:
-        return Run(*member, {name: arrays[name] for name in arrays.files})
-
-
-def run_all(wanted: list[Member], command: str) -> bool:
-    """Run what is not finished, continuing what was begun; False where another process still works on some of it.
+    Returns:
+      The runs; None where another process still works on some of them.
 
     Raises:
       UserError: a folder holds something else than the run it should.
       Divergence: some runs left the finite numbers, named after all others are finished.
     """
+    from papers.noether.networks.run import run
+
     diverged = []
-    for number, member in enumerate(wanted, 1):
-        if finished(member):
+    for number, one in enumerate(wanted, 1):
+        if finished(one):
             continue
-        print(f"[{number}/{len(wanted)}] {member.config.out.name}", flush=True)
-        begun = (member.config.out / "checkpoints").is_dir()
+        print(f"[{number}/{len(wanted)}] {one.config.out.name}", flush=True)
+        begun = (one.config.out / "checkpoints").is_dir()
         try:
-            outcome = run(dataclasses.replace(member.config, resume=begun), command, again=command)
+            outcome = run(dataclasses.replace(one.config, resume=begun), command, again=command)
         except InUse:
             continue
         except Divergence as error:
             print(error, flush=True)
-            diverged.append(member.config.out.name)
+            diverged.append(one.config.out.name)
             continue
         if not outcome.finished:
             raise KeyboardInterrupt
@@ -99,7 +80,73 @@ def run_all(wanted: list[Member], command: str) -> bool:
         raise Divergence(
             f"{', '.join(diverged)} diverged, so the panel is not drawn: leave their values out by --values"
         )
-    missing = [member.config.out.name for member in wanted if not finished(member)]
+    missing = [one.config.out.name for one in wanted if not finished(one)]
     if missing:
         print(f"not yet finished, in other processes: {', '.join(missing)}; the same command draws when they are")
-    return not missing
+        return None
+    return Runs(tuple(Run(*one, read_arrays(one.config.out)) for one in wanted))
+
+
+def finished(one: Wanted) -> bool:
+    """Whether a run is complete.
+
+    Raises:
+      UserError: the folder holds a finished run of another configuration.
+    """
+    folder = one.config.out
+    if not (folder / "summary.json").is_file():
+        return False
+    recorded = {**to_json(TrainConfig()), **_recorded(folder)}  # a field that the run did not know has its default
+    different = differences(recorded, to_json(one.config), MAY_DIFFER_ON_RESUME)
+    if different:
+        raise UserError(
+            f"{folder} holds a finished run of another configuration ({', '.join(different)}): give another --out"
+        )
+    return True
+
+
+def read_finished(name: PanelName, folder: Path) -> Runs:
+    """Read the finished runs of a panel wherever they were made; seeds that are not whole are left out, and named.
+
+    Args:
+      name: of the panel.
+      folder: holds a folder for each run, whose name begins with the panel's.
+
+    Raises:
+      UserError: no seed has all settings.
+    """
+    panel = PANELS[name]
+    found = []
+    for file in sorted(folder.glob(f"{name}-*/summary.json")):
+        recorded = _recorded(file.parent)
+        known = {field.name for field in dataclasses.fields(TrainConfig)}
+        values = {key: _as_field(value) for key, value in recorded.items() if key in known}
+        config = dataclasses.replace(TrainConfig(), **(values | {"out": file.parent}))
+        arm, value = config.filter_norm, float(getattr(config, panel.field))
+        found.append(Run(value, arm, config.seed, config, read_arrays(file.parent)))
+    settings = {(run.value, run.arm) for run in found}
+    whole = {
+        seed for seed in {run.seed for run in found} if {(r.value, r.arm) for r in found if r.seed == seed} == settings
+    }
+    part = sorted({run.seed for run in found} - whole)
+    if not whole or {arm for _, arm in settings} != set(panel.arms):
+        raise UserError(
+            f"{folder} holds no seed of panel {name} with all its settings: name the folder of its finished runs"
+        )
+    if part:
+        print(f"left out, because not all their runs are finished: seeds {' '.join(map(str, part))}", flush=True)
+    return Runs(tuple(run for run in found if run.seed in whole))
+
+
+def read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """What a finished run measured."""
+    with np.load(folder / "history.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text())["config"]
+
+
+def _as_field(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -16,7 +16,7 @@ from papers.common.training import Data, Progress, TrainState, evaluate, steps_p
 from papers.common.training.fit import Fetched, chunks, epoch_order
 from papers.noether.networks.run import resuming
 from papers.noether.sweeps.config import Member, SweepConfig
-from papers.noether.sweeps.member import Problem, begin_all, problem, stack_hypers
+from papers.noether.sweeps.member import Problem, begin_all, law_entries, problem, stack_hypers
 
 EVALUATION = ("loss", "top1", "top5")
 
@@ -66,7 +66,7 @@ def build(config: SweepConfig, dataset: data.Dataset) -> Sweep:
     """Put a sweep together; nothing is trained yet."""
     per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
     members = config.members()
-    found = problem(config, dataset, tuple(round(drop * per_epoch) for drop in config.drops))
+    found = problem(config, dataset, tuple(round(drop * per_epoch) for drop in config.drop_epochs))
     plan = choose(config.batching, convolutions=found.convolutions, platform=jax.default_backend())
     train, test = (Data(*map(jnp.asarray, split)) for split in (dataset.train, dataset.test))
     measure = evaluate(found.model, lambda images: data.normalise(images, dataset))
@@ -119,6 +119,7 @@ def results(sweep: Sweep, states: TrainState, curves: Curves) -> dict[str, np.nd
         arrays[f"test_{name}"] = np.where(diverged, np.nan, [row[name] for row in measured])
     worst = jax.device_get(jax.jit(jax.vmap(sweep.problem.worst))(states))
     arrays |= {f"largest_{family}_error": np.where(diverged, np.nan, error) for family, error in worst.items()}
+    arrays |= {f"{family}_entries": np.array(count) for family, count in law_entries(states).items()}
     recorded = {name: value for name, value in curves._asdict().items() if name != "count"}
     return arrays | recorded | {"diverged": diverged, "layer": np.array(sweep.problem.layers)}
 

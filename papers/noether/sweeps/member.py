@@ -143,3 +143,12 @@ def _worst(state: TrainState) -> dict[str, jax.Array]:
         return {}
     families = zip(("filter", "unit", "classifier"), laws, strict=True)
     return {name: jnp.max(family.worst) for name, family in families if family is not None}
+
+
+def law_entries(states: TrainState) -> dict[str, int]:
+    """Count the numbers that each law predicts for one member, from stacked states; empty without laws."""
+    laws = states.monitor.laws
+    if laws is None:
+        return {}
+    families = zip(("filter", "unit", "classifier"), laws, strict=True)
+    return {name: family.worst.shape[-1] for name, family in families if family is not None}

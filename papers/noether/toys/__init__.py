@@ -10,7 +10,7 @@
 | `rmsprop` | `rmsprop.py` | SGD's direction and RMSProp on the sphere, one curve (Eq. 18) |
 
 Each file computes with pure functions and draws with one function that returns the figure's claims; their thresholds
-are constants at its top. All of it needs float64: whoever calls `draw_all` switches `jax_enable_x64` on.
+stand in `papers.noether.claims`. All of it needs float64: whoever calls `draw_all` switches `jax_enable_x64` on.
 
 Source: Tanaka & Kunin 2021, Noether's Learning Dynamics; figures of fields and discretisation after Kunin et al. 2021,
 Neural Mechanics.

@@ -18,14 +18,9 @@ import numpy as np
 from papers.common.claims import Claim
 from papers.common.plots import new_figure
 from papers.common.runs import RunDirectory
+from papers.noether.claims import DISCRETISATION
 from papers.noether.toys.measure import random_starts, toy_claim
 from symjax.mechanics.modified_ode import solve_sgd
-
-LARGEST_RADIUS_ERROR = 5e-3
-LARGEST_ERROR_RATIO = 1.0
-LARGEST_ORDER_ERROR = 0.1
-
-ORDER_SOURCE = "derived, see symjax.mechanics.modified_ode; threshold chosen by this project before the run"
 
 CIRCLE_RATE, CIRCLE_STEPS = 0.1, 100
 DESCENT_RATE, DESCENT_STEPS = 0.1, 20
@@ -214,26 +209,18 @@ def radius_errors(circle: Paths) -> jax.Array:
 def _claims(
     directory: RunDirectory, command: str, radius_error: jax.Array, plain: Paths, heavy: Paths, order: Orders
 ) -> list[Claim]:
-    words = {
-        "figure": "discretisation",
-        "paper": "the modified equation follows SGD where gradient flow does not",
-        "model": "quadratic with eigenvalues 4 and 1",
-    }
-    first = {"source": "Tanaka & Kunin 2021, Eq. 3; figure after Kunin et al. 2021"}
-    circle = first | {"model": "circle field, eta 0.1, 100 steps"}
-    sentence = "steps along a circle spiral out with radius exp(eta t/2): largest relative error"
-    measured = [(radius_error, LARGEST_RADIUS_ERROR, sentence, circle)]
-    for name, run in (("without momentum", plain), (f"with momentum {MOMENTUM}", heavy)):
-        sentence = f"{name} the modified equation, matched start, is nearer than gradient flow: quotient of distances"
-        measured.append((run.errors["matched"] / run.errors["flow"], LARGEST_ERROR_RATIO, sentence, first))
+    model = "quadratic with eigenvalues 4 and 1"
+
+    def claim(name: str, values: jax.Array, model: str = model, **filled: object) -> Claim:
+        return toy_claim(directory, command, DISCRETISATION[name], values, model=model, **filled)
+
+    claims = [claim("radius", radius_error, "circle field, eta 0.1, 100 steps")]
+    for words, run in (("without momentum", plain), (f"with momentum {MOMENTUM}", heavy)):
+        claims.append(claim("nearer", run.errors["matched"] / run.errors["flow"], words=words))
     for name, expected in (("flow", 1), ("rest", 1), ("matched", 2)):
         worst = jnp.abs(order.order[name] - expected).max(axis=1)
-        sentence = f"{LABELS[name][0]} is of order {expected} in eta at momentum 0 and 0.5: largest error of the order"
-        measured.append((worst, LARGEST_ORDER_ERROR, sentence, {"source": ORDER_SOURCE}))
-    return [
-        toy_claim(directory, command, values, threshold, "below", claim=sentence, **(words | more))
-        for values, threshold, sentence, more in measured
-    ]
+        claims.append(claim("order", worst, words=LABELS[name][0], expected=expected))
+    return claims
 
 
 def _draw_circle(panel, circle: Paths) -> None:

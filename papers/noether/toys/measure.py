@@ -1,13 +1,12 @@
-"""Random starts and claims of the toy figures."""
+"""Random starts of the toy figures, and their claims judged."""
 
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from papers.common.claims import Claim, claim_over_seeds
+from papers.common.claims import Claim, Setting, Statement, judge
 from papers.common.runs import RunDirectory
-from papers.common.verdicts import Direction
 
 COMMAND = "python -m papers.noether.figures --panel toys"
 SEEDS = 5
@@ -41,28 +40,23 @@ def random_starts(name: str, dimension: int, shortest: float, longest: float, se
 def toy_claim(
     directory: RunDirectory,
     command: str,
+    statement: Statement,
     values: Sequence[float] | np.ndarray,
-    threshold: float,
-    direction: Direction,
     *,
-    claim: str,
-    figure: str,
-    paper: str,
-    source: str,
     model: str,
+    count: int | None = None,
+    **filled: object,
 ) -> Claim:
-    """Make a claim of one value for each random start; a toy is never a reduced run."""
-    return claim_over_seeds(
-        [float(value) for value in np.asarray(values)],
-        threshold,
-        direction,
-        reduced=False,
-        environment=directory.environment,
-        claim=claim,
-        figure=figure,
-        paper=paper,
-        source=source,
-        data="none: random starts",
-        model=model,
-        command=command,
-    )
+    """Judge one value for each random start; a toy is never a reduced run.
+
+    Args:
+        directory: of the run, for its environment.
+        command: the command that measures it again.
+        statement: of :mod:`papers.noether.claims`.
+        values: one for each start; for a law the start's worst case.
+        model: the toy in words.
+        count: of a law, over how many numbers the worst cases were taken in all.
+        **filled: what stands in the braces of the sentence.
+    """
+    setting = Setting("none: random starts", model, command, directory.environment)
+    return judge(statement, [float(value) for value in np.asarray(values)], setting, count=count, **filled)

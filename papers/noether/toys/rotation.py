@@ -16,18 +16,12 @@ import numpy as np
 from papers.common.claims import Claim
 from papers.common.plots import new_figure, style
 from papers.common.runs import RunDirectory
+from papers.noether.claims import CHARGE_DECAY, ROTATED_STARTS
 from papers.noether.toys.measure import SEEDS, random_starts, toy_claim
 from symjax.mechanics.modified_ode import solve
 from symjax.symmetry import kinetic_energy, noether_charge
 
 Potential = Callable[[jax.Array], jax.Array]
-
-LARGEST_ROTATION_ERROR = 1e-6
-LARGEST_ENERGY_ERROR = 1e-6
-SMALLEST_CONTROL_ERROR = 0.1
-LARGEST_DECAY_ERROR = 1e-6
-SMALLEST_KEPT_CHARGE = 0.99
-LARGEST_LOST_CHARGE = 1e-6
 
 MASSES = (1000.0, 10.0, 2.0, 0.5, 0.1, 0.01)
 """m / mu of the decay figure, mu = 1; the first is the conserved limit, the last the gradient flow's."""
@@ -181,42 +175,16 @@ def draw_rotated_starts(directory: RunDirectory, command: str) -> list[Claim]:
         "toy_rotated_starts",
         **{f"{name}_{key}": value for name, run in found.items() for key, value in run._asdict().items()},
     )
-    words = {
-        "figure": "Fig. 1a",
-        "paper": "a symmetry of the potential maps motions to motions of the same energy",
-        "source": "Tanaka & Kunin 2021, Fig. 1a",
-        "model": "particle in (|q|^2 - 1)^2 / 4",
-    }
     largest = with_symmetry.deviation.max(axis=1)
     parted = control.deviation.max(axis=1)
+    measured = (
+        (ROTATED_STARTS["rotation"], largest, with_symmetry.deviation.size),
+        (ROTATED_STARTS["energy"], with_symmetry.energy_error, with_symmetry.energy.size),
+        (ROTATED_STARTS["control"], parted, None),
+    )
     return [
-        toy_claim(
-            directory,
-            command,
-            largest,
-            LARGEST_ROTATION_ERROR,
-            "below",
-            claim="rotated starts give rotated trajectories: largest relative distance",
-            **words,
-        ),
-        toy_claim(
-            directory,
-            command,
-            with_symmetry.energy_error,
-            LARGEST_ENERGY_ERROR,
-            "below",
-            claim="rotated trajectories have the same, constant energy: largest relative difference",
-            **words,
-        ),
-        toy_claim(
-            directory,
-            command,
-            parted,
-            SMALLEST_CONTROL_ERROR,
-            "above",
-            claim="control: in a tilted potential they do not: largest relative distance",
-            **words,
-        ),
+        toy_claim(directory, command, statement, values, model="particle in (|q|^2 - 1)^2 / 4", count=count)
+        for statement, values, count in measured
     ]
 
 
@@ -239,38 +207,14 @@ def draw_charge_decay(directory: RunDirectory, command: str) -> list[Claim]:
     panel.set(xlabel="time", ylabel="C(t) / C(0)", ylim=(-0.04, 1.06))
     panel.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     directory.save_figure(canvas.figure, "toy_charge_decay", **run._asdict())
-    words = {
-        "figure": "Fig. 2",
-        "paper": "the charge is conserved for m/mu >> 1, decays as exp(-mu t/m), and is zero for m -> 0",
-        "source": "Tanaka & Kunin 2021, Fig. 2 and Eq. 12-13",
-        "model": "damped particle in (|q|^2 - 1)^2 / 4",
-    }
+    kept, gone = run.charge[:, 0, -1], jnp.abs(run.charge[:, -1, -1])
+    measured = (
+        (CHARGE_DECAY["decay"], run.error, run.charge.size, MASSES[0]),
+        (CHARGE_DECAY["kept"], kept, kept.size, MASSES[0]),
+        (CHARGE_DECAY["gone"], gone, gone.size, MASSES[-1]),
+    )
+    model = "damped particle in (|q|^2 - 1)^2 / 4"
     return [
-        toy_claim(
-            directory,
-            command,
-            run.error,
-            LARGEST_DECAY_ERROR,
-            "below",
-            claim="the charge decays as exp(-mu t/m) at every m/mu: largest |C(t)/C(0) - prediction|",
-            **words,
-        ),
-        toy_claim(
-            directory,
-            command,
-            run.charge[:, 0, -1],
-            SMALLEST_KEPT_CHARGE,
-            "above",
-            claim=f"the charge is kept at m/mu = {MASSES[0]:g}: C(5)/C(0)",
-            **words,
-        ),
-        toy_claim(
-            directory,
-            command,
-            jnp.abs(run.charge[:, -1, -1]),
-            LARGEST_LOST_CHARGE,
-            "below",
-            claim=f"the charge is gone at m/mu = {MASSES[-1]:g}: |C(5)/C(0)|",
-            **words,
-        ),
+        toy_claim(directory, command, statement, values, model=model, count=count, ratio=ratio)
+        for statement, values, count, ratio in measured
     ]

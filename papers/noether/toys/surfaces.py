@@ -21,6 +21,7 @@ import numpy as np
 from papers.common.claims import Claim
 from papers.common.plots import new_figure
 from papers.common.runs import RunDirectory
+from papers.noether.claims import CONSERVED_SURFACES
 from papers.noether.toys.measure import random_starts, toy_claim
 from symjax.actions import translate
 from symjax.mechanics.discrete import (
@@ -33,10 +34,6 @@ from symjax.mechanics.discrete import (
 )
 from symjax.mechanics.modified_ode import solve
 from symjax.symmetry import Flow, symmetry_residual
-
-LARGEST_RESIDUAL = 1e-12
-LARGEST_DRIFT = 1e-6
-LARGEST_LAW_ERROR = 1e-11
 
 FLOW_TIME, RATE, STEPS = 16.0, 0.4, 40
 
@@ -176,20 +173,16 @@ def draw_surfaces(directory: RunDirectory, command: str) -> list[Claim]:
 
 
 def _claims(directory: RunDirectory, command: str, name: str, network: Symmetric, run: SurfaceRun) -> list[Claim]:
-    words = {
-        "figure": "conserved surfaces",
-        "paper": "the gradient is orthogonal to the generator, and gradient flow conserves the symmetry's quantity",
-        "source": "Tanaka & Kunin 2021, Sec. 3; Kunin et al. 2021, Sec. 3",
-        "model": f"two parameters, {network.title.partition(':')[0]}",
-    }
+    flowed, descended = run.conserved.size, run.descended.size
     measured = (
-        (run.residual, LARGEST_RESIDUAL, "the gradient is orthogonal to the generator: largest relative pairing"),
-        (run.drift, LARGEST_DRIFT, "gradient flow stays on the surface: largest relative change"),
-        (run.law_error, LARGEST_LAW_ERROR, "descent leaves it as the exact discrete law says: largest relative error"),
+        ("orthogonal", run.residual, flowed),
+        ("flow", run.drift, flowed),
+        ("descent", run.law_error, descended),
     )
+    model = f"two parameters, {network.title.partition(':')[0]}"
     return [
-        toy_claim(directory, command, values, threshold, "below", claim=f"{name}: {sentence}", **words)
-        for values, threshold, sentence in measured
+        toy_claim(directory, command, CONSERVED_SURFACES[key], values, model=model, count=count, network=name)
+        for key, values, count in measured
     ]
 
 

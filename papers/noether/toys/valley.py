@@ -17,15 +17,10 @@ import numpy as np
 from papers.common.claims import Claim
 from papers.common.plots import COLOURS, new_figure, style
 from papers.common.runs import RunDirectory
+from papers.noether.claims import VALLEY
 from papers.noether.toys.measure import SEEDS, toy_claim
 from symjax.mechanics.discrete import quadratic_start, quadratic_step, quadratic_value
 from symjax.mechanics.modified_ode import solve
-
-LARGEST_FREE_LOSS = 1e-6
-SMALLEST_FIXED_LOSS = 0.1
-SMALLEST_GROWTH = 2.0
-LARGEST_LAW_ERROR = 1e-11
-LARGEST_FLOW_DRIFT = 1e-8
 
 RATE, STEPS, FLOW_TIME = 4.0, 100, 12.0
 LAST = 50
@@ -115,36 +110,18 @@ def draw_valley(directory: RunDirectory, command: str) -> list[Claim]:
 
 
 def _claims(directory: RunDirectory, command: str, run: Valley) -> list[Claim]:
-    words = {
-        "figure": "valley",
-        "paper": "large gradients grow the norm, which lowers the effective learning rate; a constrained norm cannot",
-        "model": f"1 - cos(angle) in the plane, eta {RATE:g}",
-    }
-    stability = {"source": "Tanaka & Kunin 2021, Sec. 4; toy and thresholds: this project"}
-    law = {"source": "derived from the update rule, see symjax.mechanics.discrete; Kunin et al. 2021, Sec. 3"}
     growth = run.squared_norm[:, -1] / run.squared_norm[:, 0]
     measured = (
-        (
-            run.free_loss[:, -LAST:].mean(axis=1),
-            LARGEST_FREE_LOSS,
-            "below",
-            "free norm: mean loss of the last steps",
-            stability,
-        ),
-        (
-            run.fixed_loss[:, -LAST:].mean(axis=1),
-            SMALLEST_FIXED_LOSS,
-            "above",
-            "fixed norm: mean loss of the last steps",
-            stability,
-        ),
-        (growth, SMALLEST_GROWTH, "above", "the free squared norm grows: last over first", stability),
-        (run.law_error, LARGEST_LAW_ERROR, "below", "|q|^2 grows by eta^2 |g|^2 a step: largest relative error", law),
-        (run.flow_drift, LARGEST_FLOW_DRIFT, "below", "gradient flow keeps |q|^2: largest relative change", law),
+        ("free", run.free_loss[:, -LAST:].mean(axis=1), None),
+        ("fixed", run.fixed_loss[:, -LAST:].mean(axis=1), None),
+        ("growth", growth, None),
+        ("law", run.law_error, run.squared_norm.size),
+        ("flow", run.flow_drift, run.flow.shape[0] * run.flow.shape[1]),
     )
+    model = f"1 - cos(angle) in the plane, eta {RATE:g}"
     return [
-        toy_claim(directory, command, values, threshold, direction, claim=sentence, **source, **words)
-        for values, threshold, direction, sentence, source in measured
+        toy_claim(directory, command, VALLEY[name], values, model=model, count=count)
+        for name, values, count in measured
     ]
 
 

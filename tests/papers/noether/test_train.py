@@ -25,14 +25,23 @@ from papers.common.training import session
 from papers.noether.networks import run as running
 from papers.noether.networks.config import TrainConfig
 from papers.noether.networks.presets import PRESETS
-from papers.noether.norm_dynamics import draw
+from papers.noether.norm_dynamics import publish
 from papers.noether.train import PROG, entry
 
 fitting = importlib.import_module("papers.common.training.fit")  # the package's own `fit` is the function
 
 # 32 images in batches of 7: 5 steps an epoch, the last of 4 images; chunks of 2, 2 and 1 steps
 SMALL = TrainConfig(
-    width=1 / 16, limit=32, batch_size=7, epochs=2, record_every=2, checkpoint_epochs=1, drops=(1.0,), weight_decay=1e-2
+    width=1 / 16,
+    limit=32,
+    batch_size=7,
+    epochs=2,
+    record_every=2,
+    checkpoint_epochs=1,
+    drops=(1.0,),
+    weight_decay=1e-2,
+    learning_rate=0.03,
+    initial_scale=1.0,
 )
 STEPS = 10
 
@@ -65,7 +74,7 @@ def run(config, out, finish=None, **changes):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run never stopped."""
-    return run(SMALL, tmp_path_factory.mktemp("whole") / "run", draw.run_figures)
+    return run(SMALL, tmp_path_factory.mktemp("whole") / "run", publish)
 
 
 def last_state(config, directory):
@@ -106,7 +115,7 @@ def stop_at(monkeypatch, step, number=signal.SIGTERM):
 def test_a_run_leaves_everything_it_measured(whole):
     assert whole.finished
     names = {item.name for item in whole.directory.iterdir()}
-    figures = {f"{name}.{kind}" for name in ("learning", "norms", "residuals", "classifier") for kind in ("png", "npz")}
+    figures = {f"{name}.{kind}" for name in ("learning", "norms", "rates", "other_families") for kind in ("png", "npz")}
     assert names == figures | {
         "config.json", "metrics.jsonl", "history.npz", "claims.json", "summary.json", "checkpoints"
     }  # fmt: skip
@@ -117,7 +126,7 @@ def test_a_run_leaves_everything_it_measured(whole):
     assert [record["step"] for record in records] == [0, 2, 4, 5, 5, 7, 9, 10, 10]
     assert [record["epoch"] for record in records if "epoch" in record] == [0, 1, 2]
     assert all(0 <= record["test_top1"] <= record["test_top5"] <= 1 for record in records if "epoch" in record)
-    for name in ("learning", "norms", "residuals", "classifier"):
+    for name in ("learning", "norms", "rates", "other_families"):
         assert (whole.directory / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -144,12 +153,17 @@ def test_the_history_and_the_summary_agree(whole):
     assert summary["seconds"] > 0 and summary["images_per_second"] > 0
 
 
-def test_the_claims_of_one_small_run_are_undecided(whole):
+def test_one_small_run_decides_the_laws_and_nothing_else(whole):
     claims = json.loads((whole.directory / "claims.json").read_text())
-    assert len(claims) == 4
-    for claim in claims:
-        assert claim["verdict"] == "undecided" and claim["reduced"] is True and claim["seeds"] == 1
-        assert claim["command"].startswith("train --out") and claim["threshold"] in ("below 0.0001", "below 0.1")
+    *laws, equation = claims
+    # filters, hidden units, class sums, at each of 10 steps
+    assert [law["count"] for law in laws] == [(4 + 8) * STEPS, 2 * 64 * STEPS, (1 + 64) * STEPS]
+    for law in laws:
+        assert (law["kind"], law["verdict"], law["threshold"]) == ("law", "holds", "below 0.0001")
+        assert 0 < law["measured"] < 1e-5
+    assert (equation["kind"], equation["verdict"]) == ("finding", "undecided")
+    assert all(claim["reduced"] and claim["seeds"] == 1 for claim in claims)
+    assert all(claim["command"].startswith("train --out") for claim in claims)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +234,34 @@ def test_a_finished_run_resumed_has_nothing_to_train(whole, tmp_path):
 
 @pytest.mark.slow  # another network to compile
 def test_without_normalisation_every_hidden_channel_is_a_unit(tmp_path):
-    outcome = run(SMALL, tmp_path / "run", draw.run_figures, batch_norm=False, epochs=1)
+    outcome = run(SMALL, tmp_path / "run", publish, batch_norm=False, epochs=1)
     assert not any(name.startswith("filter") for name in outcome.arrays)
     assert sorted(set(outcome.arrays["unit_layer"])) == ["conv1", "conv2", "dense1", "dense2"]
     assert outcome.arrays["unit_worst"].max() < 1e-5 and outcome.arrays["classifier_worst"].max() < 1e-5
     pictures = {item.name for item in outcome.directory.glob("*.png")}
-    assert pictures == {"learning.png", "classifier.png"}
+    assert pictures == {"learning.png", "other_families.png"}
     assert len(json.loads((outcome.directory / "claims.json").read_text())) == 2
+
+
+def test_the_gradients_length_is_recorded_at_every_step(whole):
+    """What an observer returns beside the charges; the first from the loss itself."""
+    assert whole.arrays["train_gradient_norm"].shape == (STEPS,)
+    assert (whole.arrays["train_gradient_norm"] > 0).all()
+    assert all(record["gradient_norm"] > 0 for record in read_metrics(whole.directory) if "loss" in record)
+
+
+@pytest.mark.slow  # another program to compile
+def test_adamw_is_measured_without_the_laws_that_it_breaks(tmp_path):
+    outcome = run(SMALL, tmp_path / "run", publish, optimiser="adamw", learning_rate=1e-3)
+    assert outcome.finished
+    names = set(outcome.arrays)
+    assert {"filter_measured", "filter_charge", "filter_along", "unit_square", "classifier_measured"} <= names
+    assert not any("predicted" in name or "worst" in name or "eq17" in name for name in names)
+    claims = json.loads((outcome.directory / "claims.json").read_text())
+    assert [(claim["kind"], claim["subject"], claim["verdict"]) for claim in claims] == [
+        ("law", "control", "holds")
+    ] * 2
+    assert all("adamw" in claim["claim"] for claim in claims)
 
 
 def exploding(monkeypatch, after):
@@ -276,7 +311,8 @@ def command(*options):
 def small_options(out, *more):
     return [
         "--width", 1 / 16, "--limit", 32, "--batch-size", 7, "--epochs", 2, "--record-every", 2,
-        "--checkpoint-epochs", 1, "--drops", 1.0, "--weight-decay", 1e-2, "--out", out, *more,
+        "--checkpoint-epochs", 1, "--drops", 1.0, "--weight-decay", 1e-2, "--learning-rate", 0.03, "--initial-scale", 1,
+        "--out", out, *more,
     ]  # fmt: skip
 
 
@@ -288,7 +324,8 @@ def test_the_command_says_what_it_did(whole, tmp_path, capsys):
     )
     assert "test_top1: " in told.out and "largest_filter_prediction_error: " in told.out
     assert f"figures, arrays and claims are in {tmp_path / 'run'}" in told.out
-    assert "the paper's setting: python -m papers.noether.train --preset panel-a-high" in told.out
+    assert "holds  " in told.out and "numbers (1 seed)" in told.out
+    assert told.out.splitlines()[-1].startswith("next: ") and "--filter-norm fixed" in told.out.splitlines()[-1]
     assert_same_run(tmp_path / "run", whole.directory)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from papers.common import data
 from papers.common.models import VGG11, initialise, vgg, vgg11_channels
+from papers.common.optimisers import OPTIMISERS
 from papers.common.training import momentum_buffer, sgd, start, step_schedule, training_step
 from papers.common.training.step import Update
 from papers.noether.networks import charges
@@ -313,3 +314,64 @@ def test_observing_is_a_map_of_rules(normalised):
         np.testing.assert_allclose(together[1][row], free, rtol=1e-6)
         np.testing.assert_allclose(together[2][row], first if fixed else free, rtol=2e-6)
         np.testing.assert_allclose(together[0][row], together[2][row], rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def adamw():
+    """A few steps of AdamW in float64: the updates, and the monitor after each."""
+    with jax.enable_x64(True):
+        bench = Bench(True, "float64")
+        rule = charges.Rule(step_schedule(1e-3), 0.9, 1e-2, False, OPTIMISERS["adamw"])
+        seen = []
+
+        def watch(monitor, update):
+            seen.append(update)
+            return charges.observe(bench.found, rule, monitor, update)
+
+        model = VGG11(10, 1 / 16, True, 0.0, bench.dtype, EPSILON)
+        normalise = lambda key, raw: data.normalise(raw, bench.dataset, bench.dtype)  # noqa: E731
+
+        def step(state, batch):
+            state, metrics = training_step(model, rule.transformation(), normalise, watch)(state, batch)
+            return state, seen.pop(), charges.report(state.monitor, rule, state.step), metrics
+
+        step = jax.jit(step)
+        monitor = charges.start(bench.found, bench.variables["params"], rule.optimiser)
+        state = start(bench.variables, rule.transformation(), jax.random.PRNGKey(0), monitor)
+        history = []
+        for index in range(3):
+            rows = np.arange(index * BATCH, (index + 1) * BATCH)
+            state, update, report, metrics = step(
+                state, (bench.dataset.train.images[rows], bench.dataset.train.labels[rows])
+            )
+            history.append(jax.device_get((update._replace(optimiser=()), report, metrics)))
+        assert state.monitor.laws is None
+        return history
+
+
+@pytest.mark.slow
+def test_without_laws_every_change_is_accounted_for(adamw):
+    along, square = 0.0, 0.0
+    for update, report, metrics in adamw:
+        step = jax.tree.map(lambda a, b: np.float64(a) - np.float64(b), update.after, update.before)
+        along, square = along + 2 * filters(update.before, step), square + filters(step, step)
+        np.testing.assert_allclose(report["filter_along"], along, rtol=1e-9)
+        np.testing.assert_allclose(report["filter_square"], square, rtol=1e-9)
+        np.testing.assert_allclose(report["filter_charge"], 0.95 * filters(update.before, step), rtol=1e-9)
+        lengths = sum(np.sum(np.square(np.float64(leaf))) for leaf in jax.tree.leaves(update.gradient))
+        assert float(metrics["gradient_norm"]) == pytest.approx(np.sqrt(lengths), rel=1e-12)
+    first, (last, report, _) = filters(*[adamw[0][0].before] * 2), adamw[-1]
+    np.testing.assert_allclose(report["filter_measured"], first + along + square, rtol=1e-12)
+    np.testing.assert_allclose(report["filter_measured"], filters(last.after, last.after), rtol=1e-13)
+    assert report["filter_unbalanced"].max() < 1e-12
+    # plain descent would leave the first term to decay alone: here it is as large as the second
+    assert np.abs(along).max() > 0.1 * square.max()
+    assert "filter_predicted" not in report and "filter_worst" not in report
+
+
+def test_only_the_rule_with_the_buffer_has_laws(normalised):
+    bench = Bench(True, "float32")
+    params = normalised["momentum"][0].before
+    with_laws, without = (charges.start(bench.found, params, OPTIMISERS[name]) for name in ("sgd", "adamw"))
+    assert with_laws.laws is not None and with_laws.account is None
+    assert without.laws is None and without.account is not None

@@ -208,7 +208,7 @@ def test_command_writes_one_npz_and_a_figure(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "6 members, batching map, steps by scan" in printed and "0 of 3" in printed
     claim = json.loads((tmp_path / "run" / "claims.json").read_text())[-1]
-    assert "translation law" in claim["claim"] and claim["seeds"] == 3 and claim["reduced_verdict"] == "holds"
+    assert "translation law" in claim["claim"] and claim["seeds"] == 3 and claim["verdict"] == "holds"
 
 
 def test_a_sweep_whose_members_all_diverge_says_so_and_keeps_what_it_measured(tmp_path, monkeypatch, capsys):
