@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["norm", "power_of_two"]
+__all__ = ["norm", "over_square", "power_of_two"]
 
 Axes = int | tuple[int, ...] | None
 
@@ -39,6 +39,25 @@ def power_of_two(x: jax.Array, axis: Axes = None, keepdims: bool = False) -> jax
     usable = jnp.isfinite(peak) & (peak > 0)
     peak = jnp.clip(jnp.where(usable, peak, 1), float(4 * info.tiny), float(0.25 / info.tiny))
     return jax.lax.reduce_precision(peak, exponent_bits=info.nexp, mantissa_bits=0)
+
+
+def over_square(x: jax.Array, scale: jax.Array) -> jax.Array:
+    """Divide by the square of a scale, which may itself be out of range.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      x: array.
+      scale: array that broadcasts with it.
+
+    Returns:
+      ``x/scale/scale``, in this order also when compiled: XLA would divide by the product.
+
+    Example:
+      >>> print(over_square(jnp.array([0.0, 3e-30]), jnp.array(1e-25)).round(3) / 1e20)
+      [0. 3.]
+    """
+    return jax.lax.optimization_barrier(x / scale) / scale
 
 
 def norm(x: jax.Array, axis: Axes = None, keepdims: bool = False) -> jax.Array:

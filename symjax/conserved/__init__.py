@@ -3,30 +3,35 @@
 A symmetry with a symmetric linear generator M conserves ``Q = <theta, M theta>/2``; everything here is normalised by
 that 1/2. There are two signs, those of the formulas they come from:
 
-- readers minus writers, ``U^T U - V V^T``: :func:`matrix`, :func:`homogeneous`, :func:`homogeneous_layers`,
-  :func:`pointwise`, :func:`deep_linear`, :func:`discrete_drift`, and the targets of :func:`prescribe`;
-- the flow's own, ``<theta, M theta>/2``: :func:`quadratic` and the targets of :func:`prescribe_commuting`. For
-  :func:`symjax.channels.rescale`, whose writers have degree +1, that is writers minus readers: minus the others.
+| function | Q of one unit, writers w and readers u | sign |
+|---|---|---|
+| :func:`quadratic`, targets of :func:`prescribe_commuting` | ``(|w|^2 - alpha |u|^2)/2`` | the flow's own: for |
+| | | :func:`symjax.channels.rescale` writers minus readers |
+| ``symjax.symmetry.pairing`` of the parameters with themselves | ``|w|^2 - alpha |u|^2`` | the same, twice as large |
+| :func:`homogeneous`, :func:`homogeneous_layers`, :func:`homogeneous_total` | ``(alpha |u|^2 - |w|^2)/2`` | readers |
+| | | minus writers |
+| :func:`matrix`, :func:`deep_linear` | ``(U^T U - V V^T)/2`` | readers minus writers |
+| :func:`discrete_drift` | change of :func:`matrix` in a step | readers minus writers |
+| :func:`pointwise` | ``|u|^2/2 - sum P(w)`` | readers minus writers |
+| targets of :func:`prescribe` | as :func:`homogeneous` or :func:`matrix` | readers minus writers |
 
-``symjax.symmetry.pairing(flow, zero, params, params)`` is twice :func:`quadratic`. Two layers are U (m, h), V (h, n) in
-``F = U sigma(V X)``; as :class:`symjax.channels.Layer` they are the transposed kernels, ``kernel`` (in, out).
+Two layers are U (m, h), V (h, n) in ``F = U sigma(V X)``: rows of V write a hidden unit, columns of U read it; as
+:class:`symjax.channels.Layer` they are the transposed kernels, ``kernel`` (in, out).
 """
 
+from symjax.conserved.commuting import PrescribedFlow, prescribe_commuting
 from symjax.conserved.moments import Moments, xavier_moments
+from symjax.conserved.networks import deep_linear, homogeneous_layers
 from symjax.conserved.orbits import Rank, generator_matrix, generator_rank, orbit_dimension
-from symjax.conserved.prescribe import Prescribed, PrescribedFlow, prescribe, prescribe_commuting
-from symjax.conserved.quantities import (
-    PolarForm,
+from symjax.conserved.prescribe import Prescribed, prescribe
+from symjax.conserved.quantities import PolarForm, has_quadratic, polar_form, quadratic
+from symjax.conserved.two_layers import (
     angular_momentum,
-    deep_linear,
     discrete_drift,
     homogeneous,
-    homogeneous_layers,
     homogeneous_total,
     matrix,
     pointwise,
-    polar_form,
-    quadratic,
 )
 
 __all__ = [
@@ -40,6 +45,7 @@ __all__ = [
     "discrete_drift",
     "generator_matrix",
     "generator_rank",
+    "has_quadratic",
     "homogeneous",
     "homogeneous_layers",
     "homogeneous_total",

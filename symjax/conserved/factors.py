@@ -90,7 +90,8 @@ def newton_element(
         direction = _lyapunov(moved_u, moved_v, missing(g, inverse))
         logarithms, vectors = jnp.linalg.eigh(direction)
         # A step of the group by more than e^2 leaves the region where the linear model means anything.
-        longest = jnp.minimum(1, 2 / jnp.maximum(jnp.max(jnp.abs(logarithms)), 1e-30))
+        farthest = jnp.max(jnp.abs(logarithms))
+        longest = jnp.where(farthest > 2, 2 / jnp.where(farthest > 2, farthest, 1), 1)
 
         def candidate(t: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             factor = jnp.exp(t * logarithms)

@@ -1,7 +1,9 @@
 """Mean and variance of the conserved quantity under fan-in initialisation."""
 
-from math import exp
+from math import exp, expm1
 from typing import Literal, NamedTuple
+
+from symjax.arguments import whole_number
 
 __all__ = ["Moments", "xavier_moments"]
 
@@ -17,7 +19,7 @@ def xavier_moments(activation: str, m: int, h: int, n: int, scale: Literal["pape
     """Give mean and variance of the total Q for ``U ~ N(0, 1/h)`` (m, h) and ``V ~ N(0, 1/n)`` (h, n).
 
     In the authors' normalisation, with ``t = 1/n``: linear ``m - h`` and ``2 (m/h + h/n)``; relu ``m - h/2`` and
-    ``2m/h + 5h/(4n)``; tanh ``m - nh (1 + e^2t)/2`` and ``2m/h + nh/4 ((1 + e^8t)/2 - e^4t)``; sigmoid
+    ``2m/h + 5h/(4n)``; tanh ``m - nh (1 + e^2t)/2`` and ``2m/h + nh/8 (e^4t - 1)^2``; sigmoid
     ``m/2 - nh e^(t/2)`` and ``m/(2h) + nh (t + 2t e^(t/2) + e^t (e^t - 1))``.
 
     Source: Zhao et al. 2023, section 5 (distribution of Q); the formulas beyond the linear one are derived.
@@ -33,7 +35,7 @@ def xavier_moments(activation: str, m: int, h: int, n: int, scale: Literal["pape
       Moments of the sum over neurons.
 
     Raises:
-      ValueError: an activation or a scale without a formula, or a size below 1.
+      ValueError: an activation or a scale without a formula, or a size that is no positive integer.
 
     Example:
       >>> xavier_moments("linear", 100, 200, 100)
@@ -44,8 +46,7 @@ def xavier_moments(activation: str, m: int, h: int, n: int, scale: Literal["pape
         raise ValueError(f"activation is {activation!r}, but moments are known for {', '.join(formulas)}")
     if scale not in ("paper", "half"):
         raise ValueError(f"scale is {scale!r}, but it must be 'paper' or 'half'")
-    if min(m, h, n) < 1:
-        raise ValueError(f"m, h, n are {m}, {h}, {n}, but each must be at least 1")
+    m, h, n = whole_number("m", m, 1), whole_number("h", h, 1), whole_number("n", n, 1)
     mean, variance = formulas[activation](m, h, n)
     if scale == "half" and activation != "sigmoid":  # the authors' code halves the sigmoid's Q alone
         mean, variance = mean / 2, variance / 4
@@ -62,10 +63,10 @@ def _relu(m: int, h: int, n: int) -> tuple[float, float]:
 
 def _tanh(m: int, h: int, n: int) -> tuple[float, float]:
     t = 1 / n
-    return m - n * h * (1 + exp(2 * t)) / 2, 2 * m / h + n * h / 4 * ((1 + exp(8 * t)) / 2 - exp(4 * t))
+    return m - n * h * (1 + exp(2 * t)) / 2, 2 * m / h + n * h / 8 * expm1(4 * t) ** 2
 
 
 def _sigmoid(m: int, h: int, n: int) -> tuple[float, float]:
     t = 1 / n
-    variance = t + 2 * t * exp(t / 2) + exp(t) * (exp(t) - 1)
+    variance = t + 2 * t * exp(t / 2) + exp(t) * expm1(t)
     return m / 2 - n * h * exp(t / 2), m / (2 * h) + n * h * variance

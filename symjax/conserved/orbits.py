@@ -9,6 +9,8 @@ from jax.flatten_util import ravel_pytree
 
 from symjax import activations
 from symjax.activations import Activation
+from symjax.arguments import accumulation_dtype, accurate_tree, whole_number
+from symjax.magnitude import power_of_two
 from symjax.symmetry import Coordinates, Flow, Params
 
 __all__ = ["Rank", "generator_matrix", "generator_rank", "orbit_dimension"]
@@ -54,14 +56,13 @@ def orbit_dimension(symmetry: str | Activation, m: int, h: int, n: int) -> int:
       The dimension.
 
     Raises:
-      ValueError: an unknown group or activation, or a size below 1.
+      ValueError: an unknown group or activation, or a size that is no positive integer.
 
     Example:
       >>> orbit_dimension("general_linear", 2, 3, 2), orbit_dimension("relu", 2, 3, 2)
       (8, 3)
     """
-    if min(m, h, n) < 1:
-        raise ValueError(f"m, h, n are {m}, {h}, {n}, but each must be at least 1")
+    m, h, n = whole_number("m", m, 1), whole_number("h", h, 1), whole_number("n", n, 1)
     groups = get_args(activations.Group)
     if isinstance(symmetry, str) and symmetry not in (*groups, *activations.names()):
         allowed = ", ".join((*groups, *activations.names()))
@@ -88,12 +89,17 @@ def generator_matrix(flow: Flow, zero: Coordinates, params: Params) -> jax.Array
     Args:
       flow: the symmetry, ``flow(s, params) -> params``.
       zero: coordinates of the identity.
-      params: pytree of arrays of one dtype, P numbers in all.
+      params: pytree of arrays, P numbers in all, taken to one dtype of at least float32.
 
     Returns:
       An array (P, dim of the algebra).
     """
-    flat, unravel = ravel_pytree(zero)
+    params = accurate_tree("params", params)
+    dtype = accumulation_dtype(*(leaf.dtype for leaf in jax.tree.leaves(params)))
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+    flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), zero))
+    if flat.size == 0:
+        return jnp.zeros((sum(leaf.size for leaf in jax.tree.leaves(params)), 0), dtype)
     return jax.jacfwd(lambda s: ravel_pytree(flow(unravel(s), params))[0])(flat)
 
 
@@ -105,10 +111,11 @@ def generator_rank(flow: Flow, zero: Coordinates, params: Params) -> Rank:
     Args:
       flow: the symmetry.
       zero: coordinates of the identity.
-      params: pytree of arrays of one dtype.
+      params: pytree of arrays.
 
     Returns:
-      A :class:`Rank`; its ``rank`` is -1 for parameters that are not finite.
+      A :class:`Rank`; its ``rank`` is -1 for parameters that are not finite, and 0 for a flow without coordinates, as
+      that of the rotations of one dimension.
 
     Example:
       >>> import jax.numpy as jnp
@@ -121,10 +128,15 @@ def generator_rank(flow: Flow, zero: Coordinates, params: Params) -> Rank:
 
 @jax.jit
 def _rank(matrix: jax.Array) -> Any:
-    values = jnp.linalg.svd(matrix, compute_uv=False)
+    if matrix.shape[1] == 0:
+        zero = jnp.zeros((), matrix.dtype)
+        return Rank(jnp.zeros((), int), jnp.zeros((0,), matrix.dtype), zero, zero + jnp.inf)
+    scale = power_of_two(matrix)
+    values = jnp.linalg.svd(matrix / scale, compute_uv=False)
     tolerance = values[0] * max(matrix.shape) * jnp.finfo(matrix.dtype).eps
     counted = values > tolerance
     smallest = jnp.min(jnp.where(counted, values, jnp.inf))
     largest = jnp.maximum(jnp.max(jnp.where(counted, 0, values)), tolerance)
     rank = jnp.where(jnp.all(jnp.isfinite(values)), jnp.sum(counted), -1)
-    return Rank(rank, values, tolerance, smallest / largest)
+    gap = smallest / jnp.where(largest > 0, largest, 1)
+    return Rank(rank, scale * values, scale * tolerance, jnp.where(largest > 0, gap, jnp.inf))

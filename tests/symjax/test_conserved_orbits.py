@@ -1,6 +1,8 @@
 """Orbit dimensions against ranks of generators, and moments at initialisation against quadrature and samples."""
 
+from fractions import Fraction
 from functools import partial
+from math import factorial
 
 import jax
 import jax.numpy as jnp
@@ -161,3 +163,45 @@ def test_moments_against_samples(name: str) -> None:
     mean, variance = conserved.xavier_moments(name, m, h, n)
     assert abs(totals.mean() - mean) < 4 * np.sqrt(variance / draws)
     assert abs(totals.var(ddof=1) / variance - 1) < 0.15
+
+
+def test_a_flow_without_coordinates_has_rank_zero() -> None:
+    """Rotations of one dimension, and no channel at all."""
+    layers = Layer(jnp.ones((2, 1)), jnp.zeros(1)), Layer(jnp.ones((1, 2)), jnp.zeros(2))
+    act = partial(general_linear, activation="radial")
+    for rank in (
+        conserved.generator_rank(act, hidden_coordinates(layers, 0, "radial"), layers),
+        jax.jit(lambda q: conserved.generator_rank(act, hidden_coordinates(layers, 0, "radial"), q))(layers),
+        conserved.generator_rank(lambda s, q: q, {}, layers),
+    ):
+        assert int(rank.rank) == 0 == conserved.orbit_dimension("orthogonal", 2, 1, 2)
+        assert rank.singular_values.shape == (0,) and float(rank.tolerance) == 0 and np.isposinf(rank.gap)
+    assert conserved.generator_matrix(lambda s, q: q, {}, layers).shape == (7, 0)
+    with pytest.raises(ValueError, match="params has no leaves"):
+        conserved.generator_rank(lambda s, q: q, jnp.zeros(2), {})
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e30])
+def test_rank_over_scales_of_float32(scale: float) -> None:
+    rng = np.random.default_rng(1)
+    params = tuple(jnp.asarray(rng.standard_normal(s), jnp.float32) * jnp.float32(scale) for s in ((2, 4), (4, 2)))
+    act = partial(flow, group="general_linear")
+    rank = conserved.generator_rank(act, jnp.zeros((4, 4), "float32"), params)
+    assert int(rank.rank) == 12 and 1e3 < float(rank.gap) < np.inf
+    assert 0.1 < float(rank.singular_values[0]) / scale < 10
+
+
+def test_rank_of_integers_and_half_precision() -> None:
+    for leaf in ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]]), jnp.array([[1, 2], [3, 4]], jnp.bfloat16)):
+        found = conserved.generator_rank(lambda s, q: jnp.exp(s).astype(q.dtype) * q, jnp.zeros(()), jnp.asarray(leaf))
+        assert int(found.rank) == 1
+        np.testing.assert_allclose(found.singular_values, [np.sqrt(30)], rtol=1e-6)
+
+
+def test_moments_keep_their_digits_where_the_layer_is_wide() -> None:
+    """With n inputs of variance t = 1/n: var cosh^2 = (E cosh 4x - 2 E cosh 2x ...)/8, in exact rational arithmetic."""
+    m, h, n = 3, 5, 10**6
+    t = Fraction(1, n)
+    term = sum(Fraction(4 * t) ** k / factorial(k) for k in range(1, 12))  # e^{4t} - 1
+    exact = Fraction(2 * m, h) + Fraction(n * h, 8) * term**2
+    np.testing.assert_allclose(conserved.xavier_moments("tanh", m, h, n).variance, float(exact), rtol=1e-15)

@@ -304,3 +304,163 @@ U, V = jnp.ones((M, H)), jnp.ones((H, N))
 def test_bad_input_is_one_sentence(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e15, 1e30])
+@pytest.mark.parametrize("degree", [1.0, 2.0, -1.0])
+def test_a_diagonal_target_over_scales_of_float32(degree: float, scale: float) -> None:
+    """Both layers times c and the target times c^2 give c times the result: exactly, for a power of two."""
+    factor = jnp.float32(2.0 ** np.round(np.log2(scale)))
+    u, v = weights(1, jnp.float32)
+    if scale < 1e-15 or scale > 1e18:  # the target's square is out of range, Q = 0 alone can be asked for
+        if degree < 0:
+            return
+        target, wanted = jnp.zeros(H, jnp.float32), jnp.zeros(H, jnp.float32)
+    else:
+        target = jnp.array([-2.0, -0.3, -0.7] if degree < 0 else [-2.0, 0.3, 0.0], jnp.float32)
+        wanted = target * factor * factor
+    one, two = prescribe(u, v, target, degree), prescribe(u * factor, v * factor, wanted, degree)
+    assert bool(one.converged) and bool(two.converged)
+    a, b = (np.asarray(leaf, np.float64) / float(factor) for leaf in (two.u, two.v))
+    reached = (degree * np.sum(a**2, axis=0) - np.sum(b**2, axis=1)) / 2
+    np.testing.assert_allclose(reached, target, atol=3e-5)
+    np.testing.assert_allclose(a, one.u, rtol=1e-4)
+
+
+def test_layers_of_different_sizes_are_balanced_in_float32_or_said_not_to_be() -> None:
+    """The reported case, and every pair of sizes: |u| = |v| at Q = 0 with |u| |v| kept, or not converged."""
+    sizes = (1e-35, 1e-25, 1e-20, 1e-10, 1.0, 1e10, 1e20, 1e35)
+    u, v = np.meshgrid(sizes, sizes, indexing="ij")
+    u, v = np.ravel(u).astype(np.float32), np.ravel(v).astype(np.float32)
+    balance = jax.jit(
+        jax.vmap(
+            lambda a, b: prescribe(
+                a * jnp.ones((2, 2), "float32"), b * jnp.ones((2, 3), "float32"), jnp.zeros(2, "float32")
+            )
+        )
+    )
+    moved = balance(jnp.asarray(u), jnp.asarray(v))
+    good = np.asarray(moved.converged)
+    product = u.astype(float) * v.astype(float)
+    assert good[(product > 1e-50) & (product < 1e60)].all() and (~good[product < 1e-69]).all()
+    left, right = (
+        np.linalg.norm(np.asarray(leaf, float).reshape(len(u), -1)[good], axis=1) for leaf in (moved.u, moved.v)
+    )
+    np.testing.assert_allclose(left, right, rtol=1e-4)
+    np.testing.assert_allclose(left * right, product[good] * np.sqrt(4 * 6), rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["closed", "newton", "auto"])
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1.0, 1e15, 1e30])
+def test_a_matrix_target_over_scales_of_float32(method: str, scale: float) -> None:
+    u, v = weights(4, jnp.float32, m=3, h=3, n=3)
+    factor = jnp.float32(2.0 ** np.round(np.log2(scale)))
+    zero = scale < 1e-15 or scale > 1e18
+    target = symmetric(np.random.default_rng(6), np.array([0.0, 0, 0] if zero else [5.0, -1.0, -8.0]))
+    wanted = target.astype(jnp.float32) if zero else target.astype(jnp.float32) * factor * factor
+    moved = prescribe(u * factor, v * factor, wanted, method=method)
+    assert bool(moved.converged)
+    a, b = (np.asarray(leaf, np.float64) / float(factor) for leaf in (moved.u, moved.v))
+    np.testing.assert_allclose((a.T @ a - b @ b.T) / 2, target, atol=1e-4)
+    np.testing.assert_allclose(a @ b, np.asarray(u, float) @ np.asarray(v, float), atol=1e-4)
+
+
+def test_a_matrix_of_layers_of_different_sizes_is_reached_in_float32_or_said_not_to_be() -> None:
+    u, v = weights(4, jnp.float32, m=3, h=3, n=3)
+    target = jnp.zeros((3, 3), jnp.float32)
+    product = np.asarray(u, float) @ np.asarray(v, float)
+    move = jax.jit(lambda a, b, t: prescribe(a * u, b * v, t))
+    for one, two in ((1e-30, 1e10), (1e20, 1e-25), (1e-18, 1e18), (1e-30, 1e-30), (1e30, 1e30)):
+        moved = move(jnp.float32(one), jnp.float32(two), target)
+        size = np.sqrt(float(np.float32(one)) * float(np.float32(two)))
+        a, b = (np.asarray(leaf, np.float64) / size for leaf in (moved.u, moved.v))
+        assert bool(moved.converged), (one, two)
+        np.testing.assert_allclose(a @ b, product, atol=1e-4)
+        np.testing.assert_allclose(a.T @ a, b @ b.T, atol=1e-4)
+    lost = move(jnp.float32(1e-30), jnp.float32(1e-30), 1e10 * jnp.diag(jnp.array([1.0, 0.0, -1.0], jnp.float32)))
+    assert not bool(lost.converged)  # a function of 1e-60 beside a Q of 1e10
+
+
+def test_nothing_times_nothing_has_no_absolute_threshold() -> None:
+    """U V = 0 by orthogonality: the function's error is relative to |U| |V|, at every scale."""
+    u, v = jnp.array([[1.0, 0.0]]), jnp.array([[0.0], [1.0]])
+    for scale in (1e-100, 1.0, 1e100):
+        moved = prescribe(u * scale, v * scale, jnp.zeros((2, 2)), method="closed")
+        assert bool(moved.converged) is True and float(moved.function_error) < 1e-12
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1.0, 1e15, 1e30])
+def test_commuting_scalings_over_scales_of_float32(scale: float) -> None:
+    layers = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), network(0))
+    factor = jnp.float32(2.0 ** np.round(np.log2(scale)))
+    channels = mlp_channels(layers)
+    flow, zero = partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale", jnp.float32)
+    move = jax.jit(lambda q: prescribe_commuting(flow, zero, q, zero))
+    one, two = move(layers), move(jax.tree.map(lambda leaf: leaf * factor, layers))
+    assert bool(one.converged) and bool(two.converged)
+    for got, wanted in zip(jax.tree.leaves((two.params, two.s)), jax.tree.leaves((one.params, one.s)), strict=True):
+        got = np.asarray(got, float) / (float(factor) if np.ndim(got) == 2 else 1)
+        if np.ndim(wanted) == 2:
+            np.testing.assert_allclose(got, wanted, rtol=1e-4)
+    for name in zero:
+        np.testing.assert_allclose(two.s[name], one.s[name], rtol=1e-4, atol=1e-4)
+
+
+def test_a_unit_too_small_beside_the_rest_is_not_called_balanced() -> None:
+    """Case 02 within a network: one unit's squares vanish in float32 beside weights near 1."""
+    first, second = jnp.ones((3, 2), jnp.float32), jnp.ones((2, 3), jnp.float32)
+    first, second = first.at[:, 0].set(1e-25), second.at[0].set(1e-20)
+    layers = Layer(first, jnp.zeros(2, jnp.float32)), Layer(second, jnp.zeros(3, jnp.float32))
+    channels = mlp_channels(layers)
+    flow, zero = partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale", jnp.float32)
+    moved = prescribe_commuting(flow, zero, layers, zero)
+    sizes = jnp.max(jnp.abs(moved.params[0].kernel[:, 0])), jnp.max(jnp.abs(moved.params[1].kernel[0]))
+    assert not bool(moved.converged) or abs(float(sizes[0] / sizes[1]) - 1) < 1e-2
+
+
+def test_flows_that_do_not_commute_or_are_not_symmetric_are_refused() -> None:
+    u, v = weights(4)
+
+    def shears(s: jax.Array, q: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        first, second = jnp.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]), jnp.diag(jnp.array([1.0, -1.0, 0.0]))
+        g = jax.scipy.linalg.expm(s[0] * first) @ jax.scipy.linalg.expm(s[1] * second)
+        return q[0] @ jnp.linalg.inv(g), g @ q[1]
+
+    assert bool(jnp.all(conserved.has_quadratic(shears, jnp.zeros(2), (u, v))))
+    for call in (lambda q: prescribe_commuting(shears, jnp.zeros(2), q, jnp.zeros(2)),) * 2:
+        with pytest.raises(ValueError, match="only commuting generators can be prescribed together"):
+            call((u, v))
+        with pytest.raises(ValueError, match="only commuting generators can be prescribed together"):
+            jax.jit(call)((u, v))
+    with pytest.raises(ValueError, match="is not linear and symmetric"):
+        prescribe_commuting(lambda s, q: q + s, jnp.zeros(()), u, jnp.zeros(()))
+
+
+def test_numbers_of_every_type() -> None:
+    rng = np.random.default_rng(2)
+    u, v = rng.integers(1, 9, (M, H)), rng.integers(1, 9, (H, N))
+    exact = prescribe(jnp.asarray(u, float), jnp.asarray(v, float), jnp.zeros(H))
+    for layers in ((u, v), (u.tolist(), v.tolist())):
+        for target in ([0, 0, 0], np.zeros(H, int), jnp.zeros(H, jnp.float16)):
+            np.testing.assert_allclose(prescribe(*layers, target).u, exact.u, rtol=1e-13)
+    half = prescribe(jnp.asarray(u, jnp.bfloat16), jnp.asarray(v, jnp.float16), [0.0, 0.0, 0.0])
+    assert half.u.dtype == jnp.float32 and bool(half.converged)
+    np.testing.assert_allclose(half.u, exact.u, rtol=1e-5)
+    square = np.zeros((H, H), int)
+    whole = prescribe(rng.integers(1, 9, (H, H)), rng.integers(1, 9, (H, H)), square, method="closed")
+    assert bool(whole.converged) and whole.u.dtype == jnp.float64
+    opposite = lambda s, q: (jnp.exp(s).astype(q[0].dtype) * q[0], jnp.exp(-s).astype(q[1].dtype) * q[1])  # noqa: E731
+    for params, dtype in (
+        ((2, np.array([0.5])), jnp.float64),
+        ((jnp.float16(2), jnp.array([0.5], jnp.bfloat16)), jnp.float32),
+    ):
+        moved = prescribe_commuting(opposite, jnp.zeros(()), params, 0)
+        assert bool(moved.converged) and moved.params[0].dtype == dtype
+        np.testing.assert_allclose(moved.params[0], 1.0, rtol=1e-6)
+    for bad, words in (("a", "target is 'a', but"), (True, "target is True, but"), (None, "target is None, but")):
+        with pytest.raises(ValueError, match=words):
+            prescribe(U, V, bad)
+    with pytest.raises(ValueError, match="steps is 0, but must be at least 1"):
+        prescribe_commuting(opposite, jnp.zeros(()), (U, V), 0, steps=0)
+    with pytest.raises(ValueError, match="v is None, but"):
+        prescribe(U, None, jnp.zeros(H))
