@@ -146,12 +146,12 @@ class TrainConfig(Setting):
     """Leave the filters' norms to the learning rule, or set each back to its initial value after every step."""
 
     initial_scale: float | None = None
-    """Multiplies the initial filters; by default half, with BatchNorm, to show how norms grow to fit the rate."""
+    """Multiplies the initial filters; by default 0.35 with BatchNorm, so that norms grow to fit the rate."""
 
     drops: tuple[float, ...] | None = None
     """Epochs after which the learning rate is multiplied by 0.1; by default once, after three quarters of them."""
 
-    learning_rate: float = 0.1
+    learning_rate: float = 0.05
     """Learning rate eta."""
 
     momentum: float = 0.9
@@ -169,7 +169,7 @@ class TrainConfig(Setting):
     @property
     def filter_scale(self) -> float:
         """Factor on the initial filters: the function does not depend on it with BatchNorm, and does without."""
-        return (0.5 if self.batch_norm else 1.0) if self.initial_scale is None else self.initial_scale
+        return (0.35 if self.batch_norm else 1.0) if self.initial_scale is None else self.initial_scale
 
     @property
     def reduced(self) -> bool:

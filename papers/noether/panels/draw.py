@@ -23,8 +23,10 @@ def draw_panel(name: PanelName, runs: Runs, directory: RunDirectory) -> None:
     panel, values = PANELS[name], runs.values
     both = len(panel.arms) == 2
     extremes = list(dict.fromkeys((values[0], values[-1])))
-    canvas = new_figure(1, 1 + both + len(extremes), width=3.1, height=2.9)
-    places = iter(canvas.axes[0])
+    count = 1 + both + len(extremes)
+    columns = 2 if count == 4 else count
+    canvas = new_figure(count // columns, columns, width=3.6, height=2.6)
+    places = iter(canvas.axes.flat)
     arrays = {"values": np.array(values)}
     _accuracies(next(places), panel, runs, arrays)
     if both:

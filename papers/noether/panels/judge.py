@@ -17,7 +17,7 @@ def panel_claims(name: PanelName, runs: Runs, environment: dict[str, Any], comma
       environment: as :func:`papers.common.environment.environment` gives it.
       command: the command that measures the claims again.
     """
-    base = runs.all[0].config
+    base = next(run.config for run in runs.all if run.arm == "free")
     model = f"{describe_vgg(base)}, {base.epochs} epochs, batch {base.batch_size}"
     setting = Setting(describe_data(base), model, command, environment, base.reduced)
     own = [judge(statement, values, setting, **filled) for statement, values, filled in PANELS[name].judge(runs)]

@@ -135,7 +135,8 @@ def read_finished(name: PanelName, folder: Path) -> Runs:
         )
     if part:
         print(f"left out, because not all their runs are finished: seeds {' '.join(map(str, part))}", flush=True)
-    return Runs(tuple(run for run in found if run.seed in whole))
+    order = sorted(found, key=lambda run: (run.seed, run.value, panel.arms.index(run.arm)))
+    return Runs(tuple(run for run in order if run.seed in whole))
 
 
 def read_arrays(folder: Path) -> dict[str, np.ndarray]:

@@ -168,10 +168,10 @@ def test_runs_made_elsewhere_and_by_older_code_are_read(tmp_path, capsys):
     runs = measure.read_finished("a", tmp_path)
     assert "seeds 1" in capsys.readouterr().out
     assert [(run.value, run.arm, run.seed) for run in runs.all] == [
-        (0.001, "fixed", 0), (0.001, "free", 0), (0.03, "fixed", 0), (0.03, "free", 0)
+        (0.001, "free", 0), (0.001, "fixed", 0), (0.03, "free", 0), (0.03, "fixed", 0)
     ]  # fmt: skip
     assert runs.gap(0.03)[0] == pytest.approx(-0.01)
-    assert runs.all[0].config.optimiser == "sgd" and runs.all[0].config.out == wanted[1].config.out
+    assert runs.all[0].config.optimiser == "sgd" and runs.all[0].config.out == wanted[0].config.out
     with pytest.raises(UserError, match="forgotten 3"):  # what it meant is not known here
         measure.finished(wanted[0])
     with pytest.raises(UserError, match="no seed of panel b"):
