@@ -112,7 +112,7 @@ def test_missing_required_field(capsys):
 
 
 def test_what_only_tyro_refuses_is_one_sentence_too(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_check_arguments", lambda arguments, options: None)
+    monkeypatch.setattr(cli, "check_arguments", lambda arguments, options: None)
     with pytest.raises(SystemExit) as stop:
         cli.main(lambda config: pytest.fail("the job ran"), Job, "prog", argv=["--filter-norm", "loose"])
     error = capsys.readouterr().err
@@ -212,10 +212,14 @@ def test_an_unknown_preset_and_the_help(capsys):
     assert stop.value.code == 2
     assert capsys.readouterr().err == "prog: --preset is z, but must be one of a, b\n"
     with pytest.raises(SystemExit) as stop:
-        choose(["--help"])
+        choose(["--help-presets"])
     assert stop.value.code == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["a", "a", "gap"], ["b", "no", "gap"]]
+    with pytest.raises(SystemExit) as stop:
+        choose(["--help", "--preset", "a"])
     text = capsys.readouterr().out
-    assert [line for line in text.splitlines() if line.startswith(("a: a gap", "b: no gap"))][1].startswith("b")
+    assert stop.value.code == 0
+    assert "(default: 2.0)" in text and text.endswith("presets: a, b\n") and "a gap" not in text
 
 
 def test_a_reader_that_has_gone_is_no_traceback():
@@ -244,7 +248,7 @@ def test_help_is_quick_and_imports_no_jax():
             "Width of the network."
 
         def report():
-            heavy = {"jax", "flax", "orbax", "matplotlib", "scipy"} & set(sys.modules)
+            heavy = {"jax", "flax", "tyro", "orbax", "matplotlib", "scipy"} & set(sys.modules)
             seconds = sum(os.times()[:2])
             print("heavy", sorted(heavy), "quick", seconds < 2, seconds, file=sys.stderr)
 

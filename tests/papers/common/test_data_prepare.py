@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -179,14 +180,51 @@ def test_damaged_lists(folder, tmp_path):
     assert_refused(tiny_recipe(), folder.parent, tmp_path / "cache", "5 of 6 annotations")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "resized", "empty"])
+@pytest.mark.parametrize("spelling", [b"\xef\xbb\xbf%s", b"%s\r\n\r\n"])
+def test_lists_as_other_editors_write_them(folder, tmp_path, spelling):
+    """A byte order mark, lines that end as on Windows."""
+    expected = reference(folder)
+    for name in ("wnids.txt", "val/val_annotations.txt"):
+        text = (folder / name).read_bytes()
+        (folder / name).write_bytes(spelling % text.replace(b"\n", b"\r\n" if b"\r" in spelling else b"\n"))
+    assert_equal(prepare.arrays(tiny_recipe(), folder, tmp_path / "cache"), expected)
+
+
+def test_no_refusal_advises_to_remove_anything(folder, tmp_path):
+    """What is refused may be good, or somebody's only copy."""
+    (folder / "val/images/val_5.JPEG").unlink()
+    assert "remove" not in assert_refused(tiny_recipe(), folder, tmp_path / "cache", "5 of 6")
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_a_killed_process_left_is_removed_at_the_next_start(folder, tmp_path, killed):
+    prepare.arrays(tiny_recipe(), folder, tmp_path / "cache")
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    left = []
+    for name in ("decoded/.tiny_imagenet", "records/.cifar10", "downloads/.tiny-imagenet-200.zip"):
+        path = tmp_path / "cache" / f"{name}.{socket.gethostname()}.{process.pid}.partial"
+        path.parent.mkdir(exist_ok=True)
+        path.mkdir() if "downloads" not in name else path.write_text("half")
+        left.append(path)
+    if killed:
+        process.kill()
+        process.wait()
+    prepare.arrays(tiny_recipe(), None, tmp_path / "cache")
+    assert [path.exists() for path in left] == [not killed] * 3
+    process.communicate(b"\n")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "resized", "empty", "bomb"])
 def test_member_that_is_no_image(folder, tmp_path, damage):
     path = folder / "train" / "n02" / "images" / "n02_1.JPEG"
     if damage == "resized":
         Image.open(path).resize((32, 32)).save(path)
     else:
         content = path.read_bytes()
-        path.write_bytes({"truncated": content[: len(content) // 2], "garbage": b"no image", "empty": b""}[damage])
+        bomb = content.replace(bytes([8, 0, 64, 0, 64]), bytes([8, 250, 0, 250, 0]))  # 64,000 pixels a side
+        assert bomb != content
+        damaged = {"truncated": content[: len(content) // 2], "garbage": b"no image", "empty": b"", "bomb": bomb}
+        path.write_bytes(damaged[damage])
     assert_refused(
         tiny_recipe(), folder.parent, tmp_path / "cache", str(folder), "train/n02/images/n02_1.JPEG is no image"
     )

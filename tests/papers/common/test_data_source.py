@@ -3,13 +3,14 @@
 import hashlib
 import http.client
 import io
+import os
 import tarfile
 import urllib.error
 import zipfile
 
 import pytest
 
-from papers.common.data import source
+from papers.common.data import cifar10, members, source, tiny_imagenet
 from papers.common.errors import UserError
 
 CONTENT = {"a.txt": b"top", "deep/b.txt": b"below", "deep/er/c.txt": b"bottom"}
@@ -183,3 +184,89 @@ def test_unreachable_network(tmp_path, monkeypatch):
         source.obtain(archive, None, tmp_path)
     assert_mendable(error, archive)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_never_takes_more_than_was_published(tmp_path, monkeypatch):
+    content = packed("zip")
+    archive, taken = described(content), []
+
+    class Endless:
+        def read(self, size):
+            taken.append(size)
+            return b"x" * size
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: Endless())
+    with pytest.raises(UserError, match=f"sends more than the {len(content)} bytes") as error:
+        source.obtain(archive, None, tmp_path)
+    assert_mendable(error, archive)
+    assert sum(taken) <= len(content) + source.BLOCK and list(tmp_path.iterdir()) == []
+
+
+def test_another_file_of_the_same_size_and_md5_is_refused(tmp_path):
+    """The SHA-256 decides where an md5 can be forged."""
+    content = packed("zip")
+    archive = described(content)._replace(sha256="0" * 64)
+    (tmp_path / "toy.zip").write_bytes(content)
+    with pytest.raises(UserError, match=f"SHA-256 {hashlib.sha256(content).hexdigest()} found, SHA-256 0+ expected"):
+        source.obtain(archive, tmp_path, tmp_path)
+
+
+def test_published_archives_come_by_https_with_a_sha256():
+    for archive in (cifar10.ARCHIVE, tiny_imagenet.ARCHIVE):
+        assert archive.url.startswith("https://") and len(bytes.fromhex(archive.sha256)) == 32 and archive.marks
+
+
+@pytest.mark.parametrize(
+    "place", ["toy", "renamed", "deep/toy", "deep/renamed", "toy/toy", "beside a wreck", "itself", "link"]
+)
+def test_a_folder_is_recognised_by_what_is_in_it(tmp_path, place):
+    named = tmp_path / "named"
+    folder = named if place == "itself" else named / place
+    for name, content in CONTENT.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    if place == "beside a wreck":
+        (named / "toy").mkdir()
+        (named / "toy" / "a.txt").write_bytes(b"half")
+    if place == "link":
+        (tmp_path / "pointer").symlink_to(folder)
+        named = tmp_path / "pointer"
+    archive = described(packed("zip"))
+    assert source.obtain(archive, named, tmp_path).read("deep/b.txt") == b"below"
+
+
+@pytest.mark.parametrize("kind", ["sparse", "pipe", "folder", "loop", "absent"])
+def test_a_member_that_cannot_be_read_is_named(tmp_path, kind):
+    path = tmp_path / "toy" / "deep"
+    path.mkdir(parents=True)
+    (path.parent / "a.txt").write_bytes(b"top")
+    path = path / "b.txt"
+    if kind == "sparse":
+        with path.open("wb") as file:
+            file.truncate(20 << 30)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(path)
+    found = source.obtain(described(packed("zip")), tmp_path, tmp_path)
+    with pytest.raises(UserError, match="deep/b.txt") as error:
+        found.read("deep/b.txt")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_whose_members_unpack_to_gigabytes_is_refused(tmp_path, monkeypatch, kind):
+    content = packed(kind)
+    archive = described(content, f"toy.{kind}")
+    (tmp_path / archive.file).write_bytes(content)
+    monkeypatch.setattr(members, "LARGEST", 4)
+    with pytest.raises(UserError, match="has 5 bytes, but no file of a data set may have more than 4"):
+        source.obtain(archive, tmp_path, tmp_path).read("deep/b.txt")
