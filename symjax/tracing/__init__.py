@@ -1,0 +1,59 @@
+"""Symmetries found from a model's own program: point :func:`symmetries` at it.
+
+* :func:`symmetries`: every permutation, positive scaling, sign and linear group of the parameters, checked.
+* :func:`verify`: the check again, at other variables.
+
+The program is the jaxpr of ``apply(variables, x)``, flattened (:mod:`~symjax.tracing.program`). One walk types every
+axis (:mod:`~symjax.tracing.axes`), a second one the units of every tensor (:mod:`~symjax.tracing.units`), over the
+rationals for positive scalings and modulo two for signs; a third one finds where matrices may act
+(:mod:`~symjax.tracing.ladder`). One table says what each primitive means (:mod:`~symjax.tracing.rules`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from symjax.tracing.describe import Class, Linear, Refusal, Scaling, Sign
+from symjax.tracing.found import Check, Symmetries, analyse, trace_program
+from symjax.tracing.verify import verify
+
+__all__ = ["Check", "Class", "Linear", "Refusal", "Scaling", "Sign", "Symmetries", "symmetries", "verify"]
+
+
+def symmetries(apply: Callable[[Any, Any], Any], variables: Any, x: Any, key: jax.Array | None = None) -> Symmetries:
+    """Find the symmetries of a model's parameters, and check them on the model.
+
+    A symmetry is a transformation of the variables that leaves ``apply(variables, x)`` as it is for every ``x`` of this
+    shape. What cannot be followed is refused by the name of the primitive and freezes what it reads, so that a group
+    may be missed, but none is wrong; what fails the check is dropped.
+
+    Source: this library's own; DESIGN: axes are typed by unification, degrees by dimensional analysis.
+
+    Args:
+      apply: pure function of the variables and the input, in evaluation mode.
+      variables: pytree of arrays, the parameters and whatever else the model keeps; or of `jax.ShapeDtypeStruct`, from
+        which everything is found but nothing checked.
+      x: the input, any pytree of arrays or `jax.ShapeDtypeStruct`.
+      key: of the random elements of the check; None takes key 0.
+
+    Returns:
+      The symmetries; ``print`` shows them as a table.
+
+    Raises:
+      ValueError: a function that does not run on these shapes, that returns what is no array, or variables without
+        floating arrays.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> def apply(variables, x):
+      ...     return jnp.maximum(x @ variables["in"], 0.0) @ variables["out"]
+      >>> variables = {"in": jnp.ones((2, 3)), "out": jnp.ones((3, 4))}
+      >>> symmetries(apply, variables, jnp.ones((5, 2)))
+      <Symmetries: 1 permutation classes, 1 scalings, 0 signs, 0 linear groups, dimension 3>
+    """
+    program, paths = trace_program(apply, variables, x)
+    found = analyse(program, paths)
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves((variables, x))):
+        return found
+    return verify(found, variables, x, key)

@@ -1,0 +1,146 @@
+"""What was found, in words that need no jaxpr: classes, scalings, signs, linear groups, and what was refused."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+__all__ = ["Class", "Digit", "Linear", "Path", "Place", "Refusal", "Scaling", "Sign", "Site", "Span", "Term"]
+
+Path = tuple[str | int, ...]
+
+
+class Digit(NamedTuple):
+    """An index within a span: of a class (by name), with its size and its stride along the axis."""
+
+    name: str
+    size: int
+    stride: int
+
+
+class Span(NamedTuple):
+    """Entries ``offset + sum_k i_k stride_k`` of an axis, one for each setting of the digits."""
+
+    offset: int
+    digits: tuple[Digit, ...]
+
+
+class Place(NamedTuple):
+    """A block of a leaf: one span for each axis."""
+
+    path: Path
+    spans: tuple[Span, ...]
+
+
+class Site(NamedTuple):
+    """One axis of a leaf where the units of a class appear, and the spans that hold them."""
+
+    path: Path
+    axis: int
+    spans: tuple[Span, ...]
+
+
+class Class(NamedTuple):
+    """Units that are interchangeable, or at least scaled one by one.
+
+    Attributes:
+      size: how many.
+      sites: where they appear.
+      group: what acts on them: "S" permutations, "GL", "O", "-" nothing but scalings.
+      frozen: why they cannot be permuted; empty where they can.
+    """
+
+    size: int
+    sites: tuple[Site, ...]
+    group: str
+    frozen: str = ""
+
+
+class Term(NamedTuple):
+    """Where a generator acts: a place, a degree, and the (axis, digit) that each index of its coordinates runs on."""
+
+    place: Place
+    degree: int | Fraction
+    along: tuple[tuple[int, int], ...]
+
+
+class Scaling(NamedTuple):
+    """A family of positive scalings: a place is multiplied by ``exp(degree * s)``.
+
+    Attributes:
+      name: its own.
+      over: classes the coordinates run over; empty for a single number.
+      shape: of the coordinates.
+      terms: where it acts.
+      centred: coordinates count up to their means along each index, which are removed.
+      up_to: what breaks it: "epsilon" of a normalisation, "mask" a large finite number in place of minus infinity.
+    """
+
+    name: str
+    over: tuple[str, ...]
+    shape: tuple[int, ...]
+    terms: tuple[Term, ...]
+    centred: bool = False
+    up_to: str = ""
+
+    @property
+    def dimension(self) -> int:
+        """Number of independent coordinates."""
+        count = 1
+        for size in self.shape:
+            count *= size - 1 if self.centred else size
+        return count
+
+
+class Sign(NamedTuple):
+    """A family of sign changes: each place is multiplied by one sign for each setting of ``over``."""
+
+    name: str
+    over: tuple[str, ...]
+    shape: tuple[int, ...]
+    terms: tuple[Term, ...]
+
+
+class Linear(NamedTuple):
+    """A matrix group on the units of a class: places of variance +1 by g, of -1 by its inverse transpose.
+
+    Attributes:
+      name: the class.
+      group: "GL" or "O".
+      size: of the matrices.
+      batch: classes the matrix depends on, one matrix for each setting, and their sizes.
+      terms: where it acts; ``along`` names the batch indices first, the class last; the degree is the variance.
+    """
+
+    name: str
+    group: str
+    size: int
+    batch: tuple[tuple[str, int], ...]
+    terms: tuple[Term, ...]
+
+    @property
+    def diagonal(self) -> int:
+        """Dimension of the scalings it contains."""
+        count = self.size if self.group == "GL" else 0
+        for _, size in self.batch:
+            count *= size
+        return count
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of the group."""
+        count = self.size**2 if self.group == "GL" else self.size * (self.size - 1) // 2
+        for _, size in self.batch:
+            count *= size
+        return count
+
+
+class Refusal(NamedTuple):
+    """A primitive that could not be followed, where the user wrote it, and the leaves it froze."""
+
+    primitive: str
+    source: str
+    leaves: tuple[Path, ...]
+
+
+Layouts = Mapping[Path, tuple[tuple[Span, ...], ...]]
+Variables = Any

@@ -1,0 +1,150 @@
+"""Point it at a model: :func:`symmetries` gives every symmetry of its parameters that can be read off its program."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from symjax.tracing.action import leaf_paths
+from symjax.tracing.axes import Axis
+from symjax.tracing.describe import Class, Layouts, Linear, Path, Refusal, Scaling, Sign
+from symjax.tracing.generators import generators
+from symjax.tracing.ladder import climb
+from symjax.tracing.names import Names
+from symjax.tracing.program import Program, flatten
+from symjax.tracing.rules import RULES, UNKNOWN
+from symjax.tracing.walk import walk_axes, walk_units
+
+__all__ = ["Check", "Item", "Model", "Symmetries", "analyse", "trace_program"]
+
+
+class Item(NamedTuple):
+    """One group: a kind ("permutation", "scaling", "sign", "linear") and its name."""
+
+    kind: str
+    name: str
+
+
+class Check(NamedTuple):
+    """What came out of trying random elements on the model.
+
+    Attributes:
+      error: largest change of an output, relative to the largest output, under one random element of all groups kept.
+      sensitivity: the same where the element acts on every second leaf only: what a wrong group would show.
+      failed: the groups that changed the outputs, with their errors; they are not returned.
+    """
+
+    error: float
+    sensitivity: float
+    failed: tuple[tuple[Item, float], ...]
+
+
+class Model(NamedTuple):
+    """The program that was analysed, with the paths of its leaves and where its epsilons stand."""
+
+    program: Program
+    paths: tuple[Path, ...]
+    layouts: Layouts
+    epsilons: frozenset[tuple[int, int]]
+
+
+class Symmetries(NamedTuple):
+    """The symmetries of a model's parameters.
+
+    Attributes:
+      classes: name -> what is known of an index of the parameters: size, where it appears, what acts on it.
+      permutations: name of each class that may be permuted -> the classes, with their sizes, that the permutation may
+        depend on (heads, groups).
+      scalings: families of positive scalings, a basis.
+      signs: families of sign changes.
+      linear: matrix groups; a GL contains the scaling of the same class.
+      refused: primitives that were not followed, and what they froze.
+      unread: leaves that the outputs do not depend on.
+      checked: the numerical check, None where only shapes were given.
+      model: the program, for whoever evaluates it again.
+    """
+
+    classes: Mapping[str, Class]
+    permutations: Mapping[str, tuple[tuple[str, int], ...]]
+    scalings: tuple[Scaling, ...]
+    signs: tuple[Sign, ...]
+    linear: tuple[Linear, ...]
+    refused: tuple[Refusal, ...]
+    unread: tuple[Path, ...]
+    checked: Check | None
+    model: Model
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of all continuous symmetries together."""
+        scalings = sum(scaling.dimension for scaling in self.scalings)
+        return scalings + sum(linear.dimension - linear.diagonal for linear in self.linear)
+
+    def __str__(self) -> str:
+        from symjax.tracing.report import table
+
+        return table(self)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.permutations)} permutation classes, {len(self.scalings)} scalings, {len(self.signs)} signs"
+        return f"<Symmetries: {counts}, {len(self.linear)} linear groups, dimension {self.dimension}>"
+
+
+def trace_program(apply: Callable[..., Any], variables: Any, x: Any) -> tuple[Program, tuple[Path, ...]]:
+    """The flat program of ``apply(variables, x)`` and the leaves' paths.
+
+    Raises:
+      ValueError: a function that does not run on these shapes, or does not return arrays; variables without a
+        floating leaf.
+    """
+    leaves, _ = leaf_paths(variables)
+    if not any(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves.values()):
+        raise ValueError("variables hold no floating array, so there are no parameters whose symmetries could be found")
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), (variables, x))
+    try:
+        closed = jax.make_jaxpr(apply)(*shapes)
+    except Exception as error:
+        raise ValueError(f"apply(variables, x) does not run on these shapes: {_sentence(error)}") from error
+    if not closed.out_avals:
+        raise ValueError("apply(variables, x) returns no array, so there is nothing for its parameters to change")
+    return flatten(closed, len(leaves)), tuple(leaves)
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, TypeError) and "valid JAX type" in text:
+        return f"it returns what is no array ({text})"
+    if "Rng" in type(error).__name__ or "PRNG" in text:
+        return f"it draws random numbers, so pass its evaluation mode or fix the key inside apply ({text})"
+    return text
+
+
+def analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
+    """Run every analysis and name what it finds; nothing is checked."""
+    axes = walk_axes(program, RULES, UNKNOWN)
+    units, signs = (walk_units(axes, RULES, UNKNOWN, modulo_two) for modulo_two in (False, True))
+    ladder = climb(axes, RULES)
+    names = Names(axes, paths, ladder)
+    scalings = []
+    linear: dict[Axis, Linear] = {}
+    for generator in generators(units):
+        scalings.append(names.scaling(units, generator))
+        for atom in generator.atoms:
+            if atom not in linear and (group := names.general_linear(units, generator, atom)) is not None:
+                linear[atom] = group
+    names.labels.clear()
+    for atom in ladder.together:
+        if atom not in linear and (group := names.orthogonal(atom)) is not None:
+            linear[atom] = group
+    return Symmetries(
+        classes=names.classes({atom: group.group for atom, group in linear.items()}),
+        permutations=names.permutable(),
+        scalings=tuple(scalings),
+        signs=tuple(names.sign(signs, generator) for generator in generators(signs)),
+        linear=tuple(linear.values()),
+        refused=names.refusals(),
+        unread=tuple(path for path, leaf in zip(paths, program.leaves, strict=True) if leaf not in names.path),
+        checked=None,
+        model=Model(program, paths, names.layouts(), frozenset(place for place, _ in units.epsilons)),
+    )

@@ -1,0 +1,196 @@
+"""What the walks found, in names: an atom is called after the first leaf it occurs in."""
+
+import itertools
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from symjax.tracing.axes import Axis
+from symjax.tracing.describe import Class, Digit, Layouts, Linear, Path, Place, Refusal, Scaling, Sign, Site, Span, Term
+from symjax.tracing.generators import Generator
+from symjax.tracing.ladder import Ladder
+from symjax.tracing.program import Value, source_line
+from symjax.tracing.rules import RULES
+from symjax.tracing.walk import AxesWalk, UnitsWalk
+
+__all__ = ["Names"]
+
+
+class Names:
+    """Names for atoms, and the walk's results in those names."""
+
+    def __init__(self, axes: AxesWalk, paths: tuple[Path, ...], ladder: Ladder) -> None:
+        self.axes, self.ladder = axes, ladder
+        self.labels: dict[str, int] = {}
+        order = dict.fromkeys(value for equation in axes.program.equations for value in equation.inputs)
+        order.update(dict.fromkeys(axes.program.outputs))
+        path_of = dict(zip(axes.program.leaves, paths, strict=True))
+        self.read = [value for value in order if value in path_of]
+        self.path = {leaf: path_of[leaf] for leaf in self.read}
+        self.name: dict[Axis, str] = {}
+        taken: set[str] = set()
+        self.sites: dict[Axis, list[tuple[Value, int]]] = {}
+        for leaf in self.read:
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                continue
+            for place in reversed(range(len(leaf.shape))):
+                for monomial in axes.layout(leaf)[place]:
+                    for atom, _ in monomial.factors:
+                        if (leaf, place) not in self.sites.setdefault(atom, []):
+                            self.sites[atom].append((leaf, place))
+                        if atom not in self.name:
+                            self.name[atom] = _fresh(self.path[leaf], place, taken)
+
+    def span(self, monomial: Any) -> Span:
+        return Span(
+            monomial.offset,
+            tuple(Digit(self.name.get(atom, ""), atom.size, stride) for atom, stride in monomial.factors),
+        )
+
+    def layouts(self) -> Layouts:
+        """Spans of every axis of every leaf that is read."""
+        return {
+            self.path[leaf]: tuple(tuple(map(self.span, column)) for column in self.axes.layout(leaf))
+            for leaf in self.read
+            if jnp.issubdtype(leaf.dtype, jnp.floating)
+        }
+
+    def terms(self, walk: UnitsWalk, generator: Generator) -> tuple[Term, ...]:
+        terms = []
+        for number, degree in generator.vector.items():
+            unknown = walk.unknowns[number]
+            code_of = {id(atom): code for code, atom in unknown.chosen}
+            along = tuple(divmod(code_of[id(atom)], 16) for atom in generator.atoms)
+            terms.append(Term(self.place(unknown.leaf, unknown.block), degree, along))
+        return tuple(terms)
+
+    def place(self, leaf: Value, block: tuple[int, ...]) -> Place:
+        layout = self.axes.layout(leaf)
+        return Place(self.path[leaf], tuple(self.span(layout[axis][n]) for axis, n in enumerate(block)))
+
+    def scaling(self, walk: UnitsWalk, generator: Generator) -> Scaling:
+        """A family of positive scalings."""
+        names, shape = self.over(generator.atoms)
+        return Scaling(self.label(names), names, shape, self.terms(walk, generator), generator.centred, generator.up_to)
+
+    def sign(self, walk: UnitsWalk, generator: Generator) -> Sign:
+        """A family of sign changes."""
+        names, shape = self.over(generator.atoms)
+        return Sign(self.label(names), names, shape, self.terms(walk, generator))
+
+    def over(self, atoms: tuple[Axis, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Names and sizes of atoms."""
+        return tuple(self.name[atom] for atom in atoms), tuple(atom.size for atom in atoms)
+
+    def label(self, names: tuple[str, ...]) -> str:
+        """A name of its own for a family."""
+        base = " x ".join(names) or "all"
+        self.labels[base] = self.labels.get(base, 0) + 1
+        return base if self.labels[base] == 1 else f"{base}, {self.labels[base]}"
+
+    def occurrences(self, atom: Axis) -> list[tuple[Value, tuple[int, ...], tuple[int, int]]]:
+        """Every (leaf, block, (axis, digit)) where an atom occurs."""
+        found = []
+        for leaf in dict.fromkeys(leaf for leaf, _ in self.sites.get(atom, ())):
+            layout = self.axes.layout(leaf)
+            for block in np.ndindex(*map(len, layout)):
+                for axis, number in enumerate(block):
+                    for digit, (other, _) in enumerate(layout[axis][number].factors):
+                        if other is atom:
+                            found.append((leaf, block, (axis, digit)))
+        return found
+
+    def general_linear(self, walk: UnitsWalk, generator: Generator, atom: Axis) -> Linear | None:
+        """GL where a scaling of degrees +1 and -1 meets only linear operations, everywhere the atom occurs."""
+        if atom.frozen is not None or atom in self.ladder.broken or atom.size < 2 or generator.up_to:
+            return None
+        if any(abs(degree) != 1 for degree in generator.vector.values()):
+            return None
+        covered = set()
+        for number in generator.vector:
+            unknown = walk.unknowns[number]
+            covered |= {
+                (unknown.leaf, unknown.block, divmod(code, 16)) for code, other in unknown.chosen if other is atom
+            }
+        if covered != set(self.occurrences(atom)):
+            return None
+        batch = [other for other in generator.atoms if other is not atom]
+        terms = []
+        for number, degree in generator.vector.items():
+            unknown = walk.unknowns[number]
+            code_of = {id(other): divmod(code, 16) for code, other in unknown.chosen}
+            along = tuple(code_of[id(other)] for other in (*batch, atom))
+            terms.append(Term(self.place(unknown.leaf, unknown.block), degree, along))
+        sizes = tuple((self.name[other], other.size) for other in batch)
+        return Linear(self.name[atom], "GL", atom.size, sizes, tuple(terms))
+
+    def orthogonal(self, atom: Axis) -> Linear | None:
+        """O where only linear operations and norms meet a class."""
+        if atom.frozen is not None or atom in self.ladder.broken or atom.size < 2 or atom not in self.sites:
+            return None
+        batch = self.depends(atom)
+        terms = []
+        for leaf, block, place in self.occurrences(atom):
+            layout = self.axes.layout(leaf)
+            where = {
+                id(other): (axis, digit)
+                for axis, number in enumerate(block)
+                for digit, (other, _) in enumerate(layout[axis][number].factors)
+            }
+            along = (*(where[id(other)] for other in batch), place)
+            terms.append(Term(self.place(leaf, block), 1, along))
+        sizes = tuple((self.name[other], other.size) for other in batch)
+        return Linear(self.name[atom], "O", atom.size, sizes, tuple(terms))
+
+    def depends(self, atom: Axis) -> list[Axis]:
+        """Atoms on which a permutation or matrix of this one may depend."""
+        others = self.ladder.together.get(atom, set()) - {atom}
+        return sorted((other for other in others if other in self.name), key=lambda other: self.name[other])
+
+    def permutable(self) -> dict[str, tuple[tuple[str, int], ...]]:
+        """Classes that may be permuted, with what the permutation may depend on."""
+        return {
+            self.name[atom]: tuple((self.name[other], other.size) for other in self.depends(atom))
+            for atom in self.sites
+            if atom.frozen is None and atom.size > 1
+        }
+
+    def classes(self, groups: dict[Axis, str]) -> dict[str, Class]:
+        found = {}
+        for atom, places in self.sites.items():
+            sites = []
+            for leaf, place in places:
+                spans = tuple(
+                    self.span(m) for m in self.axes.layout(leaf)[place] if any(other is atom for other, _ in m.factors)
+                )
+                sites.append(Site(self.path[leaf], place, spans))
+            frozen = atom.frozen.why if atom.frozen is not None else ""
+            found[self.name[atom]] = Class(atom.size, tuple(sites), groups.get(atom, "-" if frozen else "S"), frozen)
+        return found
+
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Primitives without a rule and layouts that did not fit, with what they froze."""
+        frozen: dict[Any, list[Path]] = {}
+        for atom, places in self.sites.items():
+            cause = atom.frozen
+            if cause is not None and cause.equation is not None:
+                frozen.setdefault((cause.why, id(cause.equation)), []).extend(self.path[leaf] for leaf, _ in places)
+        result = []
+        for equation in self.axes.program.equations:
+            for why in (equation.name, *(f"conflict: {equation.name}",)):
+                unknown = why == equation.name and equation.name not in RULES
+                leaves = tuple(dict.fromkeys(frozen.get((why, id(equation)), ())))
+                if (unknown or why.startswith("conflict")) and leaves:
+                    result.append(Refusal(why, source_line(equation), leaves))
+        return tuple(result)
+
+
+def _fresh(path: Path, axis: int, taken: set[str]) -> str:
+    """A name from a leaf's path, not used yet; the axis tells the second of a leaf from the first."""
+    parts = [str(part) for part in path if part != "params"]
+    base = "/".join(parts[:-1] or parts)
+    names = itertools.chain((base, f"{base}[{axis}]"), (f"{base}[{axis}]#{count}" for count in itertools.count(2)))
+    name = next(name for name in names if name not in taken)
+    taken.add(name)
+    return name

@@ -1,0 +1,105 @@
+"""The table that ``print(found)`` shows."""
+
+from collections.abc import Sequence
+
+from symjax.tracing.describe import Class, Linear, Path, Scaling, Sign, Term
+from symjax.tracing.found import Symmetries
+
+__all__ = ["table"]
+
+_WIDTH = 100
+
+
+def table(found: Symmetries) -> str:
+    """All that was found, for a person to read."""
+    lines = [_headline(found), ""]
+    lines += _rows(("class", "size", "group", "where it appears"), [_class(found, name) for name in found.permutations])
+    if found.scalings:
+        lines += ["", *_rows(("positive scaling", "dimension", "", "degrees"), [_scaling(s) for s in found.scalings])]
+    if found.linear:
+        lines += ["", *_rows(("matrices on", "dimension", "group", "variances"), [_linear(g) for g in found.linear])]
+    if found.signs:
+        lines += ["", *_rows(("signs", "generators", "", "where"), [_sign(s) for s in found.signs])]
+    lines += [""] + _remarks(found)
+    return "\n".join(line.rstrip() for line in lines).rstrip()
+
+
+def _headline(found: Symmetries) -> str:
+    text = f"{len(found.permutations)} classes of interchangeable units, {found.dimension} continuous dimensions"
+    if found.checked is None:
+        return f"{text}; found from shapes alone, not checked"
+    return f"{text}; checked: outputs moved by {found.checked.error:.1e} of their size"
+
+
+def _class(found: Symmetries, name: str) -> tuple[str, str, str, str]:
+    one: Class = found.classes[name]
+    group = one.group if one.group != "S" else f"S{one.size}"
+    if one.group in ("GL", "O"):
+        group = f"{one.group}({one.size})"
+    if found.permutations[name]:
+        group += " for each " + ", ".join(other for other, _ in found.permutations[name])
+    return name, str(one.size), group, _list([f"{_path(site.path)}[{site.axis}]" for site in one.sites])
+
+
+def _scaling(scaling: Scaling) -> tuple[str, str, str, str]:
+    note = f"up to {scaling.up_to}" if scaling.up_to else ""
+    note += " mean zero" if scaling.centred else ""
+    return scaling.name, str(scaling.dimension), note, _degrees(scaling.terms)
+
+
+def _linear(group: Linear) -> tuple[str, str, str, str]:
+    times = "".join(f" x {size}" for _, size in group.batch)
+    return group.name, str(group.dimension), f"{group.group}({group.size}){times}", _degrees(group.terms)
+
+
+def _sign(sign: Sign) -> tuple[str, str, str, str]:
+    count = 1
+    for size in sign.shape:
+        count *= size
+    return sign.name, str(count), "", _list(list(dict.fromkeys(_path(term.place.path) for term in sign.terms)))
+
+
+def _degrees(terms: Sequence[Term]) -> str:
+    return _list(list(dict.fromkeys(f"{_path(term.place.path)} {_signed(term.degree)}" for term in terms)))
+
+
+def _signed(degree: object) -> str:
+    return f"{degree}" if str(degree).startswith("-") else f"+{degree}"
+
+
+def _remarks(found: Symmetries) -> list[str]:
+    lines = []
+    for primitive, source, leaves in found.refused:
+        lines.append(f"not followed: {primitive} at {source}; freezes {_list([_path(leaf) for leaf in leaves])}")
+    if not found.permutations and found.classes:
+        first = next((f"{one.frozen}" for one in found.classes.values() if one.frozen not in ("input", "output")), "")
+        lines.append(f"no class is free: {first or 'every axis is that of an input or an output'}")
+    if found.checked is not None:
+        for item, error in found.checked.failed:
+            lines.append(f"dropped: {item.kind} {item.name} moved the outputs by {error:.1e} of their size")
+        if found.checked.sensitivity < 1e-6 and found.dimension:
+            lines.append(f"a weak check: a wrong group would move the outputs by {found.checked.sensitivity:.1e} only")
+    if found.unread:
+        lines.append(f"never read: {_list([_path(leaf) for leaf in found.unread])}")
+    return lines
+
+
+def _path(path: Path) -> str:
+    return "/".join(str(part) for part in path if part != "params")
+
+
+def _list(items: list[str]) -> str:
+    text = ""
+    for number, item in enumerate(items):
+        longer = f"{text}, {item}" if text else item
+        if len(longer) > _WIDTH - 30 and text:
+            return f"{text}, ... ({len(items) - number} more)"
+        text = longer
+    return text
+
+
+def _rows(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    aligned = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    return [aligned[0], "-" * min(_WIDTH, len(aligned[0])), *aligned[1:]]

@@ -1,0 +1,190 @@
+"""Everything that was found is checked on the model: all groups at once, bisected where something fails.
+
+The same flat program is evaluated, in double precision whatever the model's own, with epsilons at zero, at parameters
+and inputs moved from the given ones at random (a forgotten bias is invisible while it is zero).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax.tracing.action import flip, leaf_paths, mix, permute, rescale
+from symjax.tracing.found import Check, Item, Symmetries
+from symjax.tracing.program import evaluate
+
+__all__ = ["act", "draw", "items_of", "nearby", "verify"]
+
+_TOLERANCE = 1e-8  # relative change of the outputs that rounding may leave in double precision
+
+
+def items_of(found: Symmetries) -> list[Item]:
+    """All groups."""
+    return [
+        *(Item("permutation", name) for name in found.permutations),
+        *(Item("scaling", scaling.name) for scaling in found.scalings),
+        *(Item("sign", sign.name) for sign in found.signs),
+        *(Item("linear", linear.name) for linear in found.linear),
+    ]
+
+
+def verify(found: Symmetries, variables: Any, x: Any, key: jax.Array | None = None) -> Symmetries:
+    """Try random elements of all groups on the model, and drop what changes its outputs.
+
+    Source: this library's own check; the tolerance is 1e-8 of the largest output, in double precision.
+
+    Args:
+      found: from :func:`symjax.tracing.symmetries`.
+      variables: pytree of arrays.
+      x: the model's input.
+      key: of the random elements; None takes key 0.
+
+    Returns:
+      What holds, with :attr:`Symmetries.checked`.
+
+    Raises:
+      ValueError: variables of another structure or other shapes, or outputs that are not finite.
+    """
+    program, paths = found.model.program, found.model.paths
+    given, _ = leaf_paths(variables)
+    shapes = {path: leaf.shape for path, leaf in zip(paths, program.leaves, strict=True)}
+    if {path: jnp.shape(leaf) for path, leaf in given.items()} != shapes:
+        raise ValueError("variables have another structure than those whose symmetries were found")
+    random = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).ravel())
+    before = {path: nearby(np.asarray(leaf), random) if _real(leaf) else leaf for path, leaf in given.items()}
+    inputs = [nearby(np.asarray(leaf), random) if _real(leaf) else leaf for leaf in jax.tree.leaves(x)]
+    with jax.enable_x64(True):
+        trial = _Trial(found, before, inputs, random)
+        items = items_of(found)
+        failed = trial.bisect(items)
+        gone = {item for item, _ in failed}
+        kept = [item for item in items if item not in gone]
+        result = Check(trial.change(kept), trial.change(kept, partly=True), tuple(failed))
+    return _without(found, gone)._replace(checked=result)
+
+
+class _Trial:
+    """Outputs at one point, and how far elements of groups move them."""
+
+    def __init__(self, found: Symmetries, before: dict, inputs: list, random: np.random.Generator) -> None:
+        self.found, self.before, self.inputs, self.random = found, before, inputs, random
+        program, zeroed = found.model.program, found.model.epsilons
+        self.forward = jax.jit(partial(evaluate, program, wanted=program.outputs, zeroed=zeroed, dtype=jnp.float64))
+        self.base = self.outputs(before)
+        if not all(np.all(np.isfinite(out)) for out in self.base):
+            raise ValueError("the model's outputs are not finite near these variables, so nothing can be checked there")
+
+    def outputs(self, leaves: dict) -> list[np.ndarray]:
+        results = self.forward(list(leaves.values()), self.inputs)
+        return [np.asarray(out, np.float64) for out in results]
+
+    def change(self, chosen: Sequence[Item], partly: bool = False) -> float:
+        """Largest relative change of the outputs under a random element of some groups."""
+        after = act(self.found, draw(self.found, chosen, self.random), self.before)
+        if partly:
+            after = {path: after[path] if n % 2 else self.before[path] for n, path in enumerate(after)}
+        return max(map(_difference, self.base, self.outputs(after)), default=0.0)
+
+    def bisect(self, items: Sequence[Item]) -> list[tuple[Item, float]]:
+        """The groups that change the outputs."""
+        if not items or (error := self.change(items)) <= _TOLERANCE:
+            return []
+        if len(items) == 1:
+            return [(items[0], error)]
+        half = len(items) // 2
+        return self.bisect(items[:half]) + self.bisect(items[half:])
+
+
+def _without(found: Symmetries, gone: set[Item]) -> Symmetries:
+    def kept(kind: str, groups: tuple) -> tuple:
+        return tuple(group for group in groups if Item(kind, group.name) not in gone)
+
+    linear = kept("linear", found.linear)
+    lost = {group.name for group in found.linear} - {group.name for group in linear}
+    unmoved = {name for name in found.permutations if Item("permutation", name) in gone}
+    classes = {
+        name: one._replace(group="-", frozen="failed the check")
+        if name in unmoved
+        else one._replace(group="S" if name in lost else one.group)
+        for name, one in found.classes.items()
+    }
+    return found._replace(
+        classes=classes,
+        permutations={name: batch for name, batch in found.permutations.items() if name not in unmoved},
+        scalings=kept("scaling", found.scalings),
+        signs=kept("sign", found.signs),
+        linear=linear,
+    )
+
+
+def draw(found: Symmetries, chosen: Sequence[Item], random: np.random.Generator) -> dict[str, Any]:
+    """A random element of the chosen groups; the others are left out."""
+    wanted = set(chosen)
+    permutations = {
+        name: random.permuted(np.broadcast_to(np.arange(n), (*(size for _, size in batch), n)), axis=-1)
+        for name, batch in found.permutations.items()
+        if Item("permutation", name) in wanted
+        for n in [found.classes[name].size]
+    }
+    return {
+        "permutation": permutations,
+        "scaling": {
+            scaling.name: random.uniform(-0.7, 0.7, scaling.shape)
+            for scaling in found.scalings
+            if Item("scaling", scaling.name) in wanted
+        },
+        "sign": {
+            sign.name: random.choice([-1.0, 1.0], sign.shape)
+            for sign in found.signs
+            if Item("sign", sign.name) in wanted
+        },
+        "linear": {
+            linear.name: _matrix(linear, random) for linear in found.linear if Item("linear", linear.name) in wanted
+        },
+    }
+
+
+def _matrix(linear: Any, random: np.random.Generator) -> np.ndarray:
+    shape = (*(size for _, size in linear.batch), linear.size, linear.size)
+    orthogonal = np.linalg.qr(random.normal(size=shape))[0]
+    if linear.group == "O":
+        return orthogonal
+    factors = np.exp(random.uniform(-0.5, 0.5, shape[:-1]))
+    return orthogonal * factors[..., None] @ np.linalg.qr(random.normal(size=shape))[0]
+
+
+def act(found: Symmetries, element: dict[str, Any], leaves: dict) -> dict:
+    """Apply an element: linear, then scalings, signs and permutations."""
+    for kind, function, groups in (
+        ("linear", mix, found.linear),
+        ("scaling", rescale, found.scalings),
+        ("sign", flip, found.signs),
+    ):
+        chosen = [group for group in groups if group.name in element[kind]]
+        leaves = function([element[kind][group.name] for group in chosen], leaves, chosen)
+    return permute(element["permutation"], leaves, found.model.layouts, found.permutations)
+
+
+def _real(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def nearby(leaf: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A point nearby where nothing vanishes by accident; what is positive stays so."""
+    leaf = leaf.astype(np.float64)
+    size = np.sqrt(np.mean(leaf**2)) if leaf.size else 0.0
+    moved = leaf * np.exp(random.uniform(-0.3, 0.3, leaf.shape))
+    if leaf.size and leaf.min() > 0:
+        return moved
+    return moved + (0.3 * size or 0.3) * random.normal(size=leaf.shape)
+
+
+def _difference(before: np.ndarray, after: np.ndarray) -> float:
+    if not before.size:
+        return 0.0
+    largest = np.max(np.abs(before))
+    difference = np.max(np.abs(after - before)) / (largest or 1.0)
+    return float(difference) if np.isfinite(difference) else np.inf

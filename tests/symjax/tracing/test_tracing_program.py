@@ -1,0 +1,154 @@
+"""What is done before anything is found: flattening, folding, refusing; and what is said of bad input."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax.tracing import symmetries, verify
+from symjax.tracing.axes import Axis, Cause, concatenate, monomials, product, split, unify
+from symjax.tracing.found import Item, trace_program
+from symjax.tracing.program import evaluate
+
+CAUSE = Cause("test")
+
+
+def sizes(axis: Axis) -> list[tuple[int, list[tuple[int, int]]]]:
+    """Offsets, and sizes and strides of the atoms."""
+    return [(offset, [(atom.size, stride) for atom, stride in factors]) for offset, factors in monomials(axis)]
+
+
+def test_a_product_refines_an_atom() -> None:
+    whole, outer, inner = Axis(12), Axis(3), Axis(4)
+    unify(whole, product((outer, inner)), CAUSE)
+    assert sizes(whole) == [(0, [(3, 4), (4, 1)])]
+
+
+def test_a_sum_refines_the_outer_factor_of_a_product() -> None:
+    outer, inner = Axis(3), Axis(4)
+    left, right = split(product((outer, inner)), 8, CAUSE)
+    assert sizes(outer) == [(0, [(2, 1)]), (2, [])]
+    assert sizes(left) == [(0, [(2, 4), (4, 1)])]
+    assert sizes(right) == [(0, [(4, 1)])]
+
+
+def test_two_cuts_of_one_axis_have_common_segments() -> None:
+    first, second = concatenate((Axis(2), Axis(5))), concatenate((Axis(4), Axis(3)))
+    unify(first, second, CAUSE)
+    assert sizes(first) == sizes(second) == [(0, [(2, 1)]), (2, [(2, 1)]), (4, [(3, 1)])]
+
+
+def test_products_that_do_not_fit_are_frozen() -> None:
+    first, second = product((Axis(4), Axis(6))), product((Axis(6), Axis(4)))
+    unify(first, second, CAUSE)
+    assert all(atom.frozen for axis in (first, second) for _, factors in monomials(axis) for atom, _ in factors)
+
+
+def calls(variables: dict[str, Any], x: jax.Array) -> jax.Array:
+    """Every kind of call that is looked through."""
+
+    @jax.custom_vjp
+    def third(x: jax.Array) -> jax.Array:
+        return x / 3.0
+
+    third.defvjp(lambda x: (third(x), None), lambda _, g: (g / 3.0,))
+    h = jax.nn.relu(x @ variables["in"])
+    h = jax.checkpoint(lambda h: h * 2.0)(third(h))
+    h = jax.lax.cond(True, lambda h: h, lambda h: -h, h)
+    return jax.jit(lambda h: h @ variables["out"])(h)
+
+
+@pytest.fixture
+def variables() -> dict[str, jax.Array]:
+    keys = jax.random.split(jax.random.key(0), 2)
+    return {"in": jax.random.normal(keys[0], (4, 5)), "out": jax.random.normal(keys[1], (5, 3))}
+
+
+def test_calls_are_looked_through(variables: dict[str, jax.Array]) -> None:
+    x = jnp.ones((2, 4))
+    found = symmetries(calls, variables, x)
+    assert {name: found.classes[name].size for name in found.permutations} == {"in": 5}
+    assert [scaling.dimension for scaling in found.scalings] == [5]
+
+
+def test_the_program_computes_what_the_function_does(variables: dict[str, jax.Array]) -> None:
+    x = jax.random.normal(jax.random.key(1), (2, 4))
+    program, paths = trace_program(calls, variables, x)
+    (out,) = evaluate(program, [variables[name] for (name,) in paths], [x], program.outputs)
+    np.testing.assert_allclose(out, calls(variables, x), rtol=1e-14)
+
+
+def test_branches_that_agree_are_followed(variables: dict[str, jax.Array]) -> None:
+    def apply(variables: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        h = x @ variables["in"]
+        h = jax.lax.cond(x[0, 0] > 0, jax.nn.relu, lambda h: jax.nn.leaky_relu(h, 0.1), h)
+        return h @ variables["out"]
+
+    found = symmetries(apply, variables, jnp.ones((2, 4)))
+    assert [scaling.dimension for scaling in found.scalings] == [5]
+    assert found.checked.error < 1e-12
+
+
+def test_what_is_not_followed_is_named(variables: dict[str, jax.Array]) -> None:
+    def apply(variables: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        return jnp.sort(x @ variables["in"], axis=-1) @ variables["out"]
+
+    found = symmetries(apply, variables, jnp.ones((2, 4)))
+    assert not found.permutations and found.dimension == 0
+    (refusal,) = found.refused
+    assert refusal.primitive == "sort" and "test_tracing_program.py" in refusal.source
+    assert set(refusal.leaves) == {("in",), ("out",)}
+    assert "not followed: sort" in str(found)
+
+
+def test_shapes_suffice(variables: dict[str, jax.Array]) -> None:
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
+    found = symmetries(calls, shapes, jax.ShapeDtypeStruct((2, 4), jnp.float64))
+    assert found.checked is None and found.dimension == 5
+    assert "not checked" in str(found)
+    assert verify(found, variables, jnp.ones((2, 4))).checked.error < 1e-12
+
+
+def test_what_fails_the_check_is_dropped(variables: dict[str, jax.Array]) -> None:
+    found = symmetries(calls, variables, jnp.ones((2, 4)))
+    (scaling,) = found.scalings
+    wrong = found._replace(scalings=(scaling._replace(terms=scaling.terms[:1]),))
+    checked = verify(wrong, variables, jnp.ones((2, 4)))
+    assert checked.scalings == () and checked.permutations == found.permutations
+    ((item, error),) = checked.checked.failed
+    assert item == Item("scaling", "in") and error > 1e-3
+    assert "dropped: scaling in" in str(checked)
+
+
+def test_single_precision_is_checked_in_double() -> None:
+    variables = {"in": jnp.ones((4, 5), jnp.float32), "out": jnp.ones((5, 3), jnp.float32)}
+    found = symmetries(lambda v, x: jax.nn.relu(x @ v["in"]) @ v["out"], variables, jnp.ones((2, 4), jnp.float32))
+    assert found.checked.error < 1e-14
+
+
+def test_leaves_that_are_not_read_are_listed(variables: dict[str, jax.Array]) -> None:
+    found = symmetries(calls, variables | {"idle": jnp.ones(3)}, jnp.ones((2, 4)))
+    assert found.unread == (("idle",),)
+    assert "never read: idle" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("apply", "given", "sentence"),
+    [
+        (lambda v, x: "text", None, "returns what is no array"),
+        (lambda v, x: None, None, "returns no array"),
+        (lambda v, x: x @ v["out"], None, "does not run on these shapes: .*dot_general"),
+        (lambda v, x: x, {"table": jnp.arange(3)}, "variables hold no floating array"),
+    ],
+)
+def test_bad_input_is_one_sentence(apply: Any, given: Any, sentence: str, variables: Any) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        symmetries(apply, variables if given is None else given, jnp.ones((2, 4)))
+
+
+def test_other_variables_are_refused(variables: dict[str, jax.Array]) -> None:
+    found = symmetries(calls, variables, jnp.ones((2, 4)))
+    with pytest.raises(ValueError, match="another structure"):
+        verify(found, {"in": variables["in"]}, jnp.ones((2, 4)))
