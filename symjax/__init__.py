@@ -17,6 +17,7 @@ from symjax import (
     mechanics,
     scaled_rotation,
     symmetry,
+    tracing,
     transport,
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     "mechanics",
     "scaled_rotation",
     "symmetry",
+    "tracing",
     "transport",
 ]
