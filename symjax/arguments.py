@@ -23,6 +23,7 @@ __all__ = [
     "inner_product",
     "is_concrete",
     "real_numbers",
+    "require_same_shapes",
     "scalar",
     "whole_number",
 ]
@@ -181,6 +182,25 @@ def real_numbers(dtype: Any, **values: Any) -> tuple[jax.Array, ...]:
       [1.0, 0.5]
     """
     return tuple(floating_array(name, value).astype(dtype) for name, value in values.items())
+
+
+def require_same_shapes(name: str, tree: Any, like: str, other: Any) -> None:
+    """Refuse a pytree of another structure or with leaves of other shapes than a second one.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      name: of the argument, for the sentence.
+      tree: the pytree.
+      like: what the other is called.
+      other: the pytree whose structure and shapes are wanted.
+
+    Raises:
+      ValueError: they differ.
+    """
+    found, wanted = (jax.tree.map(jnp.shape, each) for each in (tree, other))
+    if jax.tree.structure(tree) != jax.tree.structure(other) or found != wanted:
+        raise ValueError(f"{name} has shapes {found}, but those of {like} are {wanted}")
 
 
 def scalar(name: str, value: Any) -> float:

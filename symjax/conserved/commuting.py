@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from symjax.arguments import accumulation_dtype, accurate_tree, is_concrete, whole_number
+from symjax.arguments import accumulation_dtype, accurate_tree, is_concrete, require_same_shapes, whole_number
 from symjax.conserved.quantities import require_quadratic, unchecked_quadratic
 from symjax.magnitude import norm, over_square, power_of_two
 from symjax.symmetry import Coordinates, Flow, Params
@@ -69,9 +69,7 @@ def prescribe_commuting(
     if not jax.tree.leaves(zero) or all(0 in jnp.shape(leaf) for leaf in jax.tree.leaves(zero)):
         raise ValueError("zero has no coordinates: the channels have no scaling of the kind asked for")
     steps, zero, target = whole_number("steps", steps, 1), accurate_tree("zero", zero), accurate_tree("target", target)
-    shapes = [jax.tree.map(jnp.shape, tree) for tree in (zero, target)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"target has shapes {shapes[1]}, but those of zero are {shapes[0]}")
+    require_same_shapes("target", target, "zero", zero)
     params = _of_one_dtype(accurate_tree("params", params))
     dtype = jax.tree.leaves(params)[0].dtype
     zero = jax.tree.map(lambda leaf: leaf.astype(dtype), zero)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.arguments import accurate_tree, inner_product, is_concrete
+from symjax.arguments import accurate_tree, inner_product, is_concrete, require_same_shapes
 from symjax.symmetry import Coordinates, Flow, Params, pairing
 
 __all__ = ["PolarForm", "has_quadratic", "polar_form", "quadratic", "require_quadratic", "unchecked_quadratic"]
@@ -157,11 +157,7 @@ def polar_form(generator: Callable[[Params], Params], params: Params, velocity: 
       6.0
     """
     params, velocity = accurate_tree("params", params), accurate_tree("velocity", velocity)
-    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, velocity):
-        raise ValueError(
-            f"velocity has shapes {jax.tree.map(jnp.shape, velocity)}, but those of params are "
-            f"{jax.tree.map(jnp.shape, params)}"
-        )
+    require_same_shapes("velocity", velocity, "params", params)
     image = generator(params)
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (image, params)]
     if shapes[0] != shapes[1]:

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from symjax.arguments import accurate_array, accurate_arrays, real_numbers
+
 
 class Correspondence(NamedTuple):
     """The RMSProp that a scale-symmetric filter under SGD follows, `qh -= learning_rate gh/sqrt(G)`."""
@@ -46,7 +48,10 @@ def rmsprop_correspondence(
         momentum: beta < 1.
         weight_decay: k > 0.
     """
-    eta, beta, decay = (jnp.asarray(x, squared_norm.dtype) for x in (learning_rate, momentum, weight_decay))
+    squared_norm = accurate_array("squared_norm", squared_norm)
+    eta, beta, decay = real_numbers(
+        squared_norm.dtype, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay
+    )
     return Correspondence(
         rho=1 - 4 * eta * decay / (1 - beta),
         learning_rate=jnp.sqrt(2 * eta * decay / (1 + beta)),
@@ -55,7 +60,6 @@ def rmsprop_correspondence(
     )
 
 
-@jax.jit
 def rmsprop_step(state: RMSPropState, gradient: jax.Array, *, learning_rate: ArrayLike, rho: ArrayLike) -> RMSPropState:
     """Take one step of norm-wise RMSProp on the unit sphere.
 
@@ -69,9 +73,31 @@ def rmsprop_step(state: RMSPropState, gradient: jax.Array, *, learning_rate: Arr
         gradient: gh, of the loss at the unit vector, shape (..., n).
         learning_rate: of RMSProp.
         rho: forgetting factor.
+
+    Returns:
+        The state after the step.
+
+    Raises:
+        ValueError: what holds no real numbers, or shapes that do not fit.
+
+    >>> state = RMSPropState(jnp.array([1.0, 0.0]), jnp.array(1.0))
+    >>> print(rmsprop_step(state, jnp.array([0.0, 2.0]), learning_rate=0.5, rho=0.5).average)
+    2.5
     """
-    dtype = gradient.dtype
-    rho, rate = jnp.asarray(rho, dtype), jnp.asarray(learning_rate, dtype)
+    if not isinstance(state, RMSPropState):
+        raise ValueError(f"state is a {type(state).__name__}, but must be an RMSPropState")
+    direction, average, gradient = accurate_arrays(direction=state.direction, average=state.average, gradient=gradient)
+    if gradient.shape != direction.shape or average.shape != direction.shape[:-1]:
+        raise ValueError(
+            f"direction {direction.shape}, average {average.shape} and gradient {gradient.shape} must be (..., n), "
+            "(...) and (..., n)"
+        )
+    rho, rate = real_numbers(gradient.dtype, rho=rho, learning_rate=learning_rate)
+    return _rmsprop_step(RMSPropState(direction, average), gradient, rate, rho)
+
+
+@jax.jit
+def _rmsprop_step(state: RMSPropState, gradient: jax.Array, rate: jax.Array, rho: jax.Array) -> RMSPropState:
     moved = state.direction - (rate / jnp.sqrt(state.average))[..., None] * gradient
     norm = jnp.sqrt(jnp.sum(moved**2, axis=-1, keepdims=True))
     average = rho * state.average + (1 - rho) * jnp.sum(gradient**2, axis=-1)
@@ -100,7 +126,10 @@ def effective_learning_rate(
     >>> print(effective_learning_rate(jnp.array(4.0), learning_rate=0.5, momentum=0.5))
     0.25
     """
-    eta, beta, decay = (jnp.asarray(x, squared_norm.dtype) for x in (learning_rate, momentum, weight_decay))
+    squared_norm = accurate_array("squared_norm", squared_norm)
+    eta, beta, decay = real_numbers(
+        squared_norm.dtype, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay
+    )
     return eta / ((1 - beta - eta * decay) * squared_norm)
 
 
@@ -119,6 +148,7 @@ def angular_update(
         learning_rate: eta.
         weight_decay: k < 1/eta.
     """
+    squared_norm, squared_gradient = accurate_arrays(squared_norm=squared_norm, squared_gradient=squared_gradient)
     rate = effective_learning_rate(squared_norm, learning_rate=learning_rate, momentum=0.0, weight_decay=weight_decay)
     return jnp.arctan(rate * jnp.sqrt(squared_gradient))
 
@@ -139,7 +169,8 @@ def equilibrium_angle(*, learning_rate: ArrayLike, momentum: ArrayLike, weight_d
     Returns:
         The angle in radians, of the broadcast shape, floating.
     """
-    share = jnp.asarray(learning_rate) * jnp.asarray(weight_decay) / (1 + jnp.asarray(momentum))
+    eta, beta, decay = accurate_arrays(learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay)
+    share = eta * decay / (1 + beta)
     return 2 * jnp.arcsin(jnp.sqrt(share / 2))
 
 
@@ -162,5 +193,6 @@ def equilibrium_squared_norm_without_momentum(
     >>> print(equilibrium_squared_norm_without_momentum(gradient, learning_rate=1.0, weight_decay=1.0))
     2.0
     """
-    eta, decay = (jnp.asarray(x, squared_gradient.dtype) for x in (learning_rate, weight_decay))
+    squared_gradient = accurate_array("squared_gradient", squared_gradient)
+    eta, decay = real_numbers(squared_gradient.dtype, learning_rate=learning_rate, weight_decay=weight_decay)
     return jnp.sqrt(eta / (decay * (2 - eta * decay)) * squared_gradient)

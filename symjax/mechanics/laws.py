@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from symjax.arguments import accurate_arrays, accurate_tree, real_numbers, require_same_shapes
 from symjax.symmetry import Params
 
 Symmetry = Literal["translation", "scale", "rescale"]
@@ -48,6 +49,14 @@ def motion_of(
     >>> print(motion_of(lambda q: q @ q, q, q, 0 * q).acceleration)
     10.0
     """
+
+    position, velocity, acceleration = (
+        accurate_tree(name, tree)
+        for name, tree in (("position", position), ("velocity", velocity), ("acceleration", acceleration))
+    )
+
+    require_same_shapes("velocity", velocity, "position", position)
+    require_same_shapes("acceleration", acceleration, "position", position)
 
     def rate(q: Params, v: Params) -> jax.Array:
         return jax.jvp(quantity, (q,), (v,))[1]
@@ -83,8 +92,12 @@ def law_residual(
     """
     if symmetry not in ("translation", "scale", "rescale"):
         raise ValueError(f"symmetry must be 'translation', 'scale' or 'rescale', got {symmetry!r}; choose one of them")
-    dtype = motion.value.dtype
-    kinetic, mass, friction, decay = (jnp.asarray(x, dtype) for x in (kinetic, mass, friction, weight_decay))
+    if not isinstance(motion, Motion):
+        raise ValueError(f"motion is a {type(motion).__name__}, but must be a Motion(value, rate, acceleration)")
+    motion = Motion(*accurate_arrays(value=motion.value, rate=motion.rate, acceleration=motion.acceleration))
+    kinetic, mass, friction, decay = real_numbers(
+        motion.value.dtype, kinetic=kinetic, mass=mass, friction=friction, weight_decay=weight_decay
+    )
     free = mass * motion.acceleration + friction * motion.rate
     if symmetry == "translation":
         return free + decay * motion.value
@@ -105,5 +118,6 @@ def undriven_charge(start: jax.Array, time: jax.Array, *, mass: ArrayLike, frict
         mass: m.
         friction: mu.
     """
-    mass, friction = jnp.asarray(mass, start.dtype), jnp.asarray(friction, start.dtype)
+    start, time = accurate_arrays(start=start, time=time)
+    mass, friction = real_numbers(start.dtype, mass=mass, friction=friction)
     return start * jnp.exp(-friction / mass * time)

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from jax.experimental.ode import odeint
 from jax.typing import ArrayLike
 
+from symjax.arguments import accurate_array, accurate_arrays, accurate_tree, floating_array, require_same_shapes, scalar
+
 Params = Any  # a pytree of floating arrays
 Gradient = Callable[[Params], Params]
 Model = Literal["second_order", "modified_flow", "gradient_flow"]
@@ -49,7 +51,7 @@ def inertia(*, learning_rate: ArrayLike, momentum: ArrayLike, dampening: ArrayLi
     >>> print(float(inertia(learning_rate=0.5, momentum=0.5).mass))
     0.375
     """
-    eta, beta, delta = jnp.asarray(learning_rate), jnp.asarray(momentum), jnp.asarray(dampening)
+    eta, beta, delta = accurate_arrays(learning_rate=learning_rate, momentum=momentum, dampening=dampening)
     duration = eta * jnp.where(beta == 0, jnp.ones_like(delta), 1 - delta)
     return Inertia(duration * (1 + beta) / 2, 1 - beta, duration)
 
@@ -72,14 +74,16 @@ def matched_velocity(
         weight_decay: k.
         dampening: delta.
     """
-    beta, delta = jnp.asarray(momentum), jnp.asarray(dampening)
+    gradient, start = accurate_tree("gradient", gradient), accurate_tree("start", start)
+    require_same_shapes("gradient", gradient, "start", start)
+    beta, delta, decay = accurate_arrays(momentum=momentum, dampening=dampening, weight_decay=weight_decay)
     delta = jnp.where(beta == 0, jnp.zeros_like(delta), delta)
     factor = -(1 + delta) / ((1 - delta) * (1 + beta))
-    return jax.tree.map(lambda g, q: _like(factor, q) * (g + _like(weight_decay, q) * q), gradient, start)
+    return jax.tree.map(lambda g, q: _like(factor, q) * (g.astype(q.dtype) + _like(decay, q) * q), gradient, start)
 
 
 def _like(value: ArrayLike, leaf: jax.Array) -> jax.Array:
-    return jnp.asarray(value, leaf.dtype)
+    return jnp.asarray(value).astype(leaf.dtype)
 
 
 def solve(
@@ -103,8 +107,18 @@ def solve(
 
     Returns:
         The states, with a leading axis of length n.
+
+    Raises:
+        ValueError: a start or times that hold no real numbers.
+
+    >>> print(solve(lambda y, t: -y, jnp.array(1.0), jnp.array([0.0, 1.0]), rtol=1e-6, atol=1e-6).round(4))
+    [1.     0.3679]
     """
-    return odeint(field, start, times, rtol=rtol, atol=atol)
+    start, times = accurate_tree("start", start), accurate_array("times", times)
+    if times.ndim != 1 or times.size == 0:
+        raise ValueError(f"times has shape {times.shape}, but must be (n,), increasing")
+    # odeint compiles its argument and keeps the program: a new one at each call, which reads what the field reads now.
+    return odeint(lambda y, t: field(y, t), start, times, rtol=scalar("rtol", rtol), atol=scalar("atol", atol))
 
 
 def second_order_field(
@@ -130,6 +144,7 @@ def second_order_field(
         `field(state, time)`, the derivative of a `Trajectory` of one time, per unit of `eta (1 - delta) n`.
     """
     mechanics = inertia(learning_rate=learning_rate, momentum=momentum, dampening=dampening)
+    weight_decay = floating_array("weight_decay", weight_decay)
 
     def field(state: Trajectory, time: jax.Array) -> Trajectory:
         def accelerate(q: jax.Array, v: jax.Array, g: jax.Array) -> jax.Array:
@@ -174,6 +189,7 @@ def first_order_field(
     if model not in ("modified_flow", "gradient_flow"):
         raise ValueError(f"model must be 'modified_flow' or 'gradient_flow', got {model!r}; choose one of them")
     mechanics = inertia(learning_rate=learning_rate, momentum=momentum, dampening=dampening)
+    weight_decay = floating_array("weight_decay", weight_decay)
 
     def force(q: Params) -> Params:
         return jax.tree.map(lambda g, x: g + _like(weight_decay, x) * x, gradient(q), q)
@@ -229,8 +245,13 @@ def solve_sgd(
     Raises:
         ValueError: if `model` or `start_velocity` is unknown.
     """
+    if model not in ("second_order", "modified_flow", "gradient_flow"):
+        raise ValueError(
+            f"model must be 'second_order', 'modified_flow' or 'gradient_flow', got {model!r}; choose one of them"
+        )
     if start_velocity not in ("matched", "rest"):
         raise ValueError(f"start_velocity must be 'matched' or 'rest', got {start_velocity!r}; choose one of them")
+    start, times = accurate_tree("start", start), accurate_array("times", times)
     hyper = {
         "learning_rate": learning_rate,
         "momentum": momentum,

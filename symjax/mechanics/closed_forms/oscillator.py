@@ -1,15 +1,4 @@
-"""Closed forms of the continuous norm dynamics, as recursions that neither overflow nor lose the slow mode.
-
-Along a broken or kept symmetry the modified equation of SGD is a driven damped oscillator,
-
-    x'' + 2 Gam x' + om^2 x = F,   Gam = (1 - beta)/(eta (1 - delta)(1 + beta)),
-
-with x the sum along a translation, a filter's squared norm or a unit's imbalance. Its solution as an integral against
-`e^{+Gam t}` overflows in float32 after 840 steps at beta = 0.9; here each step multiplies by the exact 2x2 matrix
-exponential, whose entries all decay.
-
-Source: Kunin et al. 2021, Neural Mechanics; Tanaka & Kunin 2021, Noether's Learning Dynamics, Eq. 16-17.
-"""
+"""The driven damped oscillator and its limit without momentum, a step at a time: the laws linear in x."""
 
 from typing import Literal, NamedTuple
 
@@ -17,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from symjax.arguments import accurate_array, accurate_arrays, real_numbers
+
 Symmetry = Literal["translation", "scale", "rescale"]
-Gradients = Literal["smooth", "noise"]
 
 
 class Oscillator(NamedTuple):
@@ -34,14 +24,6 @@ class Coefficients(NamedTuple):
     damping: jax.Array  #: Gam
     stiffness: jax.Array  #: om^2
     duration: jax.Array  #: time of one step, eta (1 - delta)
-
-
-class BernoulliState(NamedTuple):
-    """State of Eq. 17, relative to its start so that no fourth power leaves the range of float32."""
-
-    start: jax.Array  #: r_0^2
-    ratio: jax.Array  #: r^4/r_0^4, a compensated sum
-    compensation: jax.Array  #: what the sum still owes to `ratio`
 
 
 def oscillator_coefficients(
@@ -78,10 +60,13 @@ def oscillator_coefficients(
     """
     if symmetry not in ("translation", "scale", "rescale"):
         raise ValueError(f"symmetry must be 'translation', 'scale' or 'rescale', got {symmetry!r}; choose one of them")
-    duration = jnp.asarray(learning_rate) * (1 - jnp.asarray(dampening))
-    inertia = duration * (1 + jnp.asarray(momentum))  # 2 m
+    eta, beta, decay, delta = accurate_arrays(
+        learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, dampening=dampening
+    )
+    duration = eta * (1 - delta)
+    inertia = duration * (1 + beta)  # 2 m
     springs = 2 if symmetry == "translation" else 4
-    return Coefficients((1 - jnp.asarray(momentum)) / inertia, springs * jnp.asarray(weight_decay) / inertia, duration)
+    return Coefficients((1 - beta) / inertia, springs * decay / inertia, duration)
 
 
 def _modes(time: jax.Array, damping: jax.Array, stiffness: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -110,7 +95,8 @@ def homogeneous(time: jax.Array, *, damping: ArrayLike, stiffness: ArrayLike) ->
         damping: Gam >= 0.
         stiffness: om^2 >= 0.
     """
-    damping, stiffness = jnp.asarray(damping, time.dtype), jnp.asarray(stiffness, time.dtype)
+    time = accurate_array("time", time)
+    damping, stiffness = real_numbers(time.dtype, damping=damping, stiffness=stiffness)
     even, odd = _modes(time, damping, stiffness)
     return even + damping * odd
 
@@ -134,7 +120,8 @@ def green(time: jax.Array, *, damping: ArrayLike, stiffness: ArrayLike) -> jax.A
     >>> print(green(jnp.array(2.0), damping=0.0, stiffness=0.0))
     2.0
     """
-    return _modes(time, jnp.asarray(damping, time.dtype), jnp.asarray(stiffness, time.dtype))[1]
+    time = accurate_array("time", time)
+    return _modes(time, *real_numbers(time.dtype, damping=damping, stiffness=stiffness))[1]
 
 
 def _green_integral(time: jax.Array, damping: jax.Array, stiffness: jax.Array) -> jax.Array:
@@ -164,10 +151,10 @@ def oscillator_start(value: jax.Array) -> Oscillator:
 
     Source: Kunin et al. 2021 (the homogeneous solution starts at rest).
     """
+    value = accurate_array("value", value)
     return Oscillator(value, jnp.zeros_like(value))
 
 
-@jax.jit
 def oscillator_step(
     state: Oscillator, *, force: jax.Array, damping: ArrayLike, stiffness: ArrayLike, duration: ArrayLike
 ) -> Oscillator:
@@ -188,8 +175,17 @@ def oscillator_step(
         stiffness: om^2 >= 0.
         duration: dt >= 0.
     """
-    dtype = state.position.dtype
-    damping, stiffness, duration = (jnp.asarray(x, dtype) for x in (damping, stiffness, duration))
+    if not isinstance(state, Oscillator):
+        raise ValueError(f"state is a {type(state).__name__}, but must be an Oscillator(position, velocity)")
+    state = Oscillator(*accurate_arrays(position=state.position, velocity=state.velocity))
+    numbers = real_numbers(state.position.dtype, force=force, damping=damping, stiffness=stiffness, duration=duration)
+    return _oscillator_step(state, *numbers)
+
+
+@jax.jit
+def _oscillator_step(
+    state: Oscillator, force: jax.Array, damping: jax.Array, stiffness: jax.Array, duration: jax.Array
+) -> Oscillator:
     even, odd = _modes(duration, damping, stiffness)
     position = (even + damping * odd) * state.position + odd * state.velocity
     velocity = -stiffness * odd * state.position + (even - damping * odd) * state.velocity
@@ -218,135 +214,8 @@ def relaxation_step(value: jax.Array, *, force: jax.Array, rate: ArrayLike, dura
     >>> print(relaxation_step(jnp.array(1.0), force=jnp.array(0.5), rate=0.0, duration=2.0))
     2.0
     """
-    rate, duration = jnp.asarray(rate, value.dtype), jnp.asarray(duration, value.dtype)
+    value = accurate_array("value", value)
+    rate, duration, force = real_numbers(value.dtype, rate=rate, duration=duration, force=force)
     lost = jnp.expm1(-rate * duration)
     span = jnp.where(rate * duration > 0, -lost / jnp.where(rate > 0, rate, 1), duration)
     return value + lost * value + force * span
-
-
-def bernoulli_start(squared_norm: jax.Array) -> BernoulliState:
-    """Open Eq. 17 at `r_0^2 > 0`, any shape, floating.
-
-    Source: Tanaka & Kunin 2021, Eq. 17.
-    """
-    return BernoulliState(squared_norm, jnp.ones_like(squared_norm), jnp.zeros_like(squared_norm))
-
-
-def bernoulli_value(state: BernoulliState) -> jax.Array:
-    """Return the predicted `r^2 = r_0^2 sqrt(r^4/r_0^4)`, shape and dtype of r_0^2.
-
-    Source: Tanaka & Kunin 2021, Eq. 17.
-    """
-    return state.start * jnp.sqrt(state.ratio)
-
-
-@jax.jit
-def bernoulli_step(
-    state: BernoulliState,
-    *,
-    squared_gradient: jax.Array,
-    learning_rate: ArrayLike,
-    momentum: ArrayLike,
-    weight_decay: ArrayLike,
-    dampening: ArrayLike = 0.0,
-) -> BernoulliState:
-    """Advance the squared norm of a scale-symmetric filter by one step of Eq. 17.
-
-    With `u = r^4` and `dt = eta (1 - delta)`: `u' = -(4 k/(1 - beta)) u + (2 dt (1 + beta)/(1 - beta)^3) |gh|^2`,
-    solved exactly over the step for a constant `|gh|`, so that
-
-        r^2(t) = sqrt( (2 eta (1 + beta)/(1 - beta)^3) int_0^t e^{-(4k/(1-beta))(t-tau)} |gh|^2 dtau
-                       + e^{-(4k/(1-beta)) t} r^4(0) ).
-
-    Source: Tanaka & Kunin 2021, Eq. 16-17.
-    Caution: the equation takes gradients to be smooth over the momentum's memory. Independent minibatch gradients add
-    in squares, `|v|^2 = |g|^2/(1 - beta^2)`, not `|g|^2/(1 - beta)^2`: the source is then `2 eta/(1 - beta)^2`, an
-    amplification of 100 and not 1900 at beta = 0.9, and r^2 fed with raw minibatch squares comes out up to 4.36 times
-    too large. `smooth_squared_gradient` of the measured buffer mends it; `discrete.quadratic_step` is exact anyway.
-
-    Args:
-        state: what `bernoulli_start` or the step before returned.
-        squared_gradient: `|gh|^2 = r^2 |g|^2`, both at the step's start, shape of r^2.
-        learning_rate: eta of this step.
-        momentum: beta < 1.
-        weight_decay: k; zero is exact.
-        dampening: delta.
-    """
-    dtype = state.start.dtype
-    eta, beta, decay, delta = (jnp.asarray(x, dtype) for x in (learning_rate, momentum, weight_decay, dampening))
-    duration = eta * (1 - delta)
-    rate = 4 * decay / (1 - beta)
-    source = fourth_power_source(learning_rate=duration, momentum=beta, gradients="smooth")
-    force = source * (squared_gradient / state.start / state.start)
-    lost = jnp.expm1(-rate * duration) * state.ratio
-    gained = relaxation_step(jnp.zeros_like(force), force=force, rate=rate, duration=duration)
-    term = gained + lost - state.compensation
-    ratio = state.ratio + term
-    return BernoulliState(state.start, ratio, (ratio - state.ratio) - term)
-
-
-def smooth_squared_gradient(
-    momentum: ArrayLike, squared_norm: jax.Array, squared_velocity: jax.Array, dampening: ArrayLike = 0.0
-) -> jax.Array:
-    """Return `((1 - beta)/(1 - delta))^2 r^2 |v|^2`: the `|gh|^2` that Eq. 17 means, measured by the momentum buffer.
-
-    Source: derived; see the caution at `bernoulli_step`. Args: beta, r^2, |v|^2 of the buffer after the step, delta.
-    """
-    beta, delta = (jnp.asarray(x, squared_norm.dtype) for x in (momentum, dampening))
-    return ((1 - beta) / (1 - delta)) ** 2 * squared_norm * squared_velocity
-
-
-def fourth_power_source(*, learning_rate: ArrayLike, momentum: ArrayLike, gradients: Gradients = "smooth") -> jax.Array:
-    """Return the factor of `|gh|^2` in `(r^4)'`.
-
-    `2 eta (1 + beta)/(1 - beta)^3` for gradients smooth over the momentum's memory, `2 eta/(1 - beta)^2` for
-    independent ones.
-
-    Source: Tanaka & Kunin 2021, Eq. 17; for independent gradients derived, see the caution at `bernoulli_step`.
-
-    Args:
-        learning_rate: eta, a scalar or an array; broadcasts with beta.
-        momentum: beta < 1.
-        gradients: which of the two.
-
-    Raises:
-        ValueError: if `gradients` is neither 'smooth' nor 'noise'.
-
-    >>> round(float(fourth_power_source(learning_rate=0.5, momentum=0.9)))
-    1900
-    """
-    if gradients not in ("smooth", "noise"):
-        raise ValueError(f"gradients must be 'smooth' or 'noise', got {gradients!r}; choose one of them")
-    eta, beta = jnp.asarray(learning_rate), jnp.asarray(momentum)
-    source = 2 * eta / (1 - beta) ** 2
-    return source * (1 + beta) / (1 - beta) if gradients == "smooth" else source
-
-
-def equilibrium_squared_norm(
-    squared_gradient: jax.Array,
-    *,
-    learning_rate: ArrayLike,
-    momentum: ArrayLike,
-    weight_decay: ArrayLike,
-    gradients: Gradients = "smooth",
-) -> jax.Array:
-    """Return the r^2 at which growth and decay balance, for a constant `|gh|^2` and k > 0.
-
-    Smooth: `r^4 = eta (1 + beta) |gh|^2/(2 k (1 - beta)^2)`. Independent: `r^4 = eta |gh|^2/(2 k (1 - beta))`.
-
-    Source: fixed point of Tanaka & Kunin 2021, Eq. 16, and its correction for noise (derived).
-
-    Args:
-        squared_gradient: `|gh|^2` at the unit vector, any shape, floating.
-        learning_rate: eta.
-        momentum: beta < 1.
-        weight_decay: k > 0.
-        gradients: as for `fourth_power_source`.
-
-    Returns:
-        r^2, shape and dtype of `|gh|^2`.
-    """
-    dtype = squared_gradient.dtype
-    eta, beta, decay = (jnp.asarray(x, dtype) for x in (learning_rate, momentum, weight_decay))
-    source = fourth_power_source(learning_rate=eta, momentum=beta, gradients=gradients)
-    return jnp.sqrt(source * (1 - beta) / (4 * decay) * squared_gradient)
