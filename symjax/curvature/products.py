@@ -1,35 +1,35 @@
 """Products with the Hessian of a loss, and the dense Hessian under a memory guard."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
-from symjax.symmetry import Params
+from symjax.curvature.operators import Params, flat_product, like, loss_at, parameters, run, whole
 
 Loss = Callable[..., jax.Array]
-Operator = Literal["hessian", "product"]
 Method = Literal["full", "chunks"]
 
 
 def hvp(loss: Loss, params: Params, *args: Any) -> Callable[[Params], Params]:
     """Return the product with the Hessian of a loss at a point.
 
-    ``v -> H v``, ``H = d^2 loss / d params^2``, forward over reverse mode. The gradient is linearised once, so that a
-    product does not repeat the network's own passes; compile the caller.
+    ``v -> H v``, ``H = d^2 loss / d params^2``, forward over reverse mode. The gradient is linearised here and now, so
+    that a product does not repeat the network's own passes; compile the caller.
 
     Source: Pearlmutter 1994, Fast exact multiplication by the Hessian.
 
     Args:
       loss: ``loss(params, *args) -> scalar``.
-      params: pytree of floating arrays, the point.
+      params: pytree of floating arrays, the point; integers are promoted.
       *args: what else the loss takes, such as a batch.
 
     Returns:
-      A linear function from a pytree like ``params`` to another.
+      A linear function from a pytree like ``params`` to another, in the dtypes of ``params``.
+
+    Raises:
+      ValueError: a loss that is not a scalar, parameters or a vector of another structure.
 
     Example:
       >>> import jax.numpy as jnp
@@ -37,7 +37,14 @@ def hvp(loss: Loss, params: Params, *args: Any) -> Callable[[Params], Params]:
       >>> print(product(jnp.array([1.0, 0.0])))
       [4. 2.]
     """
-    return jax.linearize(jax.grad(lambda q: loss(q, *args)), params)[1]
+    params, form = parameters(params)
+    linear = jax.linearize(jax.grad(loss_at(loss, args)), params)[1]
+
+    def product(vector: Params) -> Params:
+        vector = like("the vector", vector, form)
+        return linear(jax.tree.map(lambda v, q: v.astype(q.dtype), vector, params))
+
+    return product
 
 
 def hessian(
@@ -45,14 +52,15 @@ def hessian(
 ) -> jax.Array:
     """Compute the dense Hessian of a loss.
 
-    ``H_ij = d^2 loss / d theta_i d theta_j``, the leaves of ``params`` raveled in ``jax.tree.leaves`` order.
+    ``H_ij = d^2 loss / d theta_i d theta_j``, the leaves of ``params`` raveled in ``jax.tree.leaves`` order. The loss
+    is traced anew at every call; who calls often compiles the caller, ``jax.jit(partial(hessian, loss))``.
 
     Source: Zhao et al. 2023, Fig. 9 (spectra of the Hessian).
 
     Args:
       loss: ``loss(params, *args) -> scalar``.
-      params: pytree of floating arrays with P entries in all.
-      *args: what else the loss takes.
+      params: pytree of floating arrays with P entries in all; integers are promoted.
+      *args: what else the loss takes; arrays are traced, all else reaches it as it is.
       limit_bytes: the largest matrix to build, P^2 times the size of an entry. It guards the answer alone: "full"
         needs about three times as much in passing, and the activations of P simultaneous passes.
       method: "full" is ``jax.hessian``; "chunks" linearises the gradient once and takes ``chunk`` rows at a time, with
@@ -60,7 +68,7 @@ def hessian(
       chunk: rows at a time.
 
     Returns:
-      An array (P, P); symmetric up to round-off.
+      An array (P, P) in float32 at least; symmetric up to the round-off of the loss.
 
     Raises:
       ValueError: the matrix is larger than ``limit_bytes``, a loss that is not a scalar, or an unknown method.
@@ -71,56 +79,23 @@ def hessian(
       [[4. 2.]
        [2. 0.]]
     """
-    count, dtype = size(params)
-    needed = count**2 * dtype.itemsize
+    params, form = parameters(params)
+    needed = form.size**2 * form.dtype.itemsize
     if needed > limit_bytes:
         raise ValueError(
-            f"the Hessian of {count} parameters in {dtype} has {needed} bytes, more than limit_bytes={limit_bytes}; "
-            "raise limit_bytes, or use eigenvalues, density or trace, which only take products with it"
+            f"the Hessian of {form.size} parameters in {form.dtype} has {needed} bytes, more than "
+            f"limit_bytes={limit_bytes}; raise limit_bytes, or use eigenvalues, density or trace, which only take "
+            "products with it"
         )
-    found = jax.eval_shape(loss, params, *args)
-    if getattr(found, "shape", None) != ():
-        raise ValueError(f"loss gives {found}, but must give a scalar")
     if method not in ("full", "chunks"):
         raise ValueError(f'method is {method!r}, but must be "full" or "chunks"')
-    if chunk < 1:
-        raise ValueError(f"chunk is {chunk}, but must be at least 1")
-    return _hessian(loss, params, args, method, chunk)
+    chunk = whole("chunk", chunk, 1)
 
+    def compute(params: Params, args: tuple[Any, ...]) -> jax.Array:
+        if method == "full":
+            bound = loss_at(loss, args)
+            return jax.hessian(lambda flat: bound(form.unravel(flat)))(form.ravel(params))
+        product = flat_product(loss, params, args, "hessian")
+        return jax.lax.map(product, jnp.eye(form.size, dtype=form.dtype), batch_size=min(chunk, form.size))
 
-def size(params: Params) -> tuple[int, jnp.dtype]:
-    """Return the number of entries of a pytree and the dtype they are raveled to.
-
-    Raises:
-      ValueError: a leaf is not floating, or there is none.
-    """
-    leaves = jax.tree.leaves(params)
-    wrong = [jnp.result_type(leaf) for leaf in leaves if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
-    if wrong or not leaves:
-        raise ValueError(
-            f"params has {f'a leaf of dtype {wrong[0]}' if wrong else 'no leaves'}, but needs floating arrays"
-        )
-    raveled = jax.eval_shape(lambda tree: ravel_pytree(tree)[0], params)
-    return raveled.size, raveled.dtype
-
-
-def flat_product(
-    function: Callable[..., Any], params: Params, args: tuple[Any, ...], operator: Operator
-) -> Callable[[jax.Array], jax.Array]:
-    """Return the product on raveled vectors, with the Hessian of ``function`` or by ``function(vector, *args)``."""
-    flat, unravel = ravel_pytree(params)
-    if operator == "hessian":
-        return hvp(lambda q: function(unravel(q), *args), flat)
-    if operator == "product":
-        return lambda vector: ravel_pytree(function(unravel(vector), *args))[0]
-    raise ValueError(f'operator is {operator!r}, but must be "hessian" or "product"')
-
-
-@partial(jax.jit, static_argnums=(0, 3, 4))
-def _hessian(loss: Loss, params: Params, args: tuple[Any, ...], method: Method, chunk: int) -> jax.Array:
-    flat, unravel = ravel_pytree(params)
-    if method == "full":
-        return jax.hessian(lambda q: loss(unravel(q), *args))(flat)
-    product = flat_product(loss, params, args, "hessian")
-    basis = jnp.eye(flat.size, dtype=flat.dtype)
-    return jax.lax.map(product, basis, batch_size=min(chunk, flat.size))
+    return run(compute, params, args)
