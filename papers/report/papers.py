@@ -24,11 +24,13 @@ PAPERS: Mapping[str, Paper] = {
     "noether": Paper(
         "Tanaka & Kunin 2021, Noether's Learning Dynamics",
         {
-            "norm dynamics": Figure("filter norms follow from the symmetry that the learning rule breaks (Eq. 17)"),
-            "panel A": Figure("free norms match fixed ones at learning rate 0.001 and win at 0.03"),
-            "panel B": Figure("the gap between free and fixed norms opens at high momentum"),
-            "panel C": Figure("weight decay above 0 improves accuracy and loss with free norms"),
-            "panel D": Figure("larger initial filters: the same loss at first, then slower learning"),
+            "norm dynamics": Figure(
+                "filter norms follow from the symmetry that the learning rule breaks (Eq. 17)", "norms"
+            ),
+            "panel A": Figure("free norms match fixed ones at learning rate 0.001 and win at 0.03", "panel_a"),
+            "panel B": Figure("the gap between free and fixed norms opens at high momentum", "panel_b"),
+            "panel C": Figure("weight decay above 0 improves accuracy and loss with free norms", "panel_c"),
+            "panel D": Figure("larger initial filters: the same loss at first, then slower learning", "panel_d"),
             "Fig. 1a": Figure("a symmetry of the potential maps motions to motions", "toy_rotated_starts"),
             "Fig. 2": Figure("a charge decays as exp(-mu t/m)", "toy_charge_decay"),
             "conserved surfaces": Figure("each symmetry confines gradient flow to a surface", "toy_conserved_surfaces"),

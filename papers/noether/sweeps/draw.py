@@ -33,7 +33,7 @@ def _losses(panel: Any, arrays: dict[str, np.ndarray]) -> None:
     title = f"{len(arrays['seed'])} members" + (f", {diverged} diverged" if diverged else "")
     panel.set_title(title, fontsize=9)
     panel.set(xlabel="step", ylabel="training loss (nats)", yscale="log")
-    panel.legend(fontsize=7, frameon=False)
+    panel.legend(fontsize=8, frameon=False)
 
 
 def _accuracies(panel: Any, arrays: dict[str, np.ndarray], name: str) -> None:
@@ -50,4 +50,4 @@ def _accuracies(panel: Any, arrays: dict[str, np.ndarray], name: str) -> None:
     panel.set(xlabel=words, ylabel="test accuracy")
     if values.min() > 0 and values.max() / values.min() > 3:
         panel.set(xscale="log")
-    panel.legend(fontsize=7, frameon=False)
+    panel.legend(fontsize=8, frameon=False)

@@ -232,7 +232,7 @@ def _draw_circle(panel, circle: Paths) -> None:
     panel.set_title(f"circle field, η = {CIRCLE_RATE}", fontsize=9)
     panel.set(xlabel="$q_1$", ylabel="$q_2$", xlim=(-2.75, 2.75), ylim=(-1.8, 2.6))
     panel.set_aspect("equal")
-    panel.legend(fontsize=6.5, frameon=False, loc="upper left")
+    panel.legend(fontsize=8, frameon=False, loc="upper left")
 
 
 def _draw_paths(panel, run: Paths, title: str) -> None:
@@ -246,8 +246,8 @@ def _draw_paths(panel, run: Paths, title: str) -> None:
     panel.plot(*run.discrete[0].T, "o-", color="black", markersize=2.5, linewidth=0.5, label="descent")
     panel.set_title(title, fontsize=9)
     panel.set(xlabel="$q_1$", ylabel="$q_2$")
-    legend = panel.legend(fontsize=6.5, frameon=False, title="largest distance")
-    legend.get_title().set_fontsize(6.5)
+    legend = panel.legend(fontsize=8, frameon=False, title="largest distance")
+    legend.get_title().set_fontsize(8)
 
 
 def _draw_orders(panel, order: Orders) -> None:
@@ -269,4 +269,4 @@ def _draw_orders(panel, order: Orders) -> None:
     )
     panel.set_ylim(bottom=2e-11)
     panel.xaxis.set_minor_formatter("")
-    panel.legend(fontsize=6.5, frameon=False, loc="lower right")
+    panel.legend(fontsize=8, frameon=False, loc="lower right")

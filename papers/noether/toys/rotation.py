@@ -168,7 +168,7 @@ def draw_rotated_starts(directory: RunDirectory, command: str) -> list[Claim]:
         canvas.axes[0, 2].plot([], [], color=colour, label=name)
     canvas.axes[0, 2].set_title(r"$|Q(R q_0) - R\,Q(q_0)|$, relative", fontsize=9)
     canvas.axes[0, 2].set(xlabel="time", yscale="log")
-    canvas.axes[0, 2].legend(fontsize=7, frameon=False)
+    canvas.axes[0, 2].legend(fontsize=8, frameon=False)
     with_symmetry, control = found["sombrero"], found["tilted"]
     directory.save_figure(
         canvas.figure,
@@ -205,7 +205,7 @@ def draw_charge_decay(directory: RunDirectory, command: str) -> list[Claim]:
     panel.plot([], [], label=r"$e^{-\mu t/m}$", **style("prediction"))
     panel.set_title("angular momentum of a damped particle", fontsize=9)
     panel.set(xlabel="time", ylabel="C(t) / C(0)", ylim=(-0.04, 1.06))
-    panel.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    panel.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     directory.save_figure(canvas.figure, "toy_charge_decay", **run._asdict())
     kept, gone = run.charge[:, 0, -1], jnp.abs(run.charge[:, -1, -1])
     measured = (

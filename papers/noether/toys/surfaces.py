@@ -167,7 +167,7 @@ def draw_surfaces(directory: RunDirectory, command: str) -> list[Claim]:
         _draw_network(panel, network, run)
         arrays |= {f"{name}_{key}": value for key, value in run._asdict().items()}
         claims += _claims(directory, command, name, network, run)
-    canvas.axes[0, 0].legend(fontsize=7, frameon=True, framealpha=0.9, loc="lower left")
+    canvas.axes[0, 0].legend(fontsize=8, frameon=True, framealpha=0.9, loc="lower left")
     directory.save_figure(canvas.figure, "toy_conserved_surfaces", **arrays)
     return claims
 

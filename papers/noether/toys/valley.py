@@ -94,7 +94,7 @@ def draw_valley(directory: RunDirectory, command: str) -> list[Claim]:
         panel.plot([], [], label=f"{role} norm", **style(role))
     panel.set_title(f"loss, η = {RATE:g}, {SEEDS} starts", fontsize=9)
     panel.set(xlabel="step", yscale="log", ylim=(1e-17, 4))
-    panel.legend(fontsize=7, frameon=False, loc="center right")
+    panel.legend(fontsize=8, frameon=False, loc="center right")
     panel = canvas.axes[0, 2]
     panel.plot(steps, run.squared_norm.T, color=COLOURS["free"], linewidth=2.4, alpha=0.5)
     panel.plot(steps, run.predicted.T, **style("prediction"))
@@ -104,7 +104,7 @@ def draw_valley(directory: RunDirectory, command: str) -> list[Claim]:
     panel.set_title("the norm grows until the step fits", fontsize=9)
     panel.set(xlabel="step", ylabel="$|q|^2$", xlim=(-0.3, 15))
     panel.set_ylim(0, None)
-    panel.legend(fontsize=7, frameon=False)
+    panel.legend(fontsize=8, frameon=False)
     directory.save_figure(canvas.figure, "toy_valley", **run._asdict())
     return _claims(directory, command, run)
 
@@ -136,4 +136,4 @@ def _draw_plane(panel, run: Valley) -> None:
     panel.plot(*run.free[0, 0], "o", color="black", markersize=4)
     panel.set_title(r"$f = 1 - \cos(\mathrm{angle})$", fontsize=9)
     panel.set(xlabel="$q_1$", ylabel="$q_2$", aspect="equal")
-    panel.legend(fontsize=7, frameon=True, framealpha=0.9, loc="upper left")
+    panel.legend(fontsize=8, frameon=True, framealpha=0.9, loc="upper left")
