@@ -15,6 +15,7 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +26,15 @@ from papers.common import streams
 from papers.common.errors import Divergence, UserError
 from papers.common.flags import check_arguments, flag, options, positional
 from papers.common.paths import PLACE_ERRORS, shortened, user_path
+from papers.common.signals import Stopping
 
 Config = TypeVar("Config")
 
 FAILED = 1
 BAD_INPUT = 2
 DIVERGED = 3
-INTERRUPTED = 130
 MOST = 10**9
+MOST_SEEDS = 2**32
 
 
 def check(condition: bool, field: str, value: object, allowed: str) -> None:
@@ -71,6 +73,17 @@ def check_count(field: str, value: int, least: int = 1, most: int = MOST) -> Non
     check(least <= value <= most, field, value, bounds)
 
 
+def check_seed(field: str, seed: int, count: int = 1) -> None:
+    """Refuse a first seed whose ``count`` successors do not all fit 32 bits: beyond, different seeds would draw alike.
+
+    Raises:
+        UserError: a seed below 0 or too large.
+
+    >>> check_seed("seed", 3, count=10)
+    """
+    check(0 <= seed <= MOST_SEEDS - count, field, seed, f"from 0 to {MOST_SEEDS - count}")
+
+
 def main(
     entry: Callable[[Config], object],
     config_class: type[Config],
@@ -97,9 +110,27 @@ def main(
 
     Raises:
         SystemExit: code 0 after ``--help``, 1 for a full disk, 2 for a UserError or a place that cannot be used, 3 for
-            a Divergence, 130 when interrupted; but for the first, after one sentence on the standard error.
+            a Divergence, 130 after SIGINT and 143 after SIGTERM; but for the first, after one sentence on the standard
+            error.
     """
     streams.secure()
+    with Stopping(prog) as stopping:
+        try:
+            _run(entry, config_class, prog, description, argv, presets)
+        except KeyboardInterrupt:
+            _leave(prog, "terminated" if stopping.number == signal.SIGTERM else "interrupted", stopping.exit_code)
+    return 0
+
+
+def _run(
+    entry: Callable[[Config], object],
+    config_class: type[Config],
+    prog: str,
+    description: str | None,
+    argv: Sequence[str] | None,
+    presets: Mapping[str, Any] | None,
+) -> None:
+    """Parse, validate and run; every failure but a signal becomes its sentence."""
     try:
         config = parse(config_class, prog, description, argv, presets)
         validate = getattr(config, "validate", None)
@@ -117,12 +148,9 @@ def main(
         if error.errno in PLACE_ERRORS and error.filename is not None:
             place = shortened(error.filename)
             _leave(prog, f"{place} cannot be used ({error.strerror}): name another place", BAD_INPUT)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         _leave(prog, f"no room is left on the disk ({error}): make room; --resume continues a run", FAILED)
-    except KeyboardInterrupt:
-        _leave(prog, "interrupted", INTERRUPTED)
-    return 0
 
 
 def parse(

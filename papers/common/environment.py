@@ -13,6 +13,15 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+SETTINGS = (
+    "jax_enable_x64",
+    "jax_threefry_partitionable",
+    "jax_default_prng_impl",
+    "jax_default_matmul_precision",
+    "jax_default_device",
+    "jax_numpy_dtype_promotion",
+    "jax_disable_jit",
+)
 
 
 def environment() -> dict[str, Any]:
@@ -22,7 +31,8 @@ def environment() -> dict[str, Any]:
 
     Returns:
         ``versions``, ``commit`` (None outside the repository, ``-dirty`` behind it where tracked files were changed),
-        ``device`` (kind, platform, count, cpu), ``xla_flags``, ``started`` (UTC); ready for JSON.
+        ``device`` (kind, platform, count, cpu, and the cores this process may use, which decide how XLA splits a sum),
+        ``settings`` (:func:`settings`), ``xla_flags``, ``started`` (UTC); ready for JSON.
     """
     import jax
 
@@ -35,10 +45,24 @@ def environment() -> dict[str, Any]:
             "platform": devices[0].platform,
             "count": len(devices),
             "cpu": _cpu(),
+            "cores": cores(),
         },
+        "settings": settings(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def settings() -> dict[str, Any]:
+    """Read those of jax's settings that change numbers."""
+    import jax
+
+    return {name.removeprefix("jax_"): _plain(getattr(jax.config, name, None)) for name in SETTINGS}
+
+
+def cores() -> int:
+    """Count the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
@@ -50,6 +74,10 @@ def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
     import shlex
 
     return shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def _version(package: str) -> str | None:

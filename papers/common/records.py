@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,67 @@ def differences(old: Any, new: Any, ignore: Sequence[str]) -> list[str]:
         if before.get(name, "absent") != after.get(name, "absent")
         and not any(name == field or name.startswith(field + ".") for field in ignore)
     ]
+
+
+def with_defaults(old: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Fill a recorded configuration with the defaults of the fields that it had not yet; only a dataclass has any.
+
+    >>> @dataclasses.dataclass
+    ... class Config:
+    ...     seed: int
+    ...     width: float = 0.5
+    >>> with_defaults({"seed": 3}, Config(0, 1.0))
+    {'seed': 3, 'width': 0.5}
+    """
+    if not dataclasses.is_dataclass(config):
+        return dict(old)
+    filled = dict(old)
+    for field in dataclasses.fields(config):
+        now = getattr(config, field.name)
+        if field.name in filled:
+            if dataclasses.is_dataclass(now) and isinstance(filled[field.name], Mapping):
+                filled[field.name] = with_defaults(filled[field.name], now)
+        elif field.default is not dataclasses.MISSING:
+            filled[field.name] = to_json(field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            filled[field.name] = to_json(field.default_factory())
+    return filled
+
+
+def known_to(now: Any, then: Any) -> Any:
+    """Keep of a record what an earlier one says anything about: what nobody wrote down cannot be compared.
+
+    >>> known_to({"jax": "1", "settings": {"x64": True, "new": 1}}, {"settings": {"x64": False}})
+    {'settings': {'x64': True}}
+    """
+    if not (isinstance(now, Mapping) and isinstance(then, Mapping)):
+        return now
+    return {name: known_to(value, then[name]) for name, value in now.items() if name in then}
+
+
+def to_arrays(value: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Lay a NamedTuple of arrays, or of such NamedTuples, out by name, dots for nested ones."""
+    found: dict[str, np.ndarray] = {}
+    for name, item in value._asdict().items():
+        found |= to_arrays(item, f"{prefix}{name}.") if hasattr(item, "_asdict") else {prefix + name: np.asarray(item)}
+    return found
+
+
+def from_arrays(kind: type, arrays: Mapping[str, np.ndarray], prefix: str = "") -> Any:
+    """Put together what :func:`to_arrays` laid out.
+
+    Raises:
+        KeyError: an array is missing.
+    """
+    hints = typing.get_type_hints(kind)
+    return kind(
+        *(
+            from_arrays(hints[name], arrays, f"{prefix}{name}.")
+            if hasattr(hints[name], "_fields")
+            else arrays[prefix + name]
+            for name in kind._fields
+        )
+    )
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -7,8 +7,7 @@ Source: Zhao et al. 2023, Figure 11 (the authors' notebook).
 """
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -56,11 +55,10 @@ PAPER = {
 class AdversarialConfig(CifarSetting):
     """Figure 11: FGSM and PGD on a network trained on CIFAR-10 and on its ensembles."""
 
+    place: ClassVar[str] = "gradient_flow/adversarial"
+
     official: int = 1000
     """Images of the official test split that are attacked beside the held-out training images."""
-
-    out: Path = Path("runs/gradient_flow/figure_11")
-    """Run directory; it must be new or empty."""
 
     @property
     def members(self) -> int:

@@ -7,7 +7,7 @@ Source: Zhao et al. 2023, Figure 10 (the authors' notebook).
 """
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -47,6 +47,8 @@ PAPER_CHANGE = {
 @dataclasses.dataclass(frozen=True)
 class EnsembleConfig(CifarSetting):
     """Figure 10: five ensembles on CIFAR-10 over the number of members and the strength of the group elements."""
+
+    place: ClassVar[str] = "gradient_flow/ensemble"
 
     @property
     def sizes(self) -> tuple[int, ...]:

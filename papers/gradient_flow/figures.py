@@ -3,7 +3,6 @@
 Each figure has its own directory with the pictures, the arrays they were drawn from and its claims.
 """
 
-import dataclasses
 import importlib
 
 from papers.common.cli import main
@@ -32,14 +31,16 @@ DRAWN_BY = {
 def entry(config: FiguresConfig) -> None:
     """Draw one figure into a directory of its own."""
     from papers.common.compilation import use_compilation_cache
+    from papers.common.runs import RunDirectory
 
+    config = RunDirectory.take_up(config)
+    RunDirectory.refuse(config)
     use_compilation_cache(config.cache_dir)
     import jax
 
     from papers.common import data
     from papers.common.claims import format_claims
     from papers.common.environment import command_line
-    from papers.common.runs import RunDirectory
 
     jax.config.update("jax_enable_x64", True)
     module, function = DRAWN_BY[config.figure].rpartition(".")[::2]
@@ -47,9 +48,10 @@ def entry(config: FiguresConfig) -> None:
     if config.figure in ("10", "11"):  # absent or damaged data leave no directory behind
         data.load_once("cifar10", data_dir=config.data_dir, cache_dir=config.cache_dir)
     command = command_line("papers.gradient_flow.figures")
-    with RunDirectory.create(config.out / config.name, dataclasses.asdict(config), command) as directory:
+    with RunDirectory.open(config, command) as directory:
         claims = draw(directory, config, command)
         directory.write_claims(claims)
+        directory.finish()
         print(format_claims(claims))
         print(f"the figure, its arrays and its claims are in {directory.path}")
 

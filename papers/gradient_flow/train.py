@@ -41,26 +41,26 @@ def entry(config: TrainConfig) -> None:
     if config.network == "two_layer" or config.precision == "float64":
         jax.config.update("jax_enable_x64", True)
     command = command_line("papers.gradient_flow.train")
-    with RunDirectory.open(config, command) as directory:
-        arrays = run(directory, config, command)
+    with RunDirectory.open(config, command, config.fingerprint()) as directory:
+        arrays = run(directory, config)
         if arrays is None:
             raise KeyboardInterrupt
         directory.save_arrays("history", **arrays)
         draw(directory, arrays, config)
         claims = judge(directory, arrays, config, command)
         directory.write_claims(claims)
+        directory.finish()
         print(format_claims(claims))
         print("(one seed decides nothing, a claim needs three)")
         print(f"the figure, its arrays and its claims are in {directory.path}")
 
 
-def run(directory: Any, config: TrainConfig, command: str) -> dict[str, Any] | None:
+def run(directory: Any, config: TrainConfig) -> dict[str, Any] | None:
     """Train the network of a resolved configuration.
 
     Args:
       directory: the open run directory; losses and errors of the law go to its metrics.
       config: resolved.
-      command: what to print with ``--resume`` when stopped.
 
     Returns:
       Arrays: ``train_loss`` a step, ``step`` and ``measured`` (records, neurons) and the other records of the run,
@@ -72,7 +72,7 @@ def run(directory: Any, config: TrainConfig, command: str) -> dict[str, Any] | N
 
     if config.network == "cifar":
         return watched_run.run_cifar(config, directory)
-    return watched_run.run_vgg11(config, directory, command if config.resume else f"{command} --resume")
+    return watched_run.run_vgg11(config, directory)
 
 
 def run_two_layer(directory: Any, config: TrainConfig) -> dict[str, Any]:

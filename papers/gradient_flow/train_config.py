@@ -3,9 +3,9 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from papers.common.cli import check, check_count
+from papers.common.cli import MOST, check, check_count, check_seed
 from papers.common.data import Name, load_once
 
 if TYPE_CHECKING:
@@ -25,12 +25,16 @@ ACTIVATIONS: dict[str, tuple[Activation, ...]] = {
 RATES = {"two_layer": 0.1, "cifar": 1e-3, "vgg11": 0.005}
 """Default learning rate: of Figure 3, of Adam in Figures 10 and 11, and of plain descent on VGG11."""
 
+MOST_STEPS, MOST_EPOCHS = 10_000_000, 10_000
+
 EPOCHS = {"cifar": 2, "vgg11": 12}
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """The paper's training loop with its conserved quantities measured at every step."""
+
+    place: ClassVar[str] = "gradient_flow/train"
 
     network: Network = "two_layer"
     """two_layer: Figures 3 and 6, full-batch descent in float64; cifar: the network of Figures 10 and 11, Adam in file
@@ -88,11 +92,12 @@ class TrainConfig:
     cache_dir: Path | None = None
     """Folder of the prepared data and compiled programs."""
 
-    out: Path = Path("runs/gradient_flow/train")
-    """Run directory; it must be new or empty."""
+    out: Path | None = None
+    """Run directory, new or empty; by default a new one under runs/gradient_flow/train, named after the time."""
 
     resume: bool = False
-    """Continue the run of vgg11 in the directory from its newest good checkpoint."""
+    """Continue the run in the directory, or without --out the newest unfinished one: vgg11 from its newest good
+    checkpoint, the others, which take a minute, from their beginning."""
 
     def resolved(self) -> "TrainConfig":
         """Fill in the defaults that depend on the network."""
@@ -113,10 +118,11 @@ class TrainConfig:
         check(0 < rate < math.inf, "learning_rate", rate, "above 0 and finite")
         check(0 < self.scale < math.inf, "scale", self.scale, "above 0 and finite")
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
+        most = {"steps": MOST_STEPS, "epochs": MOST_EPOCHS}
         for field in ("steps", "epochs", "batch_size", "record_every", "limit"):
             if getattr(self, field) is not None:
-                check_count(field, getattr(self, field))
-        check(self.seed >= 0, "seed", self.seed, "at least 0")
+                check_count(field, getattr(self, field), most=most.get(field, MOST))
+        check_seed("seed", self.seed)
         check_count("checkpoint_epochs", self.checkpoint_epochs, 0)
         small = self.network != "cifar" or self.data != "tiny_imagenet" or self.size == 32
         words = "digits or cifar10, or given with --size 32: --network cifar takes 32 x 32 pixels"
@@ -126,13 +132,18 @@ class TrainConfig:
             value = getattr(self, field)
             fits = value is None or self.network != "two_layer" or value == getattr(TrainConfig().resolved(), field)
             check(fits, field, value, "left out with --network two_layer, which takes --steps")
-        check(not self.resume or self.network == "vgg11", "resume", self.resume, "given with --network vgg11 only")
 
     def load(self) -> "Dataset":
         """Load the data of a resolved configuration, and refuse a batch larger than it."""
         size = 32 if self.network == "cifar" else self.size
         places = {"data_dir": self.data_dir, "cache_dir": self.cache_dir}
         return load_once(self.data, size=size, limit=self.limit, batch_size=self.batch_size, **places)
+
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the data, None where there is none."""
+        from papers.common import data
+
+        return None if self.network == "two_layer" else data.fingerprint(self.load())
 
     def preflight(self) -> None:
         """Refuse what the data or the run directory does not allow, before seconds of importing jax."""

@@ -7,19 +7,23 @@ that no other has.
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from papers.common.cli import check, main
+from papers.common.cli import check, check_count, main
 from papers.common.data import Name
 from papers.noether.networks.config import TrainConfig, check_range
 from papers.noether.panels.definitions import PANELS, PanelName
 
 PROG = "python -m papers.noether.figures"
 
+MOST_RUNS = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class FiguresConfig:
     """Panels A to D of the paper, and the figures of its theory."""
+
+    place: ClassVar[str] = "noether/figures"
 
     panel: PanelName | Literal["toys"] = "toys"
     """a: learning rate; b: momentum; c: weight decay; d: initial norm; toys: figures of the theory, without data."""
@@ -69,14 +73,19 @@ class FiguresConfig:
     runs: Path | None = None
     """Folder of finished runs to draw, wherever they were made: nothing is run."""
 
-    out: Path = Path("runs/figures")
-    """Folder of the runs and figures; what is finished in it is used."""
+    out: Path | None = None
+    """Folder of a panel's runs, and of the figures in a folder each; what is finished in it is used, what was stopped
+    continued. By default a new one under runs/noether/figures, named after the time."""
+
+    resume: bool = False
+    """Continue what was stopped: with --out there, without it the newest unfinished run of this panel."""
 
     def validate(self) -> None:
         """Refuse what no panel can be."""
-        check(self.seeds is None or self.seeds >= 1, "seeds", self.seeds, "at least 1")
+        if self.seeds is not None:
+            check_count("seeds", self.seeds, most=MOST_RUNS)
         self.base().validate()
-        shown = " ".join(f"{value:g}" for value in self.values)
+        shown = " ".join(map(str, self.values))
         if self.panel == "toys" or self.runs is not None:
             why = "left out with --panel toys" if self.panel == "toys" else "left out with --runs, which has its own"
             check(self.seeds is None, "seeds", self.seeds, why)
@@ -91,9 +100,14 @@ class FiguresConfig:
         for value in self.values:
             check_range(panel.field, value, "values")
 
+    @property
+    def inside(self) -> str:
+        """The folder of the figure in ``out``."""
+        return "toys" if self.panel == "toys" else f"panel-{self.panel}"
+
     def base(self) -> TrainConfig:
         """What all runs of a panel share."""
-        shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"out", "seed"}
+        shared = {field.name for field in dataclasses.fields(TrainConfig)} - {"out", "seed", "resume"}
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name in shared}
         return TrainConfig(**own)
 
@@ -101,11 +115,10 @@ class FiguresConfig:
 def entry(config: FiguresConfig) -> None:
     """Draw one panel, running first what it still needs, or the toys."""
     from papers.common.compilation import use_compilation_cache
-    from papers.common.errors import UserError
+    from papers.common.runs import RunDirectory
 
-    drawn = config.out / ("toys" if config.panel == "toys" else f"panel-{config.panel}")
-    if drawn.is_dir() and any(drawn.iterdir()):
-        raise UserError(f"{drawn} is drawn already: remove it to draw it again from the finished runs")
+    config = RunDirectory.take_up(config)
+    RunDirectory.refuse(config)
     if config.panel != "toys" and config.runs is None:
         config.base().load()  # refuses what the data does not allow, before seconds of importing jax
     use_compilation_cache(config.cache_dir)
@@ -113,12 +126,12 @@ def entry(config: FiguresConfig) -> None:
 
     command = command_line("papers.noether.figures")
     if config.panel == "toys":
-        _draw_toys(config, drawn, command)
+        _draw_toys(config, command)
     else:
-        _draw_panel(config, drawn, command)
+        _draw_panel(config, command)
 
 
-def _draw_toys(config: FiguresConfig, drawn: Path, command: str) -> None:
+def _draw_toys(config: FiguresConfig, command: str) -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -126,30 +139,34 @@ def _draw_toys(config: FiguresConfig, drawn: Path, command: str) -> None:
     from papers.common.runs import RunDirectory
     from papers.noether import toys
 
-    with RunDirectory.create(drawn, dataclasses.asdict(config), command) as directory:
+    with RunDirectory.open(config, command) as directory:
         claims = toys.draw_all(directory, command=command)
         directory.write_claims(claims)
+        directory.finish()
     print(format_claims(claims))
-    print(f"figures, arrays and claims are in {drawn}; next: {PROG} --panel a")
+    print(f"figures, arrays and claims are in {directory.path}; next: {PROG} --panel a")
 
 
-def _draw_panel(config: FiguresConfig, drawn: Path, command: str) -> None:
+def _draw_panel(config: FiguresConfig, command: str) -> None:
     from papers.common.claims import format_claims
-    from papers.common.runs import RunDirectory
+    from papers.common.runs import MAY_DIFFER_ON_RESUME, RunDirectory
     from papers.noether.panels import publish
     from papers.noether.panels.measure import measure, read_finished, wanted_runs
 
+    with RunDirectory.open(config, command) as begun:  # not locked while other processes may share the runs
+        path, again = begun.path, begun.again
     if config.runs is None:
-        wanted = wanted_runs(config.panel, config.base(), config.values, config.seeds or 3, config.out)
-        runs = measure(wanted, command)
+        wanted = wanted_runs(config.panel, config.base(), config.values, config.seeds or 3, path.parent)
+        runs = measure(wanted, command, again)
     else:
         runs = read_finished(config.panel, config.runs)
     if runs is None:
         return
-    with RunDirectory.create(drawn, dataclasses.asdict(config), command) as directory:
+    with RunDirectory.resume(path, config, MAY_DIFFER_ON_RESUME) as directory:
         claims = publish(config.panel, runs, directory, command)
+        directory.finish()
     print(format_claims(claims))
-    print(f"figures, arrays and claims are in {drawn}; next: python -m papers.report {drawn}")
+    print(f"figures, arrays and claims are in {path}; next: python -m papers.report {path}")
 
 
 if __name__ == "__main__":

@@ -58,10 +58,7 @@ def describe(config: SweepConfig) -> str:
         network = f"VGG11 {'with' if config.batch_norm else 'without'} BatchNorm, width {config.width:g}"
     axes = {name: getattr(config, axis) for name, axis in AXES.items()} | {"filter_norm": config.norm_rules}
     shown = "; ".join(f"{name.replace('_', ' ')} {' '.join(map(str, values))}" for name, values in axes.items())
-    return (
-        f"{network} on {config.data}: {config.epochs} epochs, batch {config.batch_size}\n{shown}\n"
-        f"run directory {config.out}"
-    )
+    return f"{network} on {config.data}: {config.epochs} epochs, batch {config.batch_size}\n{shown}"
 
 
 def table(arrays: "dict[str, np.ndarray]") -> list[str]:

@@ -34,13 +34,13 @@ def entry(config: TrainConfig) -> None:
 
 
 def describe(config: TrainConfig) -> str:
-    """Say in two lines what will run."""
+    """Say in a line what will run."""
     norm = "with BatchNorm" if config.batch_norm else "without BatchNorm"
     rule = "" if config.optimiser == "sgd" else f"{config.optimiser}, "
     return (
         f"VGG11 {norm}, width {config.width:g}, on {config.data}: {config.epochs} epochs, batch {config.batch_size}, "
         f"{rule}learning rate {config.learning_rate:g}, momentum {config.momentum:g}, weight decay "
-        f"{config.weight_decay:g}, filter norms {config.filter_norm}, seed {config.seed}\nrun directory {config.out}"
+        f"{config.weight_decay:g}, filter norms {config.filter_norm}, seed {config.seed}"
     )
 
 

@@ -42,7 +42,7 @@ NEVER_STARTED = {
     "width 0": (["--width", "0"], ["--width is 0", "above 0 and at most 4"]),
     "dropout 1": (["--dropout", "1"], ["--dropout is 1", "at least 0 and below 1"]),
     "batch 0": (["--batch-size", "0"], ["--batch-size is 0", "at least 1"]),
-    "no epochs": (["--epochs", "0"], ["--epochs is 0", "at least 1"]),
+    "no epochs": (["--epochs", "0"], ["--epochs is 0", "from 1 to 10000"]),
     "records 0": (["--record-every", "0"], ["--record-every is 0", "at least 1"]),
     "negative checkpoints": (["--checkpoint-epochs", "-1"], ["--checkpoint-epochs is -1", "at least 0"]),
     "one class": (["--classes", "1"], ["--classes is 1", "at least 2"]),

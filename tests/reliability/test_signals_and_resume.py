@@ -50,9 +50,10 @@ def stop(number, out, cache):
     wait_for_steps(process, out, 3)
     process.send_signal(number)
     told, complained = process.communicate(timeout=300)
-    assert process.returncode == 130, complained
-    assert complained.splitlines()[-1].endswith(": interrupted") and "Traceback" not in complained
-    assert not (out / "lock").exists() and not (out / "summary.json").exists()
+    assert process.returncode == 128 + number, complained
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert complained.splitlines()[-1].endswith(f": {word}") and "Traceback" not in complained
+    assert not (out / ".symjax-lock").exists() and not (out / "summary.json").exists()
     line = next(line for line in told.splitlines() if "continue with: " in line)
     return shlex.split(line.partition("continue with: ")[2])
 

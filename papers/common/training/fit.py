@@ -33,7 +33,7 @@ class Fetched(NamedTuple):
 
     Attributes:
       step: number of the first step of the chunk.
-      metrics: name -> array, one value for each step.
+      metrics: name -> array with one entry for each step of the chunk, whatever the shape of an entry.
       report: what ``report(state)`` gave at the end of the chunk.
     """
 
@@ -46,8 +46,12 @@ class Pending(NamedTuple):
     """The same, still on the device."""
 
     step: int
-    metrics: list[dict[str, jax.Array]]
+    metrics: "Metrics"
     report: Any
+
+
+Metrics = dict[str, jax.Array] | list[dict[str, jax.Array]]
+"""Of a chunk: stacked by a scan, or one dict for each step of a loop."""
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -158,7 +162,7 @@ def _reader(report: Callable[[TrainState], Any]) -> Callable[[TrainState], Any]:
 
 
 @lru_cache(maxsize=2)
-def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainState, list[dict[str, jax.Array]]]]:
+def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainState, Metrics]]:
     def one(state: TrainState, images: jax.Array, labels: jax.Array, index: jax.Array) -> tuple[TrainState, Any]:
         return step(state, (images[index], labels[index]))
 
@@ -168,15 +172,15 @@ def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainS
     if driver == "scan":
         compiled = jax.jit(many, donate_argnums=0, compiler_options=step_options())
 
-        def scan(state: TrainState, data: Data, indices: np.ndarray) -> tuple[TrainState, list[dict[str, jax.Array]]]:
+        def scan(state: TrainState, data: Data, indices: np.ndarray) -> tuple[TrainState, Metrics]:
             state, metrics = compiled(state, data.images, data.labels, jax.device_put(indices))
-            return state, [metrics]
+            return state, metrics
 
         return scan
 
     single = jax.jit(one, donate_argnums=0, compiler_options=step_options())
 
-    def loop(state: TrainState, data: Data, indices: np.ndarray) -> tuple[TrainState, list[dict[str, jax.Array]]]:
+    def loop(state: TrainState, data: Data, indices: np.ndarray) -> tuple[TrainState, Metrics]:
         collected = []
         for index in indices:
             state, metrics = single(state, data.images, data.labels, jax.device_put(index))
@@ -188,8 +192,9 @@ def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainS
 
 def _fetch(pending: Pending) -> Fetched:
     metrics = jax.device_get(pending.metrics)
-    joined = {name: np.concatenate([np.atleast_1d(part[name]) for part in metrics]) for name in metrics[0]}
-    return Fetched(pending.step, joined, jax.device_get(pending.report))
+    if isinstance(metrics, list):
+        metrics = {name: np.stack([one[name] for one in metrics]) for name in metrics[0]}
+    return Fetched(pending.step, metrics, jax.device_get(pending.report))
 
 
 def _check_finite(fetched: Fetched, last_finite: float) -> float:

@@ -1,7 +1,6 @@
 """What a run records on its way: losses of every step, a report of every chunk, evaluations of every epoch."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,7 @@ STEPS = ("loss", "accuracy")
 
 
 class History:
-    """Grows during a run, is saved with every checkpoint and cut back to it on resume."""
+    """Grows during a run, is saved beside every checkpoint and taken up from there on resume."""
 
     def __init__(self) -> None:
         self.steps: dict[str, list[np.ndarray]] = {name: [] for name in STEPS}
@@ -38,21 +37,19 @@ class History:
         return joined | tests | {name: np.stack([row[name] for row in self.records]) for name in _names(self.records)}
 
     @classmethod
-    def load(cls, path: Path, step: int, but: Iterable[str] = ()) -> "History":
-        """Read what was saved, up to a step; ``but`` names arrays of the file that are not the history's."""
+    def of(cls, saved: Mapping[str, np.ndarray]) -> "History":
+        """Go on from the arrays that :meth:`arrays` gave."""
         history = cls()
-        with path.open("rb") as file, np.load(file) as arrays:
-            saved = {name: arrays[name] for name in arrays.files if name not in but}
         for name in STEPS:
-            history.steps[name].append(saved[f"train_{name}"][:step])
+            history.steps[name].append(saved[f"train_{name}"])
         for name in saved:
             if name.startswith("train_") and (own := name.removeprefix("train_")) not in STEPS:
-                history.steps[own] = [saved[name][:step]]
+                history.steps[own] = [saved[name]]
         records = [name for name in saved if not name.startswith(("train_", "test_"))]
-        for row in np.flatnonzero(saved.get("step", np.zeros(0)) <= step):
+        for row in range(len(saved.get("step", ()))):
             history.records.append({name: saved[name][row] for name in records})
         tests = [name for name in saved if name.startswith("test_")]
-        for row in np.flatnonzero(saved.get("test_step", np.zeros(0)) <= step):
+        for row in range(len(saved.get("test_step", ()))):
             history.evaluations.append({name.removeprefix("test_"): saved[name][row].item() for name in tests})
         return history
 

@@ -1,8 +1,6 @@
 """A training run on its way: driven by ``fit``, written into its directory as it goes, continued where it stopped."""
 
 import math
-import time
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,14 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from papers.common.checkpoint import Checkpoints
-from papers.common.errors import Divergence, UserError
+from papers.common.checkpoint import NothingWhole, tell_skipped
+from papers.common.errors import Divergence
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
+from papers.common.training.clock import Clock
 from papers.common.training.fit import Data, Driver, Fetched, fit, steps_per_epoch
 from papers.common.training.history import History
 from papers.common.training.progress import Progress
 from papers.common.training.step import TrainState
+
+HISTORY = "history/"
+"""Prefix of the history's arrays among those that lie beside a checkpoint."""
 
 
 def means(fetched: Fetched) -> dict[str, float]:
@@ -72,43 +74,46 @@ class Session:
 
     Attributes:
       state: the newest state.
-      seconds: of the training in this process.
-      images: that it saw in them.
+      seconds: of the training up to the newest state, in all processes, without compilation.
     """
 
     def __init__(self, directory: RunDirectory, plan: Plan, state: TrainState) -> None:
         self.directory, self.plan, self.state = directory, plan, state
-        self.checkpoints = Checkpoints(directory.path / "checkpoints")
+        self.checkpoints = directory.checkpoints()
         self.history = History()
-        self.seconds, self.images = 0.0, 0
+        self.seconds = 0.0
+        self._clock, self._before = Clock(), 0.0
 
-    def train(self, interrupt: Interrupt, resume: bool, again: str) -> bool:
+    def train(self, interrupt: Interrupt) -> bool:
         """Train to the end or to a signal; what was not saved at the end of an epoch is saved then.
+
+        A resumed run goes on from its newest checkpoint that is whole, or from its beginning where there is none.
 
         Args:
           interrupt: entered.
-          resume: go back to the newest checkpoint that is whole.
-          again: the command that continues a stopped run, for the line that says so.
 
         Returns:
           Whether the last step was made.
 
         Raises:
-          UserError: nothing to resume, or a damaged history.
+          UserError: the checkpoint is of another model.
           Divergence: a loss is not finite; the newest checkpoint is kept.
         """
-        if resume:
-            self._restore()
-        else:
+        if not (self.directory.resumed and self._restore()):
             self._evaluate(0, self.state)
-        first, began, total = int(self.state.step), time.monotonic(), self.plan.total_steps
         with self.checkpoints:
-            self._fit(interrupt)
-        last = int(self.state.step)
-        self.seconds, self.images = time.monotonic() - began, (last - first) * self.plan.batch_size
+            self._clock, self._before = Clock(), self.seconds
+            if int(self.state.step) < self.plan.total_steps:
+                self._fit(interrupt)
+        last, total = int(self.state.step), self.plan.total_steps
         if last < total:
-            print(f"stopped at step {last} of {total}; continue with: {again}", flush=True)
+            print(f"stopped at step {last} of {total}; continue with: {self.directory.again}", flush=True)
         return last == total
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images seen in a second."""
+        return int(self.state.step) * self.plan.batch_size / max(self.seconds, 1e-9)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The history and what is fixed."""
@@ -165,19 +170,26 @@ class Session:
         return f"last finite loss {losses[-1][-1]:.4g}" if losses else "no finite loss before it"
 
     def _save(self, state: TrainState) -> None:
-        # the history first: a kill between the two leaves a checkpoint whose history is at least as long
-        self.directory.save_arrays("history", **self.arrays())
-        self.checkpoints.save(int(state.step), state)
+        self.seconds = self._before + self._clock.seconds()
+        kept = {"seconds": np.float64(self.seconds), "metrics": self.directory.metrics()}
+        history = {f"{HISTORY}{name}": array for name, array in self.history.arrays().items()}
+        self.checkpoints.save(int(state.step), state, kept | history)
 
-    def _restore(self) -> None:
-        step, state, skipped = self.checkpoints.restore(self.state)
-        for bad, reason in skipped:
-            print(f"checkpoint of step {bad} is damaged and was set aside ({reason})", flush=True)
-        print(f"continuing from the checkpoint of step {step}", flush=True)
-        self.directory.truncate_metrics(step)
-        self.state = jax.tree.map(jnp.asarray, state)
-        file = self.directory.path / "history.npz"
+    def _restore(self) -> bool:
+        """Take up the newest whole state with the history that belongs to it; False where there is none."""
         try:
-            self.history = History.load(file, step, but=self.plan.fixed)
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise UserError(f"{file} is absent or damaged ({error}): the run cannot go on, start a new one") from None
+            restored = self.checkpoints.restore(self.state)
+        except NothingWhole as nothing:
+            tell_skipped(nothing.skipped)
+            print("no checkpoint to continue from: the run begins again", flush=True)
+            self.directory.restore_metrics()
+            return False
+        tell_skipped(restored.skipped)
+        print(f"continuing from the checkpoint of step {restored.step}", flush=True)
+        beside = restored.beside
+        self.directory.restore_metrics(beside["metrics"])
+        self.seconds = float(beside["seconds"])
+        saved = {name.removeprefix(HISTORY): a for name, a in beside.items() if name.startswith(HISTORY)}
+        self.history = History.of(saved)
+        self.state = jax.tree.map(jnp.asarray, restored.tree)
+        return True

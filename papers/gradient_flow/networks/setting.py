@@ -2,12 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from papers.common.cli import check
+from papers.common.cli import check, check_count, check_seed
 
 Figure = Literal["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "fixed-function", "real-network"]
 Initialisation = Literal["authors", "independent"]
+
+MOST_RUNS = 1000
 
 WITH_DATA = ("10", "11", "real-network")
 
@@ -15,6 +17,8 @@ WITH_DATA = ("10", "11", "real-network")
 @dataclasses.dataclass(frozen=True)
 class FiguresConfig:
     """Figures 1 to 11 of the paper, and two that it lacks: Q varied at a fixed function, and Q in a real network."""
+
+    place: ClassVar[str] = "gradient_flow/figures"
 
     figure: Figure
     """1, 2, 8: computed pictures of the theory; 3: drift of Q; 4, 5: distribution of Q; 6, 7: convergence against Q; 9:
@@ -40,15 +44,25 @@ class FiguresConfig:
     cache_dir: Path | None = None
     """Folder of the prepared data and compiled programs."""
 
-    out: Path = Path("runs/gradient_flow")
-    """Folder in which the figure gets its own directory."""
+    out: Path | None = None
+    """Folder in which the figure gets its own directory; by default a new one under runs/gradient_flow/figures, named
+    after the time."""
+
+    resume: bool = False
+    """Continue a stopped figure: what it has measured is read, the rest measured; without --out the newest unfinished
+    run of the figure."""
 
     def validate(self) -> None:
         """Refuse what no figure can be."""
-        check(self.seeds >= 1, "seeds", self.seeds, "at least 1")
-        check(self.seed >= 0, "seed", self.seed, "at least 0")
+        check_count("seeds", self.seeds, most=MOST_RUNS)
+        check_seed("seed", self.seed, self.seeds)
         has_data = self.data_dir is None or self.figure in WITH_DATA
         check(has_data, "data_dir", self.data_dir, f"left out with --figure {self.figure}, which needs no data")
+
+    @property
+    def inside(self) -> str:
+        """The folder of the figure in ``out``."""
+        return self.name
 
     @property
     def name(self) -> str:

@@ -111,13 +111,12 @@ def report(state: TrainState) -> dict[str, jax.Array]:
     return {name: getattr(state.monitor, name) for name in RECORDED}
 
 
-def run_vgg11(config: TrainConfig, directory: RunDirectory, again: str) -> dict[str, np.ndarray] | None:
+def run_vgg11(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndarray] | None:
     """Train VGG11, with checkpoints; stop cleanly on SIGINT or SIGTERM.
 
     Args:
       config: resolved.
       directory: open.
-      again: the command that continues a stopped run.
 
     Returns:
       The history's arrays with ``start``, ``size`` and ``layer``; None when stopped.
@@ -146,7 +145,7 @@ def run_vgg11(config: TrainConfig, directory: RunDirectory, again: str) -> dict[
             line=line,
         )
         session = Session(directory, plan, state)
-        return session.arrays() if session.train(interrupt, config.resume, again) else None
+        return session.arrays() if session.train(interrupt) else None
 
 
 def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndarray]:

@@ -4,9 +4,9 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from papers.common.cli import check, check_count
+from papers.common.cli import MOST, MOST_SEEDS, check, check_count
 from papers.common.data import Name, load_once
 from papers.common.optimisers import OptimiserName
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 FilterNorm = Literal["free", "fixed"]
 
 
+MOST_EPOCHS = 10_000
+
 # of the learning rule: field -> (test, words)
 RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "learning_rate": (lambda value: 0 < value < math.inf, "above 0 and finite"),
     "momentum": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
     "weight_decay": (lambda value: 0 <= value < math.inf, "at least 0 and finite"),
     "initial_scale": (lambda value: 0 < value < math.inf, "above 0 and finite"),
-    "seed": (lambda value: value >= 0, "at least 0"),
+    "seed": (lambda value: 0 <= value < MOST_SEEDS, "at least 0 and below 2^32"),
 }
 
 
@@ -90,11 +92,11 @@ class Setting:
     cache_dir: Path | None = None
     """Folder of the prepared data; ~/.cache/symjax-papers by default."""
 
-    out: Path = Path("runs/noether")
-    """Run directory; it must be new or empty."""
+    out: Path | None = None
+    """Run directory, new or empty; by default a new one under runs/noether, named after the time."""
 
     resume: bool = False
-    """Continue the run in the directory from its newest good checkpoint."""
+    """Continue the run in the directory from its newest good checkpoint; without --out the newest unfinished run."""
 
     @property
     def drop_epochs(self) -> tuple[float, ...]:
@@ -108,7 +110,7 @@ class Setting:
         least = {"batch_size": 1, "epochs": 1, "record_every": 1, "checkpoint_epochs": 0, "classes": 2, "limit": 1}
         for field, smallest in least.items():
             if getattr(self, field) is not None:
-                check_count(field, getattr(self, field), smallest)
+                check_count(field, getattr(self, field), smallest, MOST_EPOCHS if field == "epochs" else MOST)
         drops, shown = list(self.drop_epochs), " ".join(map(str, self.drop_epochs))
         ordered = drops == sorted(set(drops)) and all(drop > 0 for drop in drops)
         check(ordered, "drops", shown, "positive epochs in increasing order")
@@ -138,6 +140,8 @@ class Setting:
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Setting):
     """One run of VGG11 with its charges predicted and measured at every step."""
+
+    place: ClassVar[str] = "noether/train"
 
     preset: str = "none"
     """A panel of the paper; options given beside it replace the preset's. The help lists them."""

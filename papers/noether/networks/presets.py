@@ -1,7 +1,6 @@
 """The paper's panels at its own size, as presets of ``papers.noether.train``."""
 
 import dataclasses
-from pathlib import Path
 
 from papers.noether.networks.config import TrainConfig
 
@@ -50,7 +49,7 @@ _SHARED = {
 
 
 def _preset(name: str, figure: str, expected: str, **changes: object) -> Preset:
-    config = dataclasses.replace(_PAPER, preset=name, out=Path("runs") / name, **changes)
+    config = dataclasses.replace(_PAPER, preset=name, **changes)
     command = f"python -m papers.noether.train --preset {name} --data-dir DIR"
     return Preset(config, figure, expected, command, **_SHARED)
 

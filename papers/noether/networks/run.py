@@ -1,6 +1,5 @@
 """One training run from its configuration to a directory with everything it measured."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from papers.common import data
 from papers.common.compilation import once_options
 from papers.common.models import VGG11, initialise, vgg11_channels
 from papers.common.optimisers import OPTIMISERS, Optimiser
-from papers.common.records import to_json, write_atomically
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import (
@@ -65,6 +63,10 @@ class Outcome(NamedTuple):
     finished: bool
 
 
+def keep(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainConfig, command: str) -> None:
+    """Draw nothing: the arrays and the summary are what the run leaves."""
+
+
 def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]:
     """Put a run together: its first state, and what to do with it."""
     dtype = jnp.dtype(config.precision)
@@ -112,14 +114,14 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
     return begin(variables, numbers, jax.random.PRNGKey(config.seed)), plan
 
 
-def run(config: TrainConfig, command: str, finish: Finish | None = None, again: str | None = None) -> Outcome:
+def run(config: TrainConfig, command: str, finish: Finish = keep, again: str | None = None) -> Outcome:
     """Train, record, checkpoint; stop cleanly on SIGINT or SIGTERM.
 
     Args:
       config: the configuration.
-      command: what to write down as the command, and to print with ``--resume`` when stopped.
+      command: what to write down as the command.
       finish: called as ``finish(directory, arrays, config, command)`` after the last step, the directory still locked.
-      again: the command that continues a stopped run; ``command`` with ``--resume`` if None.
+      again: the command that continues a stopped run; the run's own if None.
 
     Returns:
       The outcome; ``finished`` is False when the run was stopped, and its checkpoint is written then.
@@ -129,25 +131,27 @@ def run(config: TrainConfig, command: str, finish: Finish | None = None, again: 
       Divergence: a loss is not finite; the newest checkpoint is kept.
     """
     dataset = config.load()
-    with RunDirectory.open(config, command) as directory:
+    with RunDirectory.open(config, command, data.fingerprint(dataset)) as directory:
+        directory.again = again or directory.again
         print(_used(dataset, directory.environment), flush=True)
         with Interrupt() as interrupt:
             state, plan = build(config, dataset)
-            outcome = _train(Session(directory, plan, state), config, interrupt, again or resuming(command))
-        if outcome.finished and finish is not None:
+            outcome = _train(Session(directory, plan, state), interrupt)
+        if outcome.finished:
             finish(directory, outcome.arrays, config, command)
+            directory.finish()
         return outcome
 
 
-def _train(session: Session, config: TrainConfig, interrupt: Interrupt, again: str) -> Outcome:
-    finished = session.train(interrupt, config.resume, again)
+def _train(session: Session, interrupt: Interrupt) -> Outcome:
+    finished = session.train(interrupt)
     arrays = session.arrays()
-    speed = session.images / max(session.seconds, 1e-9)
-    summary = summarise(arrays) | {"seconds": session.seconds, "images_per_second": speed} | _device_memory()
+    speed = {"seconds": session.seconds, "images_per_second": session.images_per_second}
+    summary = summarise(arrays) | speed | _device_memory()
     directory = session.directory
     if finished:
         directory.save_arrays("history", **arrays)
-        write_atomically(directory.path / "summary.json", (json.dumps(to_json(summary), indent=2) + "\n").encode())
+        directory.write_json("summary", summary)
     return Outcome(directory.path, arrays, summary, finished)
 
 
@@ -155,11 +159,6 @@ def _device_memory() -> dict[str, int]:
     """The most memory this process ever held on the device, where the device counts it (a CPU does not)."""
     counted = jax.local_devices()[0].memory_stats() or {}
     return {"peak_device_bytes": counted["peak_bytes_in_use"]} if "peak_bytes_in_use" in counted else {}
-
-
-def resuming(command: str) -> str:
-    """Spell the command that continues a stopped run."""
-    return command if "--resume" in command else f"{command} --resume"
 
 
 def _used(dataset: data.Dataset, environment: dict[str, Any]) -> str:

@@ -82,6 +82,17 @@ def _initial_norm(runs: Runs) -> Judged:
 
 _STANDARD = {"learning_rate": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "initial_scale": 1.0, "optimiser": "sgd"}
 
+
+def spell(value: float) -> str:
+    """Spell a value in six digits, or in as many as tell it from every other.
+
+    >>> spell(0.03), spell(1.0), spell(0.03000000001)
+    ('0.03', '1', '0.03000000001')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 PANELS: dict[str, Panel] = {
     "a": Panel(
         "Free norms keep learning at rates where fixed ones fail",

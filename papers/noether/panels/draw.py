@@ -1,21 +1,20 @@
 """Drawing a panel: accuracies, the gap between the arms, loss curves, and the mechanism, from finished runs."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from papers.common.claims import Claim
+from papers.common.finished import load_json, read_config
 from papers.common.plots import COLOURS, band, new_figure
-from papers.common.records import to_json, write_atomically
 from papers.common.runs import RunDirectory
 from papers.common.verdicts import interval
 from papers.noether.networks.laws import describe_data
 from papers.noether.networks.summary import summarise
 from papers.noether.panels.definitions import PANELS, Panel, PanelName
-from papers.noether.panels.runs import Run, Runs, epoch_means
+from papers.noether.panels.runs import Run, Runs, epoch_means, spell
 
 
 def draw_panel(name: PanelName, runs: Runs, directory: RunDirectory) -> None:
@@ -47,7 +46,7 @@ def draw_mechanism(name: PanelName, runs: Runs, directory: RunDirectory) -> None
     table = np.array([[growth[value][layer] for layer in layers] for value in values])  # (values, layers, seeds)
     for place, value in enumerate(values):
         colour = f"C{place}"
-        by_layer.plot(layers, table[place].mean(1), "o-", color=colour, label=f"{panel.label} {value:g}")
+        by_layer.plot(layers, table[place].mean(1), "o-", color=colour, label=f"{panel.label} {spell(value)}")
         by_layer.fill_between(layers, table[place].min(1), table[place].max(1), color=colour, alpha=0.2, linewidth=0)
     by_layer.axhline(1, color="0.6", linewidth=0.8)
     by_layer.set(xlabel="layer", ylabel=r"growth of $|q|^2$, median filter", yscale="log")
@@ -75,7 +74,7 @@ def write_results(name: PanelName, runs: Runs, claims: list[Claim], directory: R
     rows, commits = [], set()
     for run in runs.all:
         rows.append(_row(run))
-        commits.add(str(json.loads((run.config.out / "config.json").read_text())["commit"]))
+        commits.add(str(read_config(run.config.out)["commit"]))
     shared = dataclasses.replace(runs.all[0].config, out=Path("."), data_dir=None, cache_dir=None)
     record = {
         "panel": name,
@@ -87,11 +86,11 @@ def write_results(name: PanelName, runs: Runs, claims: list[Claim], directory: R
         "runs": rows,
         "claims": claims,
     }
-    write_atomically(directory.path / "results.json", (json.dumps(to_json(record), indent=1) + "\n").encode())
+    directory.write_json("results", record)
 
 
 def _row(run: Run) -> dict[str, Any]:
-    saved = json.loads((run.config.out / "summary.json").read_text())
+    saved = load_json(run.config.out, "summary.json")
     return {"value": run.value, "filter_norm": run.arm, "seed": run.seed, **saved, **summarise(run.arrays)}
 
 
@@ -123,15 +122,15 @@ def _gaps(axes: Any, panel: Panel, runs: Runs, arrays: dict[str, np.ndarray]) ->
 
 def _losses(axes: Any, panel: Panel, runs: Runs, value: float, arrays: dict[str, np.ndarray]) -> None:
     for arm in panel.arms:
-        loss = arrays[f"loss_{arm}_{value:g}"] = np.stack([epoch_means(one) for one in runs.of(value, arm)])
+        loss = arrays[f"loss_{arm}_{spell(value)}"] = np.stack([epoch_means(one) for one in runs.of(value, arm)])
         band(axes, np.arange(1, loss.shape[1] + 1), loss, arm, f"{arm} norms")
-    axes.set_title(f"{panel.label} {value:g}", fontsize=9)
+    axes.set_title(f"{panel.label} {spell(value)}", fontsize=9)
     axes.set(xlabel="epoch", ylabel="training loss (nats)")
     axes.legend(fontsize=8, frameon=False)
 
 
 def _value_ticks(axes: Any, panel: Panel, runs: Runs) -> None:
-    axes.set_xticks(np.arange(len(runs.values)), [f"{value:g}" for value in runs.values])
+    axes.set_xticks(np.arange(len(runs.values)), [spell(value) for value in runs.values])
     axes.set(xlabel=panel.label, xlim=(-0.4, len(runs.values) - 0.6))
 
 

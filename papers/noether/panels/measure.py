@@ -1,18 +1,17 @@
 """Measuring a panel: which runs it needs, making those that are not finished, reading all of them back."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from papers.common.allocation import CONFIG
 from papers.common.errors import Divergence, InUse, UserError
-from papers.common.records import differences, to_json
+from papers.common.finished import is_finished, load_arrays, read_config
+from papers.common.records import differences, to_json, with_defaults
 from papers.common.runs import MAY_DIFFER_ON_RESUME
 from papers.noether.networks.config import FilterNorm, TrainConfig
 from papers.noether.panels.definitions import PANELS, PanelName
-from papers.noether.panels.runs import Run, Runs
+from papers.noether.panels.runs import Run, Runs, spell
 
 
 class Wanted(NamedTuple):
@@ -43,13 +42,18 @@ def wanted_runs(name: PanelName, base: TrainConfig, values: tuple[float, ...], s
         for value in values or panel.values:
             for arm in panel.arms:
                 changes = {**panel.held, panel.field: kind(value), "filter_norm": arm, "seed": seed, "drops": drops}
-                changes["out"] = out / f"{name}-{value:g}-{arm}-seed{seed}"
+                changes["out"] = out / f"{name}-{spell(value)}-{arm}-seed{seed}"
                 found.append(Wanted(value, arm, seed, dataclasses.replace(base, **changes)))
     return found
 
 
-def measure(wanted: list[Wanted], command: str) -> Runs | None:
+def measure(wanted: list[Wanted], command: str, again: str) -> Runs | None:
     """Make the runs that are not finished, continuing what was begun, and read all of them.
+
+    Args:
+      wanted: the runs.
+      command: what each writes down as its command.
+      again: the command that continues the panel, for the line that says so when it is stopped.
 
     Returns:
       The runs; None where another process still works on some of them.
@@ -65,9 +69,9 @@ def measure(wanted: list[Wanted], command: str) -> Runs | None:
         if finished(one):
             continue
         print(f"[{number}/{len(wanted)}] {one.config.out.name}", flush=True)
-        begun = (one.config.out / "checkpoints").is_dir()
+        begun = (one.config.out / CONFIG).is_file()
         try:
-            outcome = run(dataclasses.replace(one.config, resume=begun), command, again=command)
+            outcome = run(dataclasses.replace(one.config, resume=begun), command, again=again)
         except InUse:
             continue
         except Divergence as error:
@@ -82,9 +86,9 @@ def measure(wanted: list[Wanted], command: str) -> Runs | None:
         )
     missing = [one.config.out.name for one in wanted if not finished(one)]
     if missing:
-        print(f"not yet finished, in other processes: {', '.join(missing)}; the same command draws when they are")
+        print(f"not yet finished, in other processes: {', '.join(missing)}; when they are, draw with: {again}")
         return None
-    return Runs(tuple(Run(*one, read_arrays(one.config.out)) for one in wanted))
+    return Runs(tuple(Run(*one, load_arrays(one.config.out)) for one in wanted))
 
 
 def finished(one: Wanted) -> bool:
@@ -94,9 +98,9 @@ def finished(one: Wanted) -> bool:
       UserError: the folder holds a finished run of another configuration.
     """
     folder = one.config.out
-    if not (folder / "summary.json").is_file():
+    if not is_finished(folder):
         return False
-    recorded = {**to_json(TrainConfig()), **_recorded(folder)}  # a field that the run did not know has its default
+    recorded = with_defaults(read_config(folder)["config"], one.config)
     different = differences(recorded, to_json(one.config), MAY_DIFFER_ON_RESUME)
     if different:
         raise UserError(
@@ -105,25 +109,25 @@ def finished(one: Wanted) -> bool:
     return True
 
 
-def read_finished(name: PanelName, folder: Path) -> Runs:
+def read_finished(name: PanelName, where: Path) -> Runs:
     """Read the finished runs of a panel wherever they were made; seeds that are not whole are left out, and named.
 
     Args:
       name: of the panel.
-      folder: holds a folder for each run, whose name begins with the panel's.
+      where: holds a folder for each run, whose name begins with the panel's.
 
     Raises:
       UserError: no seed has all settings.
     """
     panel = PANELS[name]
     found = []
-    for file in sorted(folder.glob(f"{name}-*/summary.json")):
-        recorded = _recorded(file.parent)
+    for folder in filter(is_finished, sorted(where.glob(f"{name}-*"))):
+        recorded = read_config(folder)["config"]
         known = {field.name for field in dataclasses.fields(TrainConfig)}
         values = {key: _as_field(value) for key, value in recorded.items() if key in known}
-        config = dataclasses.replace(TrainConfig(), **(values | {"out": file.parent}))
+        config = dataclasses.replace(TrainConfig(), **(values | {"out": folder}))
         arm, value = config.filter_norm, float(getattr(config, panel.field))
-        found.append(Run(value, arm, config.seed, config, read_arrays(file.parent)))
+        found.append(Run(value, arm, config.seed, config, load_arrays(folder)))
     settings = {(run.value, run.arm) for run in found}
     whole = {
         seed for seed in {run.seed for run in found} if {(r.value, r.arm) for r in found if r.seed == seed} == settings
@@ -131,22 +135,12 @@ def read_finished(name: PanelName, folder: Path) -> Runs:
     part = sorted({run.seed for run in found} - whole)
     if not whole or {arm for _, arm in settings} != set(panel.arms):
         raise UserError(
-            f"{folder} holds no seed of panel {name} with all its settings: name the folder of its finished runs"
+            f"{where} holds no seed of panel {name} with all its settings: name the folder of its finished runs"
         )
     if part:
         print(f"left out, because not all their runs are finished: seeds {' '.join(map(str, part))}", flush=True)
     order = sorted(found, key=lambda run: (run.seed, run.value, panel.arms.index(run.arm)))
     return Runs(tuple(run for run in order if run.seed in whole))
-
-
-def read_arrays(folder: Path) -> dict[str, np.ndarray]:
-    """What a finished run measured."""
-    with np.load(folder / "history.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def _recorded(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "config.json").read_text())["config"]
 
 
 def _as_field(value: Any) -> Any:

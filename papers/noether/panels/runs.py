@@ -58,6 +58,16 @@ class Runs(NamedTuple):
         return {layer: np.array([row[layer] for row in rows]) for layer in rows[0]}
 
 
+def spell(value: float) -> str:
+    """Spell a value in six digits, or in as many as tell it from every other.
+
+    >>> spell(0.03), spell(1.0), spell(0.03000000001)
+    ('0.03', '1', '0.03000000001')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
 def growth(arrays: Arrays) -> dict[str, float]:
     """Last squared norm of a run over its first recorded one, the median over a layer's filters."""
     ratio, of_filter = arrays["filter_measured"][-1] / arrays["filter_measured"][0], arrays["filter_layer"]

@@ -2,8 +2,7 @@
 
 import dataclasses
 import itertools
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from papers.common.cli import check
 from papers.noether.networks.config import FilterNorm, Setting, check_range
@@ -20,6 +19,8 @@ class Member(NamedTuple):
     seed: int
 
 
+WIDEST = 65_536
+
 # coordinate of a member -> the axis it is taken from
 AXES = {
     "initial_scale": "initial_scales",
@@ -34,6 +35,8 @@ AXES = {
 @dataclasses.dataclass(frozen=True)
 class SweepConfig(Setting):
     """Train every combination of the axes in one compiled program; by default 12 members of a small VGG11 on digits."""
+
+    place: ClassVar[str] = "noether/sweep"
 
     model: Literal["vgg11", "mlp"] = "vgg11"
     """Network; the mlp has ReLU units and no BatchNorm, and takes no notice of width and dropout."""
@@ -68,9 +71,6 @@ class SweepConfig(Setting):
     batching: Literal["auto", "vmap", "map", "loop"] = "auto"
     """Members side by side, one after another in the program, or in a loop around it; auto picks the fastest known."""
 
-    out: Path = Path("runs/noether-sweep")
-    """Run directory; it must be new or empty."""
-
     @property
     def normalised(self) -> bool:
         """Whether the network has filters before BatchNorm."""
@@ -98,7 +98,12 @@ class SweepConfig(Setting):
                 if name != "filter_norm":
                     check_range(name, value, axis)
         shown = " ".join(map(str, self.hidden))
-        check(all(units >= 1 for units in self.hidden), "hidden", shown, "widths of at least 1")
+        check(
+            all(1 <= units <= WIDEST for units in self.hidden),
+            "hidden",
+            shown,
+            f"widths of at least 1 and at most {WIDEST}",
+        )
         fixed_without = "fixed" in self.filter_norms and not self.normalised
         without = "an mlp" if self.model == "mlp" else "VGG11 without BatchNorm"
         words = f"free alone for {without} (only a normalised filter's norm is a symmetry)"

@@ -9,12 +9,11 @@ import numpy as np
 
 from papers.common import data
 from papers.common.batching import Plan, advance, choose, take
-from papers.common.checkpoint import Checkpoints
+from papers.common.checkpoint import Checkpoints, NothingWhole, tell_skipped
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import Data, Progress, TrainState, evaluate, steps_per_epoch
 from papers.common.training.fit import Fetched, chunks, epoch_order
-from papers.noether.networks.run import resuming
 from papers.noether.sweeps.config import Member, SweepConfig
 from papers.noether.sweeps.member import Problem, begin_all, law_entries, problem, stack_hypers
 
@@ -78,7 +77,7 @@ def run(config: SweepConfig, command: str, finish: Any = None) -> Outcome:
 
     Args:
       config: the sweep.
-      command: written down, and printed with ``--resume`` when stopped.
+      command: written down.
       finish: called as ``finish(directory, arrays)`` at the end, with the directory still locked; it stores the arrays.
 
     Returns:
@@ -87,21 +86,23 @@ def run(config: SweepConfig, command: str, finish: Any = None) -> Outcome:
     Raises:
       UserError: a configuration the data does not allow, a run directory in use, nothing to resume.
     """
-    sweep = build(config, config.load())
+    dataset = config.load()
+    sweep = build(config, dataset)
     plan = sweep.plan
     print(f"{len(sweep.members)} members, batching {plan.batching}, steps by {plan.steps}", flush=True)
-    with RunDirectory.open(config, command) as directory:
+    with RunDirectory.open(config, command, data.fingerprint(dataset)) as directory:
         with Interrupt() as interrupt:
             states, curves = _train(sweep, directory, interrupt)
         finished = int(curves.count) == len(curves.step)
         if not finished:
-            print(f"stopped at step {int(states.step[0])}; continue with: {resuming(command)}", flush=True)
+            print(f"stopped at step {int(states.step[0])}; continue with: {directory.again}", flush=True)
             return Outcome(directory.path, {}, False)
         arrays = results(sweep, states, curves)
         if finish is None:
             directory.save_arrays("sweep", **arrays)
         else:
             finish(directory, arrays)
+        directory.finish()
         return Outcome(directory.path, arrays, True)
 
 
@@ -126,10 +127,10 @@ def results(sweep: Sweep, states: TrainState, curves: Curves) -> dict[str, np.nd
 
 def _train(sweep: Sweep, directory: RunDirectory, interrupt: Interrupt) -> tuple[TrainState, Curves]:
     """Advance all members to the end of the last epoch, or to the chunk in which a signal came."""
-    config, checkpoints = sweep.config, Checkpoints(directory.path / "checkpoints")
+    config, checkpoints = sweep.config, directory.checkpoints()
     states = begin_all(sweep.problem, config, sweep.members, sweep.hypers)
     curves = _no_curves(sweep)
-    if config.resume:
+    if directory.resumed:
         states, curves = _restore(checkpoints, directory, states, curves)
     forward = advance(sweep.problem.step, sweep.plan)
     read = jax.jit(jax.vmap(sweep.problem.read))
@@ -150,7 +151,7 @@ def _train(sweep: Sweep, directory: RunDirectory, interrupt: Interrupt) -> tuple
             record.flush()
             due = config.checkpoint_epochs and (epoch + 1) % config.checkpoint_epochs == 0
             if due or interrupt.requested or epoch + 1 == config.epochs:
-                checkpoints.save(at, (states, record.curves))
+                checkpoints.save(at, (states, record.curves), {"metrics": directory.metrics()})
             if interrupt.requested:
                 break
     finally:
@@ -216,9 +217,15 @@ def _no_curves(sweep: Sweep) -> Curves:
 def _restore(
     checkpoints: Checkpoints, directory: RunDirectory, states: TrainState, curves: Curves
 ) -> tuple[TrainState, Curves]:
-    step, (states, curves), skipped = checkpoints.restore((states, curves))
-    for bad, reason in skipped:
-        print(f"checkpoint of step {bad} is damaged and was set aside ({reason})", flush=True)
-    print(f"continuing from the checkpoint of step {step}", flush=True)
-    directory.truncate_metrics(step)
-    return states, curves
+    """Take up the newest whole checkpoint; the first states where there is none."""
+    try:
+        restored = checkpoints.restore((states, curves))
+    except NothingWhole as nothing:
+        tell_skipped(nothing.skipped)
+        print("no checkpoint to continue from: the sweep begins again", flush=True)
+        directory.restore_metrics()
+        return states, curves
+    tell_skipped(restored.skipped)
+    print(f"continuing from the checkpoint of step {restored.step}", flush=True)
+    directory.restore_metrics(restored.beside["metrics"])
+    return restored.tree

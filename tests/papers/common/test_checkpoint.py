@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papers.common import checkpoint
+from papers.common import checkpoint, manifest
 from papers.common.checkpoint import Checkpoints
 from papers.common.errors import UserError
 
@@ -60,19 +60,19 @@ def two_steps(tmp_path):
 def walks_back(directory, reason):
     """Step 7 is skipped for a reason and set aside, 5 restored, and the run goes on saving."""
     with Checkpoints(directory) as checkpoints:
-        step, tree, skipped = checkpoints.restore(state())
+        step, tree, _, skipped = checkpoints.restore(state())
         assert step == 5 and identical(tree, state(5.0))
         assert len(skipped) == 1 and skipped[0].step == 7 and reason in skipped[0].reason, skipped
         assert (directory / "bad-7").is_dir() and not (directory / "7").exists()
         checkpoints.save(6, state(6.0))
         checkpoints.save(7, state(7.5))
         assert checkpoints.steps() == [6, 7]
-    step, tree, skipped = Checkpoints(directory).restore(state())
+    step, tree, _, skipped = Checkpoints(directory).restore(state())
     assert step == 7 and identical(tree, state(7.5)) and skipped == []
 
 
 def test_a_training_state_returns(two_steps):
-    step, tree, skipped = Checkpoints(two_steps).restore(state())
+    step, tree, _, skipped = Checkpoints(two_steps).restore(state())
     assert step == 7 and identical(tree, state(7.0)) and skipped == []
     shapes = jax.eval_shape(lambda: state())
     assert identical(Checkpoints(two_steps).restore(shapes).tree, state(7.0))
@@ -141,7 +141,7 @@ def test_a_flipped_bit_of_an_array(two_steps):
         changed = bytearray(content)
         changed[position] ^= 1
         (copy / data.relative_to(two_steps)).write_bytes(changed)
-        step, tree, _ = Checkpoints(copy).restore(state())
+        step, tree, *_ = Checkpoints(copy).restore(state())
         assert identical(tree, state(float(step)))
         outcomes.add(int(step))
     assert 5 in outcomes
@@ -149,7 +149,7 @@ def test_a_flipped_bit_of_an_array(two_steps):
 
 def test_changed_values_under_an_intact_container(two_steps):
     """What orbax itself would restore without a word: one bit of a value."""
-    arrays, _ = checkpoint._take_apart(state(7.0))
+    arrays, _ = manifest.take_apart(state(7.0))
     arrays = {name: array.copy() for name, array in arrays.items()}
     arrays["leaf_00002"].view(np.uint8)[0, 0] ^= 1
     rewrite(two_steps / "7", arrays)
@@ -171,7 +171,7 @@ def rewrite(folder, arrays):
     ],
 )
 def test_a_changed_dtype_or_shape(two_steps, change, reason):
-    arrays, _ = checkpoint._take_apart(state(7.0))
+    arrays, _ = manifest.take_apart(state(7.0))
     arrays["leaf_00002"] = np.asarray(change(arrays["leaf_00002"]))
     rewrite(two_steps / "7", arrays)
     walks_back(two_steps, reason)
@@ -184,7 +184,7 @@ def test_a_truncated_file(two_steps):
 
 
 def test_a_missing_leaf(two_steps):
-    arrays, _ = checkpoint._take_apart(state(7.0))
+    arrays, _ = manifest.take_apart(state(7.0))
     del arrays["leaf_00002"]
     rewrite(two_steps / "7", arrays)
     walks_back(two_steps, "it cannot be read")
@@ -195,7 +195,9 @@ def test_a_missing_manifest(two_steps):
     walks_back(two_steps, "its manifest is missing")
 
 
-@pytest.mark.parametrize("change", ["cut", "edited", "renamed"])
+@pytest.mark.parametrize(
+    "change", ["cut", "edited", "renamed", "null", "list", "number", "no json", "binary", "of another run"]
+)
 def test_a_damaged_manifest(two_steps, change):
     file = two_steps / "manifest-7.json"
     if change == "cut":
@@ -204,8 +206,14 @@ def test_a_damaged_manifest(two_steps, change):
         body = json.loads(file.read_text())
         body["leaves"][0]["dtype"] = "int16"
         file.write_text(json.dumps(body))
-    else:
+    elif change == "renamed":
         shutil.copy(two_steps / "manifest-5.json", file)
+    elif change == "of another run":
+        file.write_bytes(manifest.encode(7, "another", manifest.decode(7, "", file.read_bytes())))
+    else:
+        file.write_bytes(
+            {"null": b"null", "list": b"[]", "number": b"7", "no json": b"{", "binary": b"\xff\x00"}[change]
+        )
     walks_back(two_steps, "its manifest is damaged")
 
 
@@ -244,7 +252,7 @@ def test_what_a_killed_save_leaves(two_steps):
     (two_steps / "manifest-8.json").write_text("{}")
     (two_steps / "9" / "default").mkdir(parents=True)
     with Checkpoints(two_steps) as checkpoints:
-        step, tree, skipped = checkpoints.restore(state())
+        step, tree, _, skipped = checkpoints.restore(state())
         assert step == 7 and identical(tree, state(7.0)) and [item.step for item in skipped] == [9]
         checkpoints.save(8, state(8.0))
     assert Checkpoints(two_steps).restore(state()).step == 8
@@ -270,7 +278,7 @@ def test_a_save_that_is_really_killed(tmp_path):
     assert done.returncode == -9, done.stderr
     assert any(item.name.startswith("2.orbax-checkpoint-tmp") for item in tmp_path.iterdir())
     with Checkpoints(tmp_path) as checkpoints:
-        step, tree, _ = checkpoints.restore({"x": np.zeros(3)})
+        step, tree, *_ = checkpoints.restore({"x": np.zeros(3)})
         assert step == 1 and tree["x"].tolist() == [1.0, 1.0, 1.0]
         checkpoints.save(2, {"x": np.zeros(3)})
         assert checkpoints.restore({"x": np.zeros(3)}).step == 2

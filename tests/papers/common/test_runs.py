@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from papers.common import environment, plots, runs
+from papers.common import environment, finished, integrity, lock, plots, runs
 from papers.common.errors import UserError
 from papers.common.records import to_json
 from papers.common.runs import RunDirectory, read_metrics
@@ -49,8 +49,8 @@ def test_config_records_what_was_run(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
     with RunDirectory.create(tmp_path / "deep" / "run", dataclasses.asdict(Config()), "python -m x") as run:
         record = json.loads((run.path / "config.json").read_text())
-        assert (run.path / "lock").exists()
-    assert not (run.path / "lock").exists()
+        assert (run.path / lock.NAME).exists()
+    assert not (run.path / lock.NAME).exists()
     assert record["config"] == {"seed": 0, "rates": [0.1, 0.2], "out": "run"}
     assert record["command"] == "python -m x"
     assert set(record["versions"]) == {"python", "jax", "jaxlib", "flax", "optax", "numpy"}
@@ -74,7 +74,7 @@ def test_a_file_or_an_unwritable_place_is_refused(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match="is a file"):
             RunDirectory.create(path, {}, "prog")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be (written|used)|No such file"):
         RunDirectory.create("/proc/run", {}, "prog")
 
 
@@ -86,11 +86,11 @@ def test_a_directory_in_use_is_refused_and_taken_over_from_the_dead(tmp_path):
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert (tmp_path / "run" / "lock").exists()
+    assert (tmp_path / "run" / lock.NAME).exists()
     with pytest.raises(UserError, match="not empty"):
         RunDirectory.create(tmp_path / "run", {"seed": 0}, "prog")
     with RunDirectory.resume(tmp_path / "run", {"seed": 0}) as run:
-        assert str(os.getpid()) in (run.path / "lock").read_text()
+        assert str(os.getpid()) in (run.path / lock.NAME).read_text()
         with pytest.raises(UserError, match="in use"):
             RunDirectory.resume(tmp_path / "run", {"seed": 0})
 
@@ -119,7 +119,8 @@ def test_resume_tells_of_other_versions(tmp_path, capsys):
     file = tmp_path / "run" / "config.json"
     record = json.loads(file.read_text())
     record["versions"]["jax"] = "0.0"
-    file.write_text(json.dumps(record))
+    del record["sha256"]
+    file.write_bytes(integrity.seal(record))
     with RunDirectory.resume(tmp_path / "run", {}) as run:
         assert len(run.changes) == 1 and run.changes[0].startswith("versions.jax 0.0 -> ")
     assert f"({run.changes[0]}): correct, but not to the same bits" in capsys.readouterr().out
@@ -143,22 +144,28 @@ def test_metrics_are_strict_json_and_flushed(tmp_path):
     assert read_metrics(run.path) == lines
 
 
-def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
+def test_metrics_go_back_to_what_lay_beside_a_checkpoint(tmp_path):
     with RunDirectory.create(tmp_path / "run", {}, "prog") as run:
-        for step in range(6):
+        for step in range(4):
             run.append({"step": step})
-        run.append({"note": "no step"})
-        run.truncate_metrics(3)
+        kept = run.metrics()
         run.append({"step": 4})
-        assert read_metrics(run.path) == [{"step": step} for step in range(4)] + [{"note": "no step"}, {"step": 4}]
+        with (run.path / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 5, "lo')  # cut short by a kill
+        run.restore_metrics(kept)
+        run.append({"step": 40})
+        assert read_metrics(run.path) == [{"step": step} for step in (0, 1, 2, 3, 40)]
+        run.restore_metrics()
+        assert read_metrics(run.path) == []
 
 
-def test_a_line_cut_short_by_a_kill_is_dropped(tmp_path):
+@pytest.mark.parametrize("tail", [b'{"step": 2, "lo', b"[1]\n", b"null\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n"])
+def test_odd_lines_of_metrics_end_what_is_read(tmp_path, tail):
     with RunDirectory.create(tmp_path / "run", {}, "prog") as run:
-        (run.path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 1}\n{"step": 2, "lo')
-        assert read_metrics(run.path) == [{"step": 0}, {"step": 1}]
-        run.truncate_metrics(1)
-        assert (run.path / "metrics.jsonl").read_text() == '{"step": 0}\n{"step": 1}\n'
+        run.append({"step": 0})
+        with (run.path / "metrics.jsonl").open("ab") as file:
+            file.write(tail)
+        assert read_metrics(run.path) == [{"step": 0}]
 
 
 def test_arrays_return_as_they_were(tmp_path):
@@ -250,3 +257,236 @@ def test_the_commit_is_that_of_the_repository_that_tracks_the_file(tmp_path):
 
 def test_command_line_can_be_pasted():
     assert environment.command_line("papers.x", ["--out", "a b"]) == "python -m papers.x --out 'a b'"
+
+
+def test_a_field_that_a_run_had_not_yet_is_taken_for_its_default(tmp_path):
+    """A new field of the configuration locks no earlier run, but a value that is not its default is another run."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Nested:
+        old: int = 1
+        new: int = 2
+
+    @dataclasses.dataclass(frozen=True)
+    class Later(Config):
+        width: float = 0.5
+        nested: Nested = Nested()
+        names: tuple[str, ...] = dataclasses.field(default_factory=lambda: ("a",))
+
+    earlier = {"seed": 0, "rates": [0.1, 0.2], "out": "run", "nested": {"old": 1}}
+    RunDirectory.create(tmp_path / "run", earlier, "prog").close()
+    RunDirectory.resume(tmp_path / "run", Later()).close()
+    for other, told in ((Later(width=1.0), "width 0.5 -> 1.0"), (Later(nested=Nested(1, 3)), "nested.new 2 -> 3")):
+        with pytest.raises(UserError, match=re.escape(told)):
+            RunDirectory.resume(tmp_path / "run", other)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "JAX_THREEFRY_PARTITIONABLE=0",
+        "JAX_ENABLE_X64=1",
+        "JAX_DEFAULT_PRNG_IMPL=rbg",
+        "JAX_DEFAULT_MATMUL_PRECISION=highest",
+    ],
+)
+def test_settings_that_change_numbers_are_told(tmp_path, flag):
+    RunDirectory.create(tmp_path / "run", {"seed": 0}, "prog").close()
+    name, _, value = flag.partition("=")
+    opened = f"RunDirectory.resume({str(tmp_path / 'run')!r}, {{'seed': 0}})"
+    script = f"from papers.common.runs import RunDirectory; print({opened}.changes)"
+    process = {**os.environ, name: value}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=process, capture_output=True, text=True, check=True
+    )
+    assert f"settings.{name.lower().removeprefix('jax_')} " in done.stdout.splitlines()[-1]
+    assert "correct, but not to the same bits" in done.stdout
+
+
+def test_the_number_of_cores_is_told(tmp_path, monkeypatch):
+    RunDirectory.create(tmp_path / "run", {}, "prog").close()
+    monkeypatch.setattr(environment, "cores", lambda: 77)
+    with RunDirectory.resume(tmp_path / "run", {}) as run:
+        assert [change.rpartition(" ")[2] for change in run.changes] == ["77"]
+        assert run.changes[0].startswith("device.cores ")
+
+
+def test_other_data_is_refused(tmp_path):
+    RunDirectory.create(tmp_path / "run", {}, "prog", data="a" * 16).close()
+    RunDirectory.resume(tmp_path / "run", {}, data="a" * 16).close()
+    with pytest.raises(UserError, match="begun on other data"):
+        RunDirectory.resume(tmp_path / "run", {}, data="b" * 16)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"config": null}',
+        b"\xff\x00",
+        b"[" * 100_000,
+        b'{"config": {}, "run": "a"}',
+    ],
+)
+def test_a_damaged_configuration_is_one_sentence(tmp_path, content):
+    RunDirectory.create(tmp_path / "run", {}, "prog").close()
+    (tmp_path / "run" / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match="damaged") as told:
+        RunDirectory.resume(tmp_path / "run", {})
+    assert "\n" not in str(told.value)
+
+
+def test_a_changed_configuration_is_noticed(tmp_path):
+    RunDirectory.create(tmp_path / "run", {"seed": 0}, "prog").close()
+    file = tmp_path / "run" / "config.json"
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(UserError, match="checksum"):
+        RunDirectory.resume(tmp_path / "run", {"seed": 1})
+
+
+@pytest.mark.parametrize("what", ["file", "link", "dangling link", "directory", "fifo"])
+def test_nothing_of_the_users_is_taken_for_the_lock(tmp_path, what):
+    """A file, link or folder with the lock's name is not written to, not followed and not removed."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "thesis").write_text("years of work")
+    name = tmp_path / "run" / lock.NAME
+    {
+        "file": lambda: name.write_text("years of work"),
+        "link": lambda: name.symlink_to(tmp_path / "thesis"),
+        "dangling link": lambda: name.symlink_to(tmp_path / "absent"),
+        "directory": name.mkdir,
+        "fifo": lambda: os.mkfifo(name),
+    }[what]()
+    before = name.lstat()
+    with pytest.raises(UserError, match="not a lock of this program"):
+        RunDirectory.create(tmp_path / "run", {}, "prog")
+    assert name.lstat().st_ino == before.st_ino and name.lstat().st_size == before.st_size
+    assert (tmp_path / "thesis").read_text() == "years of work" and not (tmp_path / "absent").exists()
+
+
+def test_a_users_file_called_lock_is_a_file_like_any_other(tmp_path):
+    (tmp_path / "lock").write_text("years of work")
+    with pytest.raises(UserError, match=r"not empty \(lock\)"):
+        RunDirectory.create(tmp_path, {}, "prog")
+    assert (tmp_path / "lock").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("error", [UserError, KeyboardInterrupt, OSError, MemoryError])
+def test_a_run_that_saved_nothing_leaves_nothing(tmp_path, error):
+    """Whatever ends it before something was saved: the same words work again."""
+    for _ in range(2):
+        with pytest.raises(error), RunDirectory.create(tmp_path / "deep" / "run", {}, "prog") as run:
+            run.append({"step": 0})
+            raise error
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(error), RunDirectory.create(tmp_path / "mine", {}, "prog"):
+        raise error
+    assert list((tmp_path / "mine").iterdir()) == []  # what was there before stays
+
+
+def test_a_run_that_saved_something_keeps_it(tmp_path):
+    with pytest.raises(KeyboardInterrupt), RunDirectory.create(tmp_path / "run", {}, "prog") as run:
+        run.save_arrays("curves", loss=np.zeros(3))
+        raise KeyboardInterrupt
+    assert {item.name for item in (tmp_path / "run").iterdir()} == {"config.json", "curves.npz"}
+
+
+class Curve(NamedTuple):
+    time: np.ndarray
+    point: Point
+
+
+def test_a_part_is_measured_once(tmp_path):
+    """A stopped run measures only what it had not; a damaged part, or one of another run, is measured again."""
+    calls = []
+
+    def measure():
+        calls.append(1)
+        return Curve(np.arange(3.0), Point(np.float32(1), np.array(["a"])))
+
+    with RunDirectory.create(tmp_path / "run", {}, "prog") as run:
+        run.part("seed0", Curve, measure)
+    with RunDirectory.resume(tmp_path / "run", {}) as run:
+        found = run.part("seed0", Curve, measure)
+        assert len(calls) == 1 and found.point.x.dtype == np.float32 and list(found.point.y) == ["a"]
+        np.testing.assert_array_equal(found.time, [0, 1, 2])
+        file = run.path / "parts" / "seed0.npz"
+        file.write_bytes(file.read_bytes()[:-30])
+        run.part("seed0", Curve, measure)
+        assert len(calls) == 2
+    with RunDirectory.create(tmp_path / "other", {}, "prog") as other:
+        (other.path / "parts").mkdir()
+        (other.path / "parts" / "seed0.npz").write_bytes(file.read_bytes())
+        other.part("seed0", Curve, measure)
+        assert len(calls) == 3
+
+
+def finish(path, **arrays):
+    with RunDirectory.create(path, {"seed": 0}, "prog") as run:
+        run.save_arrays("history", **arrays)
+        run.write_json("summary", {"loss": 1.0})
+        run.finish()
+    return path
+
+
+def damage(file, how, other):
+    content = file.read_bytes()
+    if how == "absent":
+        file.unlink()
+    elif how == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif how == "one bit":
+        file.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    elif how == "of another run":
+        file.write_bytes((other / file.name).read_bytes())
+    elif how == "a directory":
+        file.unlink()
+        file.mkdir()
+    elif how == "a fifo":
+        file.unlink()
+        os.mkfifo(file)
+    else:
+        file.write_bytes({"empty": b"", "null": b"null", "binary": b"\xff" * 100}[how])
+
+
+HARMS = ["absent", "cut", "one bit", "of another run", "a directory", "a fifo", "empty", "null", "binary"]
+
+
+@pytest.mark.parametrize("name", ["history.npz", "finished.json", "config.json"])
+@pytest.mark.parametrize("how", HARMS)
+def test_what_a_finished_run_left_is_read_whole_or_refused_in_a_sentence(tmp_path, name, how):
+    run = finish(tmp_path / "run", loss=np.arange(100.0))
+    other = finish(tmp_path / "other", loss=np.arange(100.0) + 1)
+    np.testing.assert_array_equal(finished.load_arrays(run)["loss"], np.arange(100.0))
+    damage(run / name, how, other)
+    with pytest.raises(UserError) as told:
+        finished.load_arrays(run)
+    assert str(run) in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_finished_run_of_an_earlier_version_is_read_as_it_stands(tmp_path):
+    run = finish(tmp_path / "run", loss=np.arange(3.0))
+    record = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({"config": record["config"], "command": "prog"}))
+    (run / "finished.json").unlink()
+    np.testing.assert_array_equal(finished.load_arrays(run)["loss"], np.arange(3.0))
+    assert finished.load_json(run, "summary.json") == {"loss": 1.0}
+    with pytest.raises(UserError, match="earlier version"):
+        RunDirectory.resume(run, {"seed": 0})
+    (run / "summary.json").unlink()
+    with pytest.raises(UserError, match="not finished"):
+        finished.load_arrays(run)
+
+
+def test_resuming_a_finished_run_makes_it_unfinished_until_its_end(tmp_path):
+    run = finish(tmp_path / "run", loss=np.arange(3.0))
+    with RunDirectory.resume(run, {"seed": 0}) as directory:
+        assert not finished.is_finished(run)
+        directory.finish()
+    np.testing.assert_array_equal(finished.load_arrays(run)["loss"], np.arange(3.0))

@@ -172,4 +172,4 @@ def test_figures_command_is_translated(tmp_path):
 def test_bad_input_is_one_sentence(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(adversarial.entry, AdversarialConfig, adversarial.PROG, argv=["--epochs", "0"])
-    assert stop.value.code == 2 and "--epochs is 0, but must be at least 1" in capsys.readouterr().err
+    assert stop.value.code == 2 and "--epochs is 0, but must be from 1 to 10000" in capsys.readouterr().err

@@ -167,7 +167,7 @@ def test_figures_command_is_translated(tmp_path):
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
-        (["--seeds", "0"], "--seeds is 0, but must be at least 1"),
+        (["--seeds", "0"], "--seeds is 0, but must be from 1 to 1000"),
         (["--images", "40001"], "--images is 40001, but must be 1 to 40000"),
         (["--official", "0"], "--official is 0, but must be 1 to 10000"),
     ],

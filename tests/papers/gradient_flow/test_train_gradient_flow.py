@@ -64,7 +64,7 @@ def run(config, out, **changes):
     else:
         directory = RunDirectory.create(out, config, "train")
     with directory:
-        arrays = train.run(directory, config, "train")
+        arrays = train.run(directory, config)
         if arrays is not None:
             train.draw(directory, arrays, config)
             directory.write_claims(train.judge(directory, arrays, config, "train"))
@@ -145,7 +145,7 @@ def test_a_run_leaves_what_it_measured(whole):
     out, arrays = whole
     names = {item.name for item in out.iterdir()}
     assert names == {
-        "config.json", "metrics.jsonl", "history.npz", "training.png", "training.npz", "claims.json", "checkpoints"
+        "config.json", "metrics.jsonl", "training.png", "training.npz", "claims.json", "checkpoints"
     }  # fmt: skip
     assert arrays["train_loss"].shape == (STEPS,) and list(arrays["step"]) == [2, 4, 6, 8]
     assert list(arrays["test_step"]) == [0, 4, 8] and np.isfinite(arrays["test_loss"]).all()
@@ -234,7 +234,10 @@ def test_two_layers_against_a_numpy_loop(tmp_path, activation):
     [
         (["--network", "vgg11", "--activation", "tanh"], "--activation is tanh, but must be one of relu"),
         (["--learning-rate", "-1"], "--learning-rate is -1.0, but must be above 0"),
-        (["--resume"], "--resume is True, but must be given with --network vgg11 only"),
+        (["--resume"], "holds no run to resume"),
+        (["--steps", "1000000000000"], "--steps is 1000000000000, but must be from 1 to 10000000"),
+        (["--epochs", "1" + 30 * "0", "--network", "cifar"], ", but must be from 1 to 10000"),
+        (["--seed", "4294967296"], "--seed is 4294967296, but must be from 0 to 4294967295"),
         (["--epochs", "3"], "--epochs is 3, but must be left out with --network two_layer, which takes --steps"),
         (["--network", "cifar", "--data", "tiny_imagenet"], "--data is tiny_imagenet, but must be digits or cifar10"),
         (["--network", "vgg11", "--limit", "40", "--batch-size", "41"], "--batch-size is 41, but must be at most"),

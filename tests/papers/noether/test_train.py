@@ -19,6 +19,8 @@ import pytest
 from papers.common import cli, data
 from papers.common.checkpoint import Checkpoints
 from papers.common.errors import Divergence, UserError
+from papers.common.finished import read_config
+from papers.common.integrity import write_arrays
 from papers.common.models import vgg
 from papers.common.runs import read_metrics
 from papers.common.training import session
@@ -67,7 +69,7 @@ def short_network(tmp_path_factory):
             jax.config.update(name, value)
 
 
-def run(config, out, finish=None, **changes):
+def run(config, out, finish=running.keep, **changes):
     return running.run(dataclasses.replace(config, out=out, **changes), f"train --out {out}", finish)
 
 
@@ -79,7 +81,8 @@ def whole(tmp_path_factory):
 
 def last_state(config, directory):
     like = running.build(config, data.load("digits", limit=config.limit))[0]
-    with Checkpoints(directory / "checkpoints") as checkpoints:
+    run = read_config(directory)["run"]
+    with Checkpoints(directory / "checkpoints", run) as checkpoints:
         return checkpoints.restore(like)
 
 
@@ -117,7 +120,7 @@ def test_a_run_leaves_everything_it_measured(whole):
     names = {item.name for item in whole.directory.iterdir()}
     figures = {f"{name}.{kind}" for name in ("learning", "norms", "rates", "other_families") for kind in ("png", "npz")}
     assert names == figures | {
-        "config.json", "metrics.jsonl", "history.npz", "claims.json", "summary.json", "checkpoints"
+        "config.json", "metrics.jsonl", "history.npz", "claims.json", "summary.json", "finished.json", "checkpoints"
     }  # fmt: skip
     config = json.loads((whole.directory / "config.json").read_text())
     assert config["config"]["weight_decay"] == 1e-2 and config["command"].startswith("train --out")
@@ -204,17 +207,107 @@ def test_a_damaged_newest_checkpoint_is_skipped(whole, tmp_path, capsys):
     assert_same_run(directory, whole.directory)
 
 
-@pytest.mark.parametrize("harm", ["absent", "damaged"])
-def test_a_damaged_history_is_refused_in_a_sentence(whole, tmp_path, harm):
+@pytest.mark.parametrize("harm", ["absent", "damaged", "of another run", "of another step"])
+def test_a_damaged_history_goes_with_its_checkpoint(whole, tmp_path, capsys, harm):
+    """History and checkpoint of one step belong together: damage to one takes the run to the step before."""
     directory = tmp_path / "run"
     shutil.copytree(whole.directory, directory)
-    file = directory / "history.npz"
+    file = directory / "checkpoints" / "beside-10.npz"
     if harm == "absent":
         file.unlink()
-    else:
+    elif harm == "damaged":
         file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"history\.npz is absent or damaged"):
-        run(SMALL, directory, resume=True)
+    elif harm == "of another step":
+        shutil.copy(directory / "checkpoints" / "beside-5.npz", file)
+    else:
+        write_arrays(file, {"seconds": np.float64(1)}, run="another", step=10)
+    (directory / "history.npz").unlink()  # written at the end, not read by a run that goes on
+    assert run(SMALL, directory, resume=True).finished
+    told = capsys.readouterr().out
+    assert "checkpoint of step 10 is damaged and was set aside (beside-10.npz: " in told
+    assert "continuing from the checkpoint of step 5" in told
+    assert_same_run(directory, whole.directory)
+
+
+def test_checkpoints_of_another_run_are_not_taken(whole, tmp_path, capsys):
+    """With their manifests and all: the run begins again, to the same end."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, 2)
+        run(SMALL, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.copytree(whole.directory / "checkpoints", tmp_path / "run" / "checkpoints")
+    assert run(SMALL, tmp_path / "run", resume=True).finished
+    told = capsys.readouterr().out
+    assert "checkpoint of step 10 is damaged and was set aside (its manifest is damaged: its run is " in told
+    assert "the run begins again" in told
+    assert_same_run(tmp_path / "run", whole.directory)
+
+
+@pytest.mark.parametrize("lines", [b"null\n", b"[1, 2]\n", b"\xff\xfe\n", b'{"step": 3'])
+def test_metrics_damaged_on_the_way_are_put_back(whole, tmp_path, lines):
+    directory = tmp_path / "run"
+    shutil.copytree(whole.directory, directory)
+    (directory / "metrics.jsonl").write_bytes(lines + (directory / "metrics.jsonl").read_bytes())
+    assert run(SMALL, directory, resume=True).finished
+    assert_same_run(directory, whole.directory)
+
+
+def test_killed_before_anything_was_saved_begins_again(whole, tmp_path, capsys):
+    """What ``kill -9`` leaves: a configuration, a lock that nobody holds, some metrics."""
+    run(dataclasses.replace(SMALL), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    for name in ("history.npz", "summary.json", "finished.json"):
+        (tmp_path / "run" / name).unlink()
+    assert run(SMALL, tmp_path / "run", resume=True).finished
+    assert "the run begins again" in capsys.readouterr().out
+    assert_same_run(tmp_path / "run", whole.directory)
+
+
+def test_seconds_survive_a_resume_and_leave_compilation_out(whole, tmp_path, monkeypatch):
+    summary = json.loads((whole.directory / "summary.json").read_text())
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        stopped = run(SMALL, tmp_path / "run")
+    resumed = run(SMALL, tmp_path / "run", resume=True)
+    assert 0 < stopped.summary["seconds"] < resumed.summary["seconds"]
+    for found in (summary, resumed.summary):
+        assert found["images_per_second"] == pytest.approx(STEPS * 7 / found["seconds"])
+    again = run(SMALL, tmp_path / "run", resume=True)  # finished: nothing is trained, nothing is lost
+    assert again.summary["seconds"] == resumed.summary["seconds"]
+
+
+def test_other_data_is_not_gone_on_with(whole, tmp_path, monkeypatch):
+    shutil.copytree(whole.directory, tmp_path / "run")
+    loaded = data.load("digits", limit=32)
+    other = loaded._replace(train=loaded.train._replace(labels=loaded.train.labels[::-1].copy()))
+    monkeypatch.setattr(TrainConfig, "load", lambda self: other)
+    with pytest.raises(UserError, match="begun on other data"):
+        run(SMALL, tmp_path / "run", resume=True)
+
+
+def test_a_full_disk_at_a_checkpoint_is_one_sentence_and_loses_nothing(whole, tmp_path, monkeypatch, capsys):
+    import orbax.checkpoint as ocp
+
+    save, calls = ocp.CheckpointManager.save, []
+
+    def full(self, step, **options):
+        calls.append(step)
+        if step == 10:
+            (self.directory / "10.orbax-checkpoint-tmp-1").mkdir()
+            raise ValueError("INTERNAL: Error writing local file: No space left on device [errno 28]")
+        return save(self, step, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "save", full)
+        with pytest.raises(SystemExit) as left:
+            command(*small_options(tmp_path / "run"))
+    told = capsys.readouterr().err
+    assert left.value.code == 1 and told.count("\n") == 1
+    assert "no room is left on the disk" in told and "--resume" in told
+    assert calls == [5, 10]
+    assert run(SMALL, tmp_path / "run", resume=True).finished
+    assert "continuing from the checkpoint of step 5" in capsys.readouterr().out
+    assert_same_run(tmp_path / "run", whole.directory)
 
 
 def test_a_changed_configuration_is_not_resumed(whole):

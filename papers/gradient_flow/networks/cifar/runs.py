@@ -38,13 +38,15 @@ def into_directory(
     Raises:
       UserError: a directory with anything in it, or data that is not there.
     """
+    RunDirectory.refuse(config)
     use_compilation_cache(config.cache_dir)
     jax.config.update("jax_enable_x64", True)
-    load(config)  # absent or damaged data leave no directory behind
+    dataset = load(config)  # absent or damaged data leave no directory behind
     command = command_line(module)
-    with RunDirectory.create(config.out, config, command) as directory:
+    with RunDirectory.open(config, command, data.fingerprint(dataset)) as directory:
         claims = draw(directory, config, command)
         directory.write_claims(claims)
+        directory.finish()
         print(format_claims(claims))
         print(f"the figure, its arrays and its claims are in {directory.path}")
     return claims

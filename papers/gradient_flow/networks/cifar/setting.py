@@ -4,11 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import Literal, Self
 
-from papers.common.cli import check
-from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.common.cli import check, check_count, check_seed
+from papers.gradient_flow.networks.setting import MOST_RUNS, FiguresConfig
 
 TRAINING_IMAGES = 40_000
 EPOCHS = 10
+MOST_EPOCHS = 10_000
 QUICK_IMAGES = 2000
 
 GroupActivation = Literal["leaky_square", "leaky_relu"]
@@ -50,9 +51,9 @@ class NetworkConfig:
     def validate(self) -> None:
         """Refuse what no training can be."""
         for field in ("hidden", "images", "epochs", "batch_size"):
-            check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+            check_count(field, getattr(self, field))
         check(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
-        check(self.seed >= 0, "seed", self.seed, "at least 0")
+        check_seed("seed", self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +91,17 @@ class CifarSetting:
     cache_dir: Path | None = None
     """Folder of the prepared data and compiled programs."""
 
-    out: Path = Path("runs/gradient_flow/figure_10")
-    """Run directory; it must be new or empty."""
+    out: Path | None = None
+    """Run directory, new or empty; by default a new one under runs/gradient_flow, named after the time."""
+
+    resume: bool = False
+    """Continue a stopped run: what it has trained and measured is read; without --out the newest unfinished one."""
 
     def validate(self) -> None:
         """Refuse what no run can be; what depends on the data is checked once it is loaded."""
-        check(self.seeds >= 1, "seeds", self.seeds, "at least 1")
-        check(self.seed >= 0, "seed", self.seed, "at least 0")
-        check(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        check_count("seeds", self.seeds, most=MOST_RUNS)
+        check_seed("seed", self.seed, self.seeds)
+        check_count("epochs", self.epochs, most=MOST_EPOCHS)
         check(1 <= self.images <= 40_000, "images", self.images, "1 to 40000: the last 10000 are held out")
         check(1 <= self.official <= 10_000, "official", self.official, "1 to 10000, the images of the test split")
 
@@ -125,5 +129,8 @@ class CifarSetting:
     @classmethod
     def from_figures(cls, config: FiguresConfig) -> Self:
         """Translate the configuration of ``python -m papers.gradient_flow.figures``."""
-        shared = {field: getattr(config, field) for field in ("quick", "seeds", "seed", "data_dir", "cache_dir", "out")}
+        shared = {
+            field: getattr(config, field)
+            for field in ("quick", "seeds", "seed", "data_dir", "cache_dir", "out", "resume")
+        }
         return cls(**shared)

@@ -133,14 +133,15 @@ def write_run(member: measure.Wanted, accuracy: float) -> None:
     run = made_up(member, accuracy)
     with RunDirectory.create(member.config.out, member.config, "command") as directory:
         directory.save_arrays("history", **run.arrays)
-        (directory.path / "summary.json").write_text(json.dumps({"test_top1": accuracy}))
+        directory.write_json("summary", {"test_top1": accuracy})
+        directory.finish()
 
 
 def test_finished_runs_are_drawn_without_training(tmp_path):
     wanted = measure.wanted_runs("a", BASE, (0.001, 0.03), 3, tmp_path)
     for member in wanted:
         write_run(member, 0.3)
-    runs = measure.measure(wanted, "command")
+    runs = measure.measure(wanted, "command", "again")
     with RunDirectory.create(tmp_path / "panel-a", {}, "command") as directory:
         made = publish("a", runs, directory, "command")
     record = json.loads((tmp_path / "panel-a" / "results.json").read_text())
@@ -156,15 +157,22 @@ def test_finished_runs_are_drawn_without_training(tmp_path):
         assert arrays["growth"].shape == (2, 2, 3) and arrays["layers"].tolist() == ["conv1", "conv2"]
 
 
+def make_older(member: measure.Wanted, **more: object) -> None:
+    """Turn a finished run into one of a version without integrity records and without the optimiser's field."""
+    file = member.config.out / "config.json"
+    record = json.loads(file.read_text())
+    del record["config"]["optimiser"], record["run"], record["sha256"]
+    record["config"] |= more
+    file.write_text(json.dumps(record))
+    (member.config.out / "finished.json").unlink()
+
+
 def test_runs_made_elsewhere_and_by_older_code_are_read(tmp_path, capsys):
     """Whole seeds only; a field that the run did not know has its default, one not known here is passed over."""
     wanted = measure.wanted_runs("a", BASE, (0.001, 0.03), 2, tmp_path)
     for number, member in enumerate(wanted[:-1]):
         write_run(member, 0.3 + number / 100)
-        record = json.loads((member.config.out / "config.json").read_text())
-        del record["config"]["optimiser"]
-        record["config"]["forgotten"] = 3
-        (member.config.out / "config.json").write_text(json.dumps(record))
+        make_older(member, forgotten=3)
     runs = measure.read_finished("a", tmp_path)
     assert "seeds 1" in capsys.readouterr().out
     assert [(run.value, run.arm, run.seed) for run in runs.all] == [
@@ -201,10 +209,7 @@ def test_a_panel_needs_a_definition_and_nothing_else(tmp_path, monkeypatch):
 def test_a_run_of_another_configuration_is_not_taken_for_this_one(tmp_path):
     (member, *_) = measure.wanted_runs("a", BASE, (0.03,), 1, tmp_path)
     write_run(member, 0.3)
-    file = member.config.out / "config.json"
-    record = json.loads(file.read_text())
-    del record["config"]["optimiser"]  # a field that is younger than the run
-    file.write_text(json.dumps(record))
+    make_older(member)
     assert measure.finished(member)
     assert measure.finished(member._replace(config=dataclasses.replace(member.config, checkpoint_epochs=7)))
     wider = member._replace(config=dataclasses.replace(member.config, width=0.25))
@@ -216,7 +221,7 @@ def test_a_run_in_use_is_left_to_its_process_and_a_diverging_one_named_last(tmp_
     first, second = measure.wanted_runs("a", BASE, (0.03,), 1, tmp_path)
     with RunDirectory.create(first.config.out, first.config, "command"):
         monkeypatch.setattr("papers.noether.networks.run.build", lambda *_: pytest.fail("nothing may be trained here"))
-        assert measure.measure([first], "command") is None
+        assert measure.measure([first], "command", "again") is None
     assert first.config.out.name in capsys.readouterr().out
 
     def diverge(config, *_, **__):
@@ -224,7 +229,7 @@ def test_a_run_in_use_is_left_to_its_process_and_a_diverging_one_named_last(tmp_
 
     monkeypatch.setattr("papers.noether.networks.run.run", diverge)
     with pytest.raises(Divergence, match=second.config.out.name):
-        measure.measure([second], "command")
+        measure.measure([second], "command", "again")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +244,7 @@ def test_a_run_in_use_is_left_to_its_process_and_a_diverging_one_named_last(tmp_
         (["--panel", "toys", "--runs", ".", "--seeds", "3"], ("--seeds", "left out")),
         (["--panel", "a", "--runs", ".", "--values", "1"], ("--values", "left out with --runs")),
         (["--panel", "e"], ("--panel", "e")),
-        (["--seeds", "0"], ("--seeds", "at least 1")),
+        (["--seeds", "0"], ("--seeds", "from 1 to 1000")),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words, capsys):
@@ -255,9 +260,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words, capsys):
 def test_a_drawn_panel_is_refused_before_anything_runs(tmp_path, capsys):
     from papers.noether.figures import entry
 
-    (tmp_path / "panel-a").mkdir()
-    (tmp_path / "panel-a" / "results.json").write_text("{}")
+    with RunDirectory.create(tmp_path / "panel-a", {}, "command") as directory:
+        directory.finish()
     with pytest.raises(SystemExit) as stop:
         main(entry, FiguresConfig, "figures", argv=["--panel", "a", "--out", str(tmp_path)])
     assert stop.value.code == 2
-    assert "drawn already" in capsys.readouterr().err
+    assert "panel-a holds a finished run" in capsys.readouterr().err
