@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from symjax import activations
-from symjax.actions import admissible, require_invertible
+from symjax.actions import admissible
 from symjax.activations import Activation
 from symjax.arguments import accumulation_dtype, accurate_array, accurate_arrays, floating_tree
 from symjax.channels import Layer, require_layers
+from symjax.groups import require_element
 from symjax.magnitude import norm
 from symjax.scaled_rotation import carry, require_vector, rotates
 
@@ -295,4 +296,4 @@ def _wide(layers: tuple[Layer, ...], x: jax.Array) -> tuple[tuple[Layer, ...], j
 def _well_conditioned(g: Sequence[jax.Array]) -> None:
     for place, element in enumerate(g):
         if not isinstance(element, jax.core.Tracer):
-            require_invertible(f"g[{place}]", element)
+            require_element(f"g[{place}]", element, "general_linear")

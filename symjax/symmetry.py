@@ -1,15 +1,31 @@
 """Continuous symmetries as flows, and everything that follows from a flow by differentiation.
 
-A flow is a pure function ``flow(s, params) -> params`` with ``flow(0, params) == params``; ``s`` is an array or a
-pytree of Lie-algebra coordinates. Each function below takes ``zero``, the coordinates of the identity (zeros in the
-shape of ``s``), which fixes the shape of the answer: one number for each coordinate, all from one pass.
+A flow is a pure function ``flow(s, params) -> params`` with ``flow(zero, params) == params``; ``s`` is an array or a
+pytree of Lie-algebra coordinates. A :class:`Symmetry` is a flow with its zero, the coordinates of the identity, which
+fix the shape of every answer: one number for each coordinate, all from one pass. :func:`compose` joins several.
+
+With M the generator of a coordinate, ``M theta = d flow(s, theta) / ds`` at zero, the words are these. Every sign
+is the flow's own: for a rescaling, whose writers have degree +1 and readers -1, writers minus readers.
+
+| word | formula | rescaling of a unit | function |
+|---|---|---|---|
+| square | ``<theta, M theta>`` | ``|w|^2 - |u|^2`` | ``pairing(symmetry, theta, theta)`` |
+| conserved quantity Q | ``<theta, M theta> / 2`` | ``(|w|^2 - |u|^2)/2`` | ``symjax.conserved.quadratic`` |
+| Noether charge | ``<m theta', M theta>`` | ``m (<w', w> - <u', u>)`` | :func:`noether_charge` |
+| breaking ``dT/ds`` | ``m <theta', M theta'>`` | ``m (|w'|^2 - |u'|^2)`` | :func:`kinetic_symmetry_breaking` |
+| residual | ``<grad L, M theta>`` | ``<grad_w L, w> - <grad_u L, u>`` | :func:`symmetry_residual` |
+
+With unit mass the Noether charge is the time derivative of Q where M is symmetric, and half that of the square.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from symjax.arguments import accumulation_dtype, floating_array, floating_tree, is_concrete
 
 Params = Any
 Coordinates = Any
@@ -19,6 +35,8 @@ __all__ = [
     "Coordinates",
     "Flow",
     "Params",
+    "Symmetry",
+    "compose",
     "generator",
     "kinetic_energy",
     "kinetic_symmetry_breaking",
@@ -28,7 +46,69 @@ __all__ = [
 ]
 
 
-def generator(flow: Flow, zero: Coordinates, params: Params, direction: Coordinates) -> Params:
+class Symmetry(NamedTuple):
+    """A continuous symmetry: a flow and the coordinates of its identity.
+
+    Attributes:
+      flow: pure function ``flow(s, params) -> params``, with ``flow(zero, params) == params`` and, along one direction,
+        ``flow((a + b) s, .) = flow(a s, flow(b s, .))``.
+      zero: array or pytree of coordinates, the identity.
+      valid: ``valid(s, params)``, a boolean: whether the flow is defined there; None means everywhere.
+    """
+
+    flow: Flow
+    zero: Coordinates
+    valid: Callable[[Coordinates, Params], Any] | None = None
+
+
+def compose(**symmetries: Symmetry) -> Symmetry:
+    """Join symmetries into one with named coordinates; the first named acts first.
+
+    ``flow(s, params) = flow_n(s[n], ... flow_1(s[1], params))``. Its generators are those of all of them. Along one
+    direction it is a flow only where they commute; at zero, which is all that charges and residuals read, always.
+
+    Source: the product of group actions.
+
+    Args:
+      **symmetries: name -> :class:`Symmetry`, one at least.
+
+    Returns:
+      A :class:`Symmetry` whose coordinates are name -> the symmetry's own.
+
+    Raises:
+      ValueError: nothing to join, or what is no Symmetry.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> scale = Symmetry(lambda s, q: jnp.exp(s) * q, jnp.zeros(()))
+      >>> shift = Symmetry(lambda s, q: q + s, jnp.zeros(()))
+      >>> both = compose(scale=scale, shift=shift)
+      >>> print(both.flow({"scale": jnp.log(2.0), "shift": 1.0}, jnp.array([3.0])))
+      [7.]
+    """
+    if not symmetries:
+        raise ValueError("compose has nothing to join, but needs one Symmetry at least, by name")
+    for name, symmetry in symmetries.items():
+        _require_symmetry(name, symmetry)
+
+    def flow(s: Coordinates, params: Params) -> Params:
+        for name, symmetry in symmetries.items():
+            params = symmetry.flow(s[name], params)
+        return params
+
+    def valid(s: Coordinates, params: Params) -> Any:
+        allowed = jnp.asarray(True)
+        for name, symmetry in symmetries.items():
+            if symmetry.valid is not None:
+                allowed = allowed & symmetry.valid(s[name], params)
+            params = symmetry.flow(s[name], params)
+        return allowed
+
+    whole = all(symmetry.valid is None for symmetry in symmetries.values())
+    return Symmetry(flow, {name: symmetry.zero for name, symmetry in symmetries.items()}, None if whole else valid)
+
+
+def generator(symmetry: Symmetry, params: Params, direction: Coordinates) -> Params:
     """Tangent vector of a flow at the identity, along one direction of the Lie algebra.
 
     ``d/dt flow(t * direction, params)`` at ``t = 0``, by one forward-mode pass.
@@ -36,24 +116,25 @@ def generator(flow: Flow, zero: Coordinates, params: Params, direction: Coordina
     Source: Tanaka & Kunin 2021, section 3 (dQ/ds); Zhao et al. 2023, section 3 (the infinitesimal action M . theta).
 
     Args:
-      flow: the symmetry, ``flow(s, params) -> params``.
-      zero: coordinates of the identity.
+      symmetry: the flow and its zero.
       params: pytree of arrays, the point.
-      direction: pytree like ``zero``.
+      direction: pytree like ``symmetry.zero``.
 
     Returns:
       A tangent pytree like ``params``.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> scale = lambda s, q: jnp.exp(s) * q
-      >>> print(generator(scale, jnp.zeros(()), jnp.array([3.0, 4.0]), jnp.ones(())))
+      >>> scale = Symmetry(lambda s, q: jnp.exp(s) * q, jnp.zeros(()))
+      >>> print(generator(scale, jnp.array([3.0, 4.0]), jnp.ones(())))
       [3. 4.]
     """
-    return jax.jvp(lambda s: flow(s, params), (zero,), (direction,))[1]
+    zero, params = _at(symmetry, params)
+    direction = _like("direction", direction, "symmetry.zero", zero)
+    return jax.jvp(lambda s: symmetry.flow(s, params), (zero,), (direction,))[1]
 
 
-def pairing(flow: Flow, zero: Coordinates, params: Params, covector: Params) -> Coordinates:
+def pairing(symmetry: Symmetry, params: Params, covector: Params) -> Coordinates:
     """Pair a covector with every generator of a flow at once.
 
     Component ``i`` is ``<covector, d flow / d s_i>`` at ``s = 0``: one reverse-mode pass of ``s -> flow(s, params)``,
@@ -62,27 +143,29 @@ def pairing(flow: Flow, zero: Coordinates, params: Params, covector: Params) -> 
     Source: Tanaka & Kunin 2021, section 3; Zhao et al. 2023, section 3 (<grad L, M . theta>).
 
     Args:
-      flow: the symmetry.
-      zero: coordinates of the identity.
+      symmetry: the flow and its zero.
       params: pytree of arrays, the point.
       covector: pytree like ``params`` (a gradient, a momentum, or the parameters themselves).
 
     Returns:
-      A pytree like ``zero``.
+      A pytree like ``symmetry.zero``.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> scale = lambda s, q: jnp.exp(s) * q
-      >>> print(pairing(scale, jnp.zeros(()), jnp.array([3.0, 4.0]), jnp.array([1.0, 1.0])))
+      >>> scale = Symmetry(lambda s, q: jnp.exp(s) * q, jnp.zeros(()))
+      >>> print(pairing(scale, jnp.array([3.0, 4.0]), jnp.array([1.0, 1.0])))
       7.0
     """
-    _, pull = jax.vjp(lambda s: flow(s, params), zero)
-    return pull(covector)[0]
+    zero, params = _at(symmetry, params)
+    covector = _like("covector", covector, "params", params, keep=True)
+    wide = jax.tree.map(_widest, params, covector)
+    moved, pull = jax.vjp(lambda s: symmetry.flow(s, wide), jax.tree.map(_wide, zero))
+    paired = pull(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), covector, moved))[0]
+    _require_range("pairing", paired, (params, covector))
+    return paired
 
 
-def symmetry_residual(
-    flow: Flow, zero: Coordinates, loss: Callable[..., jax.Array], params: Params, *args: Any
-) -> Coordinates:
+def symmetry_residual(symmetry: Symmetry, loss: Callable[..., jax.Array], params: Params, *args: Any) -> Coordinates:
     """Derivative of the loss along every generator, zero at all parameters when the loss has the symmetry.
 
     ``d/ds loss(flow(s, params), *args)`` at ``s = 0``. A BatchNorm with epsilon > 0 breaks the scale symmetry of the
@@ -91,28 +174,32 @@ def symmetry_residual(
     Source: Tanaka & Kunin 2021, section 3 (<grad f, dQ/ds> = 0); Kunin et al. 2021, section 3.
 
     Args:
-      flow: the symmetry.
-      zero: coordinates of the identity.
+      symmetry: the flow and its zero.
       loss: ``loss(params, *args) -> scalar``.
       params: pytree of arrays.
       *args: whatever else the loss takes, a batch for instance.
 
     Returns:
-      A pytree like ``zero``.
+      A pytree like ``symmetry.zero``.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> scale = lambda s, q: jnp.exp(s) * q
+      >>> scale = Symmetry(lambda s, q: jnp.exp(s) * q, jnp.zeros(()))
       >>> direction_only = lambda q: q[0] / jnp.linalg.norm(q)
-      >>> print(abs(symmetry_residual(scale, jnp.zeros(()), direction_only, jnp.array([3.0, 4.0]))) < 1e-6)
+      >>> print(abs(symmetry_residual(scale, direction_only, jnp.array([3.0, 4.0]))) < 1e-6)
       True
     """
-    return pairing(flow, zero, params, jax.grad(loss)(params, *args))
+    zero, params = _at(symmetry, params)
+    wide = jax.tree.map(_wide, params)
+
+    def along(s: Coordinates) -> jax.Array:
+        moved = symmetry.flow(s, wide)
+        return loss(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), moved, params), *args)
+
+    return jax.grad(along)(jax.tree.map(_wide, zero))
 
 
-def noether_charge(
-    flow: Flow, zero: Coordinates, params: Params, velocity: Params, mass: jax.Array | float = 1.0
-) -> Coordinates:
+def noether_charge(symmetry: Symmetry, params: Params, velocity: Params, mass: jax.Array | float = 1.0) -> Coordinates:
     """Noether charge of every generator for the Euclidean kinetic energy.
 
     ``C_i = <m q', d flow / d s_i>``: for a translation ``m <q', n>``, for a rotation the angular momentum, for a scale
@@ -121,23 +208,23 @@ def noether_charge(
     Source: Tanaka & Kunin 2021, Eq. 8 and the charges listed after it.
 
     Args:
-      flow: the symmetry.
-      zero: coordinates of the identity.
+      symmetry: the flow and its zero.
       params: pytree of arrays, the position ``q``.
       velocity: pytree like ``params``, ``q'`` in units of params per unit time ``t = learning rate * step``.
       mass: ``m``; for stochastic gradient descent ``learning rate (1 + momentum) / 2``.
 
     Returns:
-      A pytree like ``zero``.
+      A pytree like ``symmetry.zero``.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> scale = lambda s, q: jnp.exp(s) * q
-      >>> print(noether_charge(scale, jnp.zeros(()), jnp.array([3.0, 4.0]), jnp.array([1.0, 2.0]), mass=0.5))
+      >>> scale = Symmetry(lambda s, q: jnp.exp(s) * q, jnp.zeros(()))
+      >>> print(noether_charge(scale, jnp.array([3.0, 4.0]), jnp.array([1.0, 2.0]), mass=0.5))
       5.5
     """
-    momentum = jax.tree.map(lambda leaf: jnp.asarray(mass, leaf.dtype) * leaf, velocity)
-    return pairing(flow, zero, params, momentum)
+    velocity, mass = floating_tree("velocity", velocity), floating_array("mass", mass, ())
+    momentum = jax.tree.map(lambda leaf: mass.astype(_wide(leaf).dtype) * _wide(leaf), velocity)
+    return pairing(symmetry, params, momentum)
 
 
 def kinetic_energy(velocity: Params, mass: jax.Array | float = 1.0) -> jax.Array:
@@ -150,16 +237,16 @@ def kinetic_energy(velocity: Params, mass: jax.Array | float = 1.0) -> jax.Array
       mass: ``m``.
 
     Returns:
-      A scalar in the dtype of the first leaf.
+      A scalar, of at least float32.
     """
-    leaves = jax.tree.leaves(velocity)
-    dtype = leaves[0].dtype
-    total = sum(jnp.sum(jnp.square(leaf)).astype(dtype) for leaf in leaves)
-    return jnp.asarray(mass, dtype) / 2 * total
+    velocity, mass = floating_tree("velocity", velocity), floating_array("mass", mass, ())
+    energy = mass.astype(_sum_dtype(velocity)) / 2 * _squares(velocity)
+    _require_range("kinetic energy", energy, velocity)
+    return energy
 
 
 def kinetic_symmetry_breaking(
-    flow: Flow, zero: Coordinates, params: Params, velocity: Params, mass: jax.Array | float = 1.0
+    symmetry: Symmetry, params: Params, velocity: Params, mass: jax.Array | float = 1.0
 ) -> Coordinates:
     """Derivative of the kinetic energy along every generator: what the learning rule breaks.
 
@@ -172,24 +259,113 @@ def kinetic_symmetry_breaking(
     ``e^{-alpha} |q'|^2 = m |q'|^2``, which is what this returns.
 
     Args:
-      flow: the symmetry.
-      zero: coordinates of the identity.
+      symmetry: the flow and its zero.
       params: pytree of arrays, ``q``.
       velocity: pytree like ``params``, ``q'``.
       mass: ``m``.
 
     Returns:
-      A pytree like ``zero``.
+      A pytree like ``symmetry.zero``.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> scale = lambda s, q: jnp.exp(s) * q
+      >>> scale = Symmetry(lambda s, q: jnp.exp(s) * q, jnp.zeros(()))
       >>> q, velocity = jnp.array([3.0, 4.0]), jnp.array([1.0, 2.0])
-      >>> print(kinetic_symmetry_breaking(scale, jnp.zeros(()), q, velocity, mass=0.5))
+      >>> print(kinetic_symmetry_breaking(scale, q, velocity, mass=0.5))
       2.5
     """
 
-    def carried(s: Coordinates) -> jax.Array:
-        return kinetic_energy(jax.jvp(lambda q: flow(s, q), (params,), (velocity,))[1], mass)
+    zero, params = _at(symmetry, params)
+    velocity, mass = _like("velocity", velocity, "params", params, keep=True), floating_array("mass", mass, ())
+    wide = jax.tree.map(_widest, params, velocity)
+    velocity = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), velocity, wide)
 
-    return jax.grad(carried)(zero)
+    def carried(s: Coordinates) -> jax.Array:
+        moved = jax.jvp(lambda q: symmetry.flow(s, q), (wide,), (velocity,))[1]
+        return mass.astype(_sum_dtype(moved)) / 2 * _squares(moved)
+
+    breaking = jax.grad(carried)(jax.tree.map(_wide, zero))
+    _require_range("kinetic symmetry breaking", breaking, velocity)
+    return breaking
+
+
+def _require_symmetry(name: str, symmetry: Any) -> None:
+    if not callable(getattr(symmetry, "flow", None)) or not hasattr(symmetry, "zero"):
+        raise ValueError(f"{name} is a {type(symmetry).__name__}, but must be a Symmetry(flow, zero)")
+
+
+def _at(symmetry: Symmetry, params: Params) -> tuple[Coordinates, Params]:
+    """The zero and the parameters as floating arrays; the contract of the flow is checked where it can be looked at."""
+    _require_symmetry("symmetry", symmetry)
+    zero, params = floating_tree("symmetry.zero", symmetry.zero), floating_tree("params", params)
+    if not is_concrete(zero, params):
+        return zero, params
+    moved = symmetry.flow(zero, params)
+    if jax.tree.structure(moved) != jax.tree.structure(params) or _shapes(moved) != _shapes(params):
+        raise ValueError("symmetry.flow gives parameters of another structure or other shapes than it is given")
+    if not is_concrete(moved):  # inside a compiled function even the known is traced
+        return zero, params
+    for (path, leaf), after in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(moved), strict=True):
+        before, after = np.asarray(leaf, np.float64), np.asarray(after, np.float64)
+        size = np.max(np.abs(before), initial=0.0, where=np.isfinite(before))
+        same = (before == after) | (np.isnan(before) & np.isnan(after))
+        with np.errstate(invalid="ignore"):
+            near = np.abs(after - before) <= 1e3 * float(jnp.finfo(leaf.dtype).eps) * size
+        if not np.all(same | near):
+            raise ValueError(
+                f"symmetry.flow moves params{jax.tree_util.keystr(path)} at symmetry.zero, but its zero must be the "
+                "identity"
+            )
+    return zero, params
+
+
+def _like(name: str, tree: Any, other: str, like: Any, keep: bool = False) -> Any:
+    """A pytree of floating arrays of another's structure and shapes, and unless ``keep`` of its dtypes."""
+    tree = floating_tree(name, tree)
+    if jax.tree.structure(tree) != jax.tree.structure(like):
+        raise ValueError(f"{name} has another tree structure than {other}: it must have the same leaves")
+    for (path, leaf), other_leaf in zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(like), strict=True):
+        if leaf.shape != other_leaf.shape:
+            where = jax.tree_util.keystr(path)
+            raise ValueError(f"{name}{where} has shape {leaf.shape}, but {other}{where} has {other_leaf.shape}")
+    return tree if keep else jax.tree.map(lambda leaf, one: leaf.astype(one.dtype), tree, like)
+
+
+def _wide(leaf: jax.Array) -> jax.Array:
+    return leaf.astype(accumulation_dtype(leaf.dtype))
+
+
+def _widest(leaf: jax.Array, other: jax.Array) -> jax.Array:
+    return leaf.astype(accumulation_dtype(leaf.dtype, other.dtype))
+
+
+def _sum_dtype(tree: Any) -> Any:
+    return accumulation_dtype(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
+
+
+def _squares(tree: Any) -> jax.Array:
+    dtype = _sum_dtype(tree)
+    parts = [jnp.sum(jnp.square(_wide(leaf))).astype(dtype) for leaf in jax.tree.leaves(tree)]
+    return sum(parts, jnp.zeros((), dtype))
+
+
+def _require_range(what: str, result: Any, inputs: Any) -> None:
+    """Refuse a concrete result that left the range of its dtype although everything that entered is finite."""
+    if not is_concrete(result, inputs):
+        return
+    values = [np.asarray(leaf) for leaf in jax.tree.leaves(result)]
+    if all(np.isfinite(value).all() and value.any() for value in values):
+        return
+    entered = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(inputs)]
+    if not all(np.isfinite(leaf).all() for leaf in entered):
+        return
+    largest = max((float(np.abs(leaf).max(initial=0.0)) for leaf in entered), default=0.0)
+    if not all(np.isfinite(value).all() for value in values):
+        raise ValueError(
+            f"the {what} is larger than {values[0].dtype} can hold: the largest entry that enters is {largest:.3g}; "
+            "divide it by a power of two, or use float64"
+        )
+
+
+def _shapes(tree: Any) -> list[tuple[int, ...]]:
+    return [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]

@@ -6,7 +6,7 @@ that 1/2. There are two signs, those of the formulas they come from:
 | function | Q of one unit, writers w and readers u | sign |
 |---|---|---|
 | :func:`quadratic`, targets of :func:`prescribe_commuting` | ``(|w|^2 - alpha |u|^2)/2`` | the flow's own: for |
-| | | :func:`symjax.channels.rescale` writers minus readers |
+| | | :func:`symjax.channels.scalings` writers minus readers |
 | ``symjax.symmetry.pairing`` of the parameters with themselves | ``|w|^2 - alpha |u|^2`` | the same, twice as large |
 | :func:`homogeneous`, :func:`homogeneous_layers`, :func:`homogeneous_total` | ``(alpha |u|^2 - |w|^2)/2`` | readers |
 | | | minus writers |

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from symjax.arguments import accumulation_dtype, accurate_tree, is_concrete, require_same_shapes, whole_number
 from symjax.conserved.quantities import require_quadratic, unchecked_quadratic
 from symjax.magnitude import norm, over_square, power_of_two
-from symjax.symmetry import Coordinates, Flow, Params
+from symjax.symmetry import Coordinates, Flow, Params, Symmetry
 
 __all__ = ["PrescribedFlow", "prescribe_commuting", "require_commuting"]
 
@@ -33,9 +33,7 @@ class PrescribedFlow(NamedTuple):
     converged: jax.Array
 
 
-def prescribe_commuting(
-    flow: Flow, zero: Coordinates, params: Params, target: Coordinates, steps: int = 100
-) -> PrescribedFlow:
+def prescribe_commuting(symmetry: Symmetry, params: Params, target: Coordinates, steps: int = 100) -> PrescribedFlow:
     """Move parameters along commuting symmetric generators to prescribed values of all their Q at once.
 
     Q of ``flow(s, theta)`` is half the gradient in s of the convex function ``|flow(s, theta)|^2/2``, so the wanted s
@@ -45,9 +43,7 @@ def prescribe_commuting(
     Source: Zhao et al. 2023, section 4 (monotone Q); the convex form is derived.
 
     Args:
-      flow: a symmetry of commuting, symmetric, linear generators, such as ``partial(rescale, channels=...,
-        kind="rescale")``.
-      zero: coordinates of the identity.
+      symmetry: of commuting, symmetric, linear generators, such as ``symjax.channels.scalings(channels, "rescale")``.
       params: pytree of arrays; taken to one dtype, the widest of theirs and at least float32.
       target: pytree like ``zero``, for :func:`symjax.conserved.quadratic`.
       steps: largest number of Newton steps.
@@ -61,11 +57,13 @@ def prescribe_commuting(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> opposite = lambda s, q: (jnp.exp(s) * q[0], jnp.exp(-s) * q[1])
-      >>> moved = prescribe_commuting(opposite, jnp.zeros(()), (jnp.array(2.0), jnp.array(0.5)), jnp.zeros(()))
+      >>> from symjax.symmetry import Symmetry
+      >>> opposite = Symmetry(lambda s, q: (jnp.exp(s) * q[0], jnp.exp(-s) * q[1]), jnp.zeros(()))
+      >>> moved = prescribe_commuting(opposite, (jnp.array(2.0), jnp.array(0.5)), jnp.zeros(()))
       >>> bool(jnp.allclose(moved.params[0], 1.0)), bool(moved.converged)
       (True, True)
     """
+    flow, zero = symmetry.flow, symmetry.zero
     if not jax.tree.leaves(zero) or all(0 in jnp.shape(leaf) for leaf in jax.tree.leaves(zero)):
         raise ValueError("zero has no coordinates: the channels have no scaling of the kind asked for")
     steps, zero, target = whole_number("steps", steps, 1), accurate_tree("zero", zero), accurate_tree("target", target)
@@ -73,7 +71,7 @@ def prescribe_commuting(
     params = _of_one_dtype(accurate_tree("params", params))
     dtype = jax.tree.leaves(params)[0].dtype
     zero = jax.tree.map(lambda leaf: leaf.astype(dtype), zero)
-    require_quadratic(flow, zero, params)
+    require_quadratic(Symmetry(flow, zero), params)
     require_commuting(flow, zero, params)
     start, unravel = ravel_pytree(zero)
     wanted = ravel_pytree(jax.tree.map(lambda leaf: leaf.astype(dtype), target))[0]
@@ -113,7 +111,7 @@ def _residual(
 ) -> jax.Array:
     """Largest miss, each by its own terms: beside a whole network's norm that of one small unit would look like
     round-off."""
-    found = ravel_pytree(unchecked_quadratic(flow, unravel(zero), moved))[0]
+    found = ravel_pytree(unchecked_quadratic(Symmetry(flow, unravel(zero)), moved))[0]
     flat = ravel_pytree(moved)[0]
     generator = jax.linearize(lambda t: ravel_pytree(flow(unravel(t), moved))[0], zero)[1]
 

@@ -1,7 +1,6 @@
 """The conserved quantities of deep networks, tuples of :class:`symjax.channels.Layer`: one for each hidden layer."""
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 
 from symjax.activations import Activation
 from symjax.arguments import accumulation_dtype, floating_tree
-from symjax.channels import Layer, coordinates, mlp_channels, require_layers, rescale
+from symjax.channels import Layer, mlp_channels, require_layers, scalings
 from symjax.conserved.quantities import unchecked_quadratic
 from symjax.conserved.two_layers import degree_of, matrix
 
@@ -57,8 +56,7 @@ def homogeneous_layers(layers: Sequence[Layer], degree: float | str | Activation
     """
     layers = _composed(layers)
     channels = mlp_channels(layers, degree_of(degree))
-    zero = coordinates(channels, "rescale", layers[0].kernel.dtype)
-    values = unchecked_quadratic(partial(rescale, channels=channels, kind="rescale"), zero, layers)
+    values = unchecked_quadratic(scalings(channels, "rescale", layers[0].kernel.dtype), layers)
     return tuple(-values[name] for name in channels)
 
 

@@ -11,7 +11,7 @@ from symjax import activations
 from symjax.activations import Activation
 from symjax.arguments import accumulation_dtype, accurate_tree, whole_number
 from symjax.magnitude import power_of_two
-from symjax.symmetry import Coordinates, Flow, Params
+from symjax.symmetry import Params, Symmetry
 
 __all__ = ["Rank", "generator_matrix", "generator_rank", "orbit_dimension"]
 
@@ -79,7 +79,7 @@ def orbit_dimension(symmetry: str | Activation, m: int, h: int, n: int) -> int:
     return 0
 
 
-def generator_matrix(flow: Flow, zero: Coordinates, params: Params) -> jax.Array:
+def generator_matrix(symmetry: Symmetry, params: Params) -> jax.Array:
     """Write the generators of a flow at a point as the columns of a matrix.
 
     ``d flow(s, params) / ds`` at ``s = 0``, both sides flattened.
@@ -87,8 +87,7 @@ def generator_matrix(flow: Flow, zero: Coordinates, params: Params) -> jax.Array
     Source: Zhao et al. 2023, section 3 (infinitesimal action); the tangent space of the orbit is its image.
 
     Args:
-      flow: the symmetry, ``flow(s, params) -> params``.
-      zero: coordinates of the identity.
+      symmetry: the flow and its zero.
       params: pytree of arrays, P numbers in all, taken to one dtype of at least float32.
 
     Returns:
@@ -97,20 +96,19 @@ def generator_matrix(flow: Flow, zero: Coordinates, params: Params) -> jax.Array
     params = accurate_tree("params", params)
     dtype = accumulation_dtype(*(leaf.dtype for leaf in jax.tree.leaves(params)))
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
-    flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), zero))
+    flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), symmetry.zero))
     if flat.size == 0:
         return jnp.zeros((sum(leaf.size for leaf in jax.tree.leaves(params)), 0), dtype)
-    return jax.jacfwd(lambda s: ravel_pytree(flow(unravel(s), params))[0])(flat)
+    return jax.jacfwd(lambda s: ravel_pytree(symmetry.flow(unravel(s), params))[0])(flat)
 
 
-def generator_rank(flow: Flow, zero: Coordinates, params: Params) -> Rank:
+def generator_rank(symmetry: Symmetry, params: Params) -> Rank:
     """Count the independent generators of a flow at a point: the dimension of its orbit there.
 
     Source: Zhao et al. 2023, section 3 (dimension of the orbit is that of the group minus the stabiliser's).
 
     Args:
-      flow: the symmetry.
-      zero: coordinates of the identity.
+      symmetry: the flow and its zero.
       params: pytree of arrays.
 
     Returns:
@@ -119,11 +117,12 @@ def generator_rank(flow: Flow, zero: Coordinates, params: Params) -> Rank:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> scale = lambda s, q: jnp.exp(s) * q
-      >>> int(generator_rank(scale, jnp.zeros(()), jnp.array([3.0, 4.0])).rank)
+      >>> from symjax.symmetry import Symmetry
+      >>> scale = Symmetry(lambda s, q: jnp.exp(s) * q, jnp.zeros(()))
+      >>> int(generator_rank(scale, jnp.array([3.0, 4.0])).rank)
       1
     """
-    return _rank(generator_matrix(flow, zero, params))
+    return _rank(generator_matrix(symmetry, params))
 
 
 @jax.jit

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.arguments import accurate_tree, inner_product, is_concrete, require_same_shapes
-from symjax.symmetry import Coordinates, Flow, Params, pairing
+from symjax.symmetry import Coordinates, Params, Symmetry, pairing
 
 __all__ = ["PolarForm", "has_quadratic", "polar_form", "quadratic", "require_quadratic", "unchecked_quadratic"]
 
@@ -26,23 +26,22 @@ class PolarForm(NamedTuple):
     areal: jax.Array
 
 
-def quadratic(flow: Flow, zero: Coordinates, params: Params) -> Coordinates:
+def quadratic(symmetry: Symmetry, params: Params) -> Coordinates:
     """Evaluate the conserved quantity of every symmetric linear generator of a flow, all in one reverse pass.
 
     ``Q_M = <theta, M theta>/2``, one number for each coordinate of the flow: all channels of a network at once with
-    ``partial(rescale, channels=..., kind="rescale")``. Signs follow the flow's generators.
+    ``symjax.channels.scalings(channels, "rescale")``. Signs follow the flow's generators.
     Others have no such quantity and are refused: a translation conserves ``<theta, n>``, an antisymmetric generator
     nothing of the position alone (:func:`polar_form`), a pointwise activation :func:`pointwise`.
 
     Source: Zhao et al. 2023, section 4 (Q from a symmetric M).
 
     Args:
-      flow: the symmetry, linear in ``params``.
-      zero: coordinates of the identity.
+      symmetry: its flow linear in ``params``, and its zero.
       params: pytree of arrays.
 
     Returns:
-      A pytree like ``zero``.
+      A pytree like ``symmetry.zero``.
 
     Raises:
       ValueError: a generator that is not linear and symmetric (:func:`has_quadratic`, which looks at random vectors in
@@ -50,16 +49,17 @@ def quadratic(flow: Flow, zero: Coordinates, params: Params) -> Coordinates:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> opposite = lambda s, q: (jnp.exp(s) * q[0], jnp.exp(-s) * q[1])
-      >>> print(quadratic(opposite, jnp.zeros(()), (jnp.array([3.0]), jnp.array([1.0]))))
+      >>> from symjax.symmetry import Symmetry
+      >>> opposite = Symmetry(lambda s, q: (jnp.exp(s) * q[0], jnp.exp(-s) * q[1]), jnp.zeros(()))
+      >>> print(quadratic(opposite, (jnp.array([3.0]), jnp.array([1.0]))))
       4.0
     """
     params = accurate_tree("params", params)
-    require_quadratic(flow, zero, params)
-    return unchecked_quadratic(flow, zero, params)
+    require_quadratic(symmetry, params)
+    return unchecked_quadratic(symmetry, params)
 
 
-def has_quadratic(flow: Flow, zero: Coordinates, params: Params) -> Coordinates:
+def has_quadratic(symmetry: Symmetry, params: Params) -> Coordinates:
     """Say which generators have a quadratic charge: linear ones that are symmetric, or come with their transposes.
 
     Symmetric is ``<y, F(x)> = <x, F(y)>`` at random x and y in the place of the parameters. A vector field F with that
@@ -70,29 +70,30 @@ def has_quadratic(flow: Flow, zero: Coordinates, params: Params) -> Coordinates:
     Source: Zhao et al. 2023, section 4 (Q from a symmetric M); the identity is derived.
 
     Args:
-      flow: the symmetry.
-      zero: coordinates of the identity.
+      symmetry: the flow and its zero.
       params: pytree of arrays; only shapes and dtypes are read.
 
     Returns:
-      A pytree like ``zero`` of booleans; traced ones only if the flow itself reads traced values.
+      A pytree like ``symmetry.zero`` of booleans; traced ones only if the flow itself reads traced values.
 
     Example:
       >>> import jax.numpy as jnp
-      >>> scale, shift = lambda s, q: jnp.exp(s) * q, lambda s, q: s + q
-      >>> q, zero = jnp.array([3.0, 4.0]), jnp.zeros(())
-      >>> print(has_quadratic(scale, zero, q), has_quadratic(shift, zero, q))
+      >>> from symjax.symmetry import Symmetry
+      >>> scale, shift = (Symmetry(flow, 0.0) for flow in (lambda s, q: jnp.exp(s) * q, lambda s, q: s + q))
+      >>> q = jnp.array([3.0, 4.0])
+      >>> print(has_quadratic(scale, q), has_quadratic(shift, q))
       True False
     """
     params = accurate_tree("params", params)
     rng = np.random.default_rng(0)
     with jax.ensure_compile_time_eval():
-        if not is_concrete(zero):
-            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), zero)
+        if not is_concrete(symmetry.zero):
+            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), symmetry.zero)
+            symmetry = symmetry._replace(zero=zero)
         pairs = []
         for _ in range(2):
             x, y = (jax.tree.map(lambda leaf: _normal(rng, leaf), params) for _ in range(2))
-            pairs.append((pairing(flow, zero, x, y), pairing(flow, zero, y, x)))
+            pairs.append((pairing(symmetry, x, y), pairing(symmetry, y, x)))
         tolerance = 1e-2 if any(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((params, pairs))) else 1e-6
         return jax.tree.map(partial(_equal, tolerance), *(leaf for pair in pairs for leaf in pair))
 
@@ -111,9 +112,9 @@ def _equal(tolerance: float, *values: jax.Array) -> jax.Array:
     return same(seconds) | same(tuple(jnp.swapaxes(two, -1, -2) for two in seconds))
 
 
-def require_quadratic(flow: Flow, zero: Coordinates, params: Params) -> None:
+def require_quadratic(symmetry: Symmetry, params: Params) -> None:
     """Refuse a generator without a quadratic charge, by a ValueError that names its coordinate."""
-    for path, leaf in jax.tree_util.tree_flatten_with_path(has_quadratic(flow, zero, params))[0]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(has_quadratic(symmetry, params))[0]:
         if is_concrete(leaf) and not np.asarray(leaf).all():
             index = np.argwhere(~np.asarray(leaf))[0].tolist()
             place = jax.tree_util.keystr(path) + (str(index) if index else "")
@@ -123,9 +124,9 @@ def require_quadratic(flow: Flow, zero: Coordinates, params: Params) -> None:
             )
 
 
-def unchecked_quadratic(flow: Flow, zero: Coordinates, params: Params) -> Coordinates:
+def unchecked_quadratic(symmetry: Symmetry, params: Params) -> Coordinates:
     """Evaluate :func:`quadratic` of a flow that is known to have one."""
-    return jax.tree.map(lambda leaf: leaf / 2, pairing(flow, zero, params, params))
+    return jax.tree.map(lambda leaf: leaf / 2, pairing(symmetry, params, params))
 
 
 def polar_form(generator: Callable[[Params], Params], params: Params, velocity: Params) -> PolarForm:

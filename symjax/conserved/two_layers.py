@@ -117,7 +117,7 @@ def discrete_drift(gradient_u: jax.Array, gradient_v: jax.Array, learning_rate: 
     """Give the exact change of :func:`matrix` in one step of gradient descent on a linear network.
 
     ``dQ = eta^2 (G_U^T G_U - G_V G_V^T)/2``: eta^2 times the quantity of the gradient, because the part linear in eta
-    vanishes by symmetry. In general it is ``quadratic(flow, zero, eta * gradient)``, for every flow with symmetric
+    vanishes by symmetry. In general it is ``quadratic(symmetry, eta * gradient)``, for every flow with symmetric
     linear generators.
 
     Source: Zhao et al. 2023, appendix (error of gradient descent); the exact form is derived.

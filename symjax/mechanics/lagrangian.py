@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
-from symjax.symmetry import Coordinates, Flow, Params, pairing
+from symjax.symmetry import Coordinates, Params, Symmetry, pairing
 
 Potential = Callable[[Params], jax.Array]
 Mirror = Callable[[Params], jax.Array]
@@ -250,8 +250,7 @@ def euler_lagrange_acceleration(lagrangian: Lagrangian, time: jax.Array, positio
 
 
 def noether_terms(
-    flow: Flow,
-    zero: Coordinates,
+    symmetry: Symmetry,
     *,
     mirror: Mirror,
     scales: Scales,
@@ -275,8 +274,7 @@ def noether_terms(
     Source: Tanaka & Kunin 2021, Eq. 8 and 10-12 (re-derived).
 
     Args:
-        flow: the symmetry, `flow(s, q) -> q`.
-        zero: coordinates of the identity.
+        symmetry: the flow, `flow(s, q) -> q`, and its zero.
         mirror: h.
         scales: alpha, beta, gamma.
         potential: V, the loss, with its decay if any.
@@ -291,7 +289,7 @@ def noether_terms(
         return jax.tree.map(jnp.subtract, gradient(_move(q, jnp.exp(-scales.alpha(t)), v)), gradient(q))
 
     def charge(t: jax.Array, q: Params, v: Params) -> Coordinates:
-        return pairing(flow, zero, q, momentum(t, q, v))
+        return pairing(symmetry, q, momentum(t, q, v))
 
     def times(factor: jax.Array, coordinates: Coordinates) -> Coordinates:
         return jax.tree.map(lambda leaf: factor * leaf, coordinates)
@@ -299,11 +297,11 @@ def noether_terms(
     state, tangent = (time, position, velocity), (jnp.ones_like(time), velocity, acceleration)
     value, motion = jax.jvp(charge, state, tangent)
     delta = momentum(*state)
-    turning = jax.jvp(lambda q: pairing(flow, zero, q, delta), (position,), (velocity,))[1]
+    turning = jax.jvp(lambda q: pairing(symmetry, q, delta), (position,), (velocity,))[1]
     alpha = scales.alpha(time)
     leading = jax.jvp(gradient, (position,), (velocity,))[1]
-    metric = pairing(flow, zero, position, _move(delta, -jnp.exp(-alpha), leading))
-    pull = pairing(flow, zero, position, jax.grad(potential)(position))
+    metric = pairing(symmetry, position, _move(delta, -jnp.exp(-alpha), leading))
+    pull = pairing(symmetry, position, jax.grad(potential)(position))
     return NoetherTerms(
         charge=value,
         charge_motion=motion,

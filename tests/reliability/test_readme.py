@@ -23,17 +23,16 @@ def test_example_runs_and_the_residual_vanishes():
     # a reader's session has jax's default, which the tests make stricter
     with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
         exec(compile(example, "README.md", "exec"), names)
-        residual = names["symmetry_residual"](names["flow"], names["zero"], names["loss"], names["params"], names["x"])
+        residual = names["symmetry_residual"](names["symmetry"], names["loss"], names["params"], names["x"])
         gradient = jax.grad(names["loss"])(names["params"], names["x"])
     assert printed.getvalue().count("hidden") == 3
     assert np.abs(residual["hidden"]).max() < 1e-5 * np.abs(gradient["w"]).max()
     # a wrong degree must be seen
     wrong = names["Scaling"]("rescale", ((names["w"], 1), (names["b"], 1), (names["v"], 1)))
-    flow = names["partial"](
-        names["rescale"], channels={"hidden": names["Channel"](8, (names["w"],), (wrong,))}, kind="rescale"
-    )
+    channel = names["Channel"](8, (names["w"], names["b"], names["v"]), (wrong,))
     with jax.numpy_rank_promotion("allow"):
-        broken = names["symmetry_residual"](flow, names["zero"], names["loss"], names["params"], names["x"])
+        symmetry = names["scalings"]({"hidden": channel}, "rescale")
+        broken = names["symmetry_residual"](symmetry, names["loss"], names["params"], names["x"])
     assert np.abs(broken["hidden"]).max() > 1e-2
 
 

@@ -12,7 +12,7 @@ import scipy.special
 
 from symjax import activations
 from symjax.activations import Activation, custom, defined, flow, get, leaky_relu, ratio, valid
-from symjax.symmetry import generator
+from symjax.symmetry import Symmetry, generator
 
 NUMPY = {
     "linear": lambda x: x,
@@ -231,7 +231,7 @@ def test_finite_flow(name: str) -> None:
     assert float(jnp.max(jnp.abs(once[1] - params[1]))) > 0.1
     before, after = (np.asarray(u) @ NUMPY[name](np.asarray(v)) for u, v in (params, once))
     np.testing.assert_allclose(after, before, rtol=1e-12)
-    tangent = jax.jit(lambda p: generator(act, jnp.zeros(H), p, jnp.ones(H)))(params)
+    tangent = jax.jit(lambda p: generator(Symmetry(act, jnp.zeros(H)), p, jnp.ones(H)))(params)
     np.testing.assert_allclose(tangent[0], params[0], rtol=1e-13)
     np.testing.assert_allclose(tangent[1], -ratio(params[1], name), rtol=1e-10, atol=1e-14)
     assert bool(jnp.all(valid(s, params, name)))

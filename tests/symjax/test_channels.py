@@ -14,17 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symjax.channels import (
+    Block,
     Channel,
     Channels,
     Layer,
+    Mixing,
     Scaling,
+    Segment,
     Site,
-    coordinates,
     leaf_paths,
+    mixings,
     mlp_channels,
     permute,
     rescale,
     restrict,
+    scalings,
 )
 
 DTYPES = [jnp.float64, jnp.float32]
@@ -140,6 +144,14 @@ def perceptron(layers: Any, x: jax.Array, activation: Callable[[jax.Array], jax.
     return x
 
 
+def named(s: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    return {channel: {name: value} for channel, value in s.items()}
+
+
+def coordinates(channels: Channels, name: str, dtype: Any = None) -> dict[str, jax.Array]:
+    return scalings(channels, name, dtype).zero
+
+
 def sample_coordinates(rng: np.random.Generator, channels: Channels, kind: str, dtype: Any) -> dict[str, jax.Array]:
     zero = coordinates(channels, kind, dtype)
     return {name: jnp.asarray(rng.uniform(-1, 1, value.shape), dtype) for name, value in zero.items()}
@@ -171,11 +183,11 @@ def test_rescale_is_a_flow(
     rng = np.random.default_rng(seed)
     variables, channels = convolutional_variables(rng, dtype), convolutional_channels()
     s = sample_coordinates(rng, channels, kind, dtype)
-    flow = partial(rescale, variables=variables, channels=channels, kind=kind)
-    twice = rescale(scaled(s, a), flow(scaled(s, b)), channels, kind)
+    flow = partial(scalings(channels, kind).flow, variables=variables)
+    twice = rescale(named(scaled(s, a), kind), flow(scaled(s, b)), channels)
     assert equal(flow(coordinates(channels, kind, dtype)), variables)
     assert error(flow(scaled(s, a + b)), twice) < tolerance("law", dtype)
-    assert error(rescale(scaled(s, -1.0), flow(s), channels, kind), variables) < tolerance("law", dtype)
+    assert error(rescale(named(scaled(s, -1.0), kind), flow(s), channels), variables) < tolerance("law", dtype)
 
 
 @given(seed=seeds)
@@ -235,8 +247,8 @@ def test_rescale_multiplies_what_numpy_multiplies(tolerance: Callable[..., float
     against = jax.tree.map(lambda leaf: leaf, variables)
     against["params"]["norm"] = {name: value * c for name, value in params["norm"].items()}
     against["params"]["hidden"]["kernel"] = params["hidden"]["kernel"] / readers[:, None]
-    assert error(rescale(s, variables, channels, "scale"), scale) < tolerance("oracle", jnp.float64)
-    assert error(rescale(s, variables, channels, "rescale"), against) < tolerance("oracle", jnp.float64)
+    assert error(rescale(named(s, "scale"), variables, channels), scale) < tolerance("oracle", jnp.float64)
+    assert error(rescale(named(s, "rescale"), variables, channels), against) < tolerance("oracle", jnp.float64)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -247,7 +259,7 @@ def test_homogeneous_units_keep_the_function(tolerance: Callable[..., float], na
     rng = np.random.default_rng(seed)
     layers, x = mlp(rng, dtype), jnp.asarray(rng.standard_normal((6, 3)), dtype)
     channels = mlp_channels(layers, degree)
-    moved = rescale(sample_coordinates(rng, channels, "rescale", dtype), layers, channels, "rescale")
+    moved = rescale(named(sample_coordinates(rng, channels, "rescale", dtype), "rescale"), layers, channels)
     moved = permute(sample_permutations(rng, channels), moved, channels)
     assert error(perceptron(moved, x, activation), perceptron(layers, x, activation)) < 10 * tolerance(
         "invariance", dtype
@@ -265,7 +277,7 @@ def test_another_activation_or_degree_changes_the_function(
     rng = np.random.default_rng(3)
     layers, x = mlp(rng), jnp.asarray(rng.standard_normal((6, 3)))
     channels = mlp_channels(layers, degree)
-    moved = rescale(sample_coordinates(rng, channels, "rescale", None), layers, channels, "rescale")
+    moved = rescale(named(sample_coordinates(rng, channels, "rescale", None), "rescale"), layers, channels)
     assert error(perceptron(moved, x, activation), perceptron(layers, x, activation)) > 1e-2
 
 
@@ -276,7 +288,8 @@ def test_units_of_a_bounded_activation_only_permute() -> None:
         ("hidden0", 4, ()),
         ("hidden1", 5, ()),
     ]
-    assert coordinates(channels, "rescale") == {}
+    with pytest.raises(ValueError, match="^no channel has scalings named 'rescale'; there are none$"):
+        scalings(channels, "rescale")
     x = jnp.ones((2, 3))
     moved = permute({"hidden1": jnp.array([4, 2, 0, 1, 3])}, layers, channels)
     assert error(perceptron(moved, x, jnp.tanh), perceptron(layers, x, jnp.tanh)) < 1e-13
@@ -294,7 +307,7 @@ def test_convolution_and_batchnorm_keep_the_function(
     expected = apply(variables, x)
     limit = 10 * tolerance("invariance", dtype)
     for kind in KINDS:
-        moved = rescale(sample_coordinates(rng, channels, kind, dtype), variables, channels, kind)
+        moved = rescale(named(sample_coordinates(rng, channels, kind, dtype), kind), variables, channels)
         assert error(apply(moved, x), expected) < limit
     moved = permute(sample_permutations(rng, channels), variables, channels)
     assert error(apply(moved, x), expected) < limit
@@ -314,14 +327,14 @@ def test_a_filter_scales_only_with_all_four(missing: int) -> None:
     channel = channels["conv"]
     terms = tuple(term for i, term in enumerate(channel.scalings[0].terms) if i != missing)
     partial_channels = {"conv": channel._replace(scalings=(Scaling("scale", terms),))}
-    moved = rescale({"conv": jnp.full(4, 0.5)}, variables, partial_channels, "scale")
+    moved = rescale(named({"conv": jnp.full(4, 0.5)}, "scale"), variables, partial_channels)
     assert error(convolutional(moved, x), convolutional(variables, x)) > 1e-2
 
 
 def test_epsilon_breaks_the_scale_symmetry_in_proportion() -> None:
     rng = np.random.default_rng(7)
     variables, x, channels = convolutional_variables(rng), images(rng), convolutional_channels()
-    moved = rescale({"conv": jnp.full(4, -1.0)}, variables, channels, "scale")
+    moved = rescale(named({"conv": jnp.full(4, -1.0)}, "scale"), variables, channels)
     broken = [
         error(convolutional(moved, x, epsilon), convolutional(variables, x, epsilon)) for epsilon in (1e-5, 1e-6, 0.0)
     ]
@@ -336,7 +349,7 @@ def test_a_site_left_out_changes_the_function() -> None:
     perm = {"conv": jnp.array([1, 2, 3, 0])}
     for i in range(len(channels["conv"].sites)):
         sites = tuple(site for j, site in enumerate(channels["conv"].sites) if j != i)
-        moved = permute(perm, variables, {"conv": channels["conv"]._replace(sites=sites)})
+        moved = permute(perm, variables, {"conv": channels["conv"]._replace(sites=sites, scalings=())})
         assert error(convolutional(moved, x), convolutional(variables, x)) > 1e-3
 
 
@@ -359,10 +372,10 @@ def test_concatenated_branches_have_offsets(tolerance: Callable[..., float]) -> 
 
     channels = {"left": channel("left", 2, 0), "right": channel("right", 4, 2)}
     s = sample_coordinates(rng, channels, "rescale", None)
-    moved = permute(sample_permutations(rng, channels), rescale(s, params, channels, "rescale"), channels)
+    moved = permute(sample_permutations(rng, channels), rescale(named(s, "rescale"), params, channels), channels)
     assert error(apply(moved), apply(params)) < tolerance("invariance", jnp.float64)
     wrong = {"left": channel("left", 2, 2), "right": channel("right", 4, 0)}
-    assert error(apply(rescale(s, params, wrong, "rescale")), apply(params)) > 1e-2
+    assert error(apply(rescale(named(s, "rescale"), params, wrong)), apply(params)) > 1e-2
 
 
 def attention(params: Any, x: jax.Array) -> jax.Array:
@@ -391,11 +404,12 @@ def test_heads_are_blocks_of_a_fused_kernel(tolerance: Callable[..., float]) -> 
     assert error(attention(moved, x), attention(params, x)) < limit
 
     query, key, value = (Site(("qkv",), 1, offset=i * size) for i in range(3))
-    scalings = {
-        "query-key": Channel(size, (), (Scaling("rescale", ((query, 1.0), (key, -1.0))),)),
-        "value-out": Channel(size, (), (Scaling("rescale", ((value, 1.0), (Site(("out",), 0), -1.0))),)),
+    reads = Site(("out",), 0)
+    pairs = {
+        "query-key": Channel(size, (query, key), (Scaling("rescale", ((query, 1.0), (key, -1.0))),)),
+        "value-out": Channel(size, (value, reads), (Scaling("rescale", ((value, 1.0), (reads, -1.0))),)),
     }
-    moved = rescale(sample_coordinates(rng, scalings, "rescale", None), params, scalings, "rescale")
+    moved = rescale(named(sample_coordinates(rng, pairs, "rescale", None), "rescale"), params, pairs)
     assert error(attention(moved, x), attention(params, x)) < limit
     assert error(moved, params) > 1e-2
 
@@ -407,7 +421,7 @@ def test_structure_shape_and_dtype_are_kept(dtype: Any) -> None:
     results = [permute(perms, variables, channels)]
     for coordinate_dtype in DTYPES:
         s = {"conv": jnp.ones(4, coordinate_dtype)}
-        results += [rescale(s, variables, channels, kind) for kind in KINDS]
+        results += [rescale(named(s, kind), variables, channels) for kind in KINDS]
     for result in results:
         assert jax.tree.structure(result) == jax.tree.structure(variables)
         for a, b in zip(jax.tree.leaves(result), jax.tree.leaves(variables), strict=True):
@@ -418,8 +432,8 @@ def test_structure_shape_and_dtype_are_kept(dtype: Any) -> None:
 def test_channels_left_out_do_not_move() -> None:
     variables, channels = convolutional_variables(np.random.default_rng(12)), convolutional_channels()
     assert equal(permute({}, variables, channels), variables)
-    assert equal(rescale({}, variables, channels, "scale"), variables)
-    moved = rescale({"hidden": jnp.ones(5)}, variables, channels, "rescale")
+    assert equal(rescale(named({}, "scale"), variables, channels), variables)
+    moved = rescale(named({"hidden": jnp.ones(5)}, "rescale"), variables, channels)
     assert equal(moved["params"]["conv"], variables["params"]["conv"])
     assert not equal(moved["params"]["out"], variables["params"]["out"])
 
@@ -435,10 +449,10 @@ def test_jit_and_vmap_agree_with_a_loop(tolerance: Callable[..., float]) -> None
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
     act = jax.jit(jax.vmap(lambda perm, v: permute(perm, v, channels)))
-    flow = jax.jit(jax.vmap(lambda s, v: rescale(s, v, channels, "rescale")))
+    flow = jax.jit(jax.vmap(lambda s, v: rescale(named(s, "rescale"), v, channels)))
     loop = stack([permute(perm, v, channels) for perm, v in zip(perms, networks, strict=True)])
     assert equal(act(stack(perms), stack(networks)), loop)
-    loop = stack([rescale(t, v, channels, "rescale") for t, v in zip(s, networks, strict=True)])
+    loop = stack([rescale(named(t, "rescale"), v, channels) for t, v in zip(s, networks, strict=True)])
     assert error(flow(stack(s), stack(networks)), loop) < tolerance("oracle", jnp.float64)
 
 
@@ -448,7 +462,7 @@ def test_rescale_differentiates_to_the_degrees(tolerance: Callable[..., float]) 
     del variables["step"]
 
     def energy(s: Any) -> jax.Array:
-        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(rescale(s, variables, channels, "scale")))
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(rescale(named(s, "scale"), variables, channels)))
 
     derivative = jax.grad(energy)(coordinates(channels, "scale"))
     kernel, bias = (np.asarray(variables["params"]["conv"][name]) for name in ("kernel", "bias"))
@@ -475,13 +489,14 @@ def test_restrict_keeps_what_lies_below_the_prefix() -> None:
     assert [len(scaling.terms) for scaling in inside["conv"].scalings] == [2, 3]
     s, perms = {"conv": jnp.arange(4.0)}, {"conv": jnp.array([1, 0, 3, 2])}
     for kind in KINDS:
-        whole = rescale(s, variables, channels, kind)["params"]
-        assert equal(rescale(s, variables["params"], inside, kind), whole)
+        whole = rescale(named(s, kind), variables, channels)["params"]
+        assert equal(rescale(named(s, kind), variables["params"], inside), whole)
     assert equal(permute(perms, variables["params"], inside), permute(perms, variables, channels)["params"])
     statistics = restrict(channels, "batch_stats")
-    assert [scaling.kind for scaling in statistics["conv"].scalings] == ["scale"]
-    assert statistics["hidden"] == Channel(5, (), ())
-    assert restrict({"root": Channel(2, (Site((), 0),))}, "params") == {"root": Channel(2, ())}
+    assert [scaling.name for scaling in statistics["conv"].scalings] == ["scale"]
+    assert list(statistics) == ["conv"]
+    with pytest.raises(ValueError, match="^no site's path begins with 'wieghts'; the paths begin with batch_stats, "):
+        restrict(channels, "wieghts")
 
 
 def test_leaf_paths_are_plain_keys_in_the_order_of_the_leaves() -> None:
@@ -516,21 +531,26 @@ def test_permute_refuses_in_one_sentence(perm: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("s", "kind", "message"),
+    ("s", "message"),
     [
-        ({"hiden": np.zeros(4)}, "scale", "no channel is named 'hiden'; the channels are 'hidden'"),
-        ({"hidden": np.zeros(3)}, "scale", "s['hidden'] has shape (3,), but the channel has size 4"),
-        ({"hidden": np.zeros(4)}, "rescale", "channel 'hidden' has no scaling of kind 'rescale'"),
-        (
-            {"hidden": np.zeros(4, np.int32)},
-            "scale",
-            "s['hidden'] has dtype int32, but it is a logarithm, a floating array",
-        ),
+        ({"hiden": {"scale": np.zeros(4)}}, "no channel is named 'hiden'; the channels are 'hidden'"),
+        ({"hidden": {"scale": np.zeros(3)}}, "s['hidden']['scale'] has shape (3,), but must have shape (4,)"),
+        ({"hidden": {"rescale": np.zeros(4)}}, "channel 'hidden' has no scaling named 'rescale'; its own are 'scale'"),
+        ({"hidden": {"scale": "s"}}, "s['hidden']['scale'] is 's', but must be an array of real numbers"),
+        ({"hidden": {"scale": np.zeros(4, bool)}}, "s['hidden']['scale'] is an array of dtype bool, but must be an "),
+        ({"hidden": np.zeros(4)}, "s['hidden'] is ndarray, but must map the name of a scaling to its array: 'scale'"),
     ],
 )
-def test_rescale_refuses_in_one_sentence(s: Any, kind: str, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        rescale(s, PLAIN, ONE, kind)
+def test_rescale_refuses_in_one_sentence(s: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        rescale(s, PLAIN, ONE)
+
+
+def test_lists_and_integers_are_arrays() -> None:
+    assert equal(permute({"hidden": [3, 2, 1, 0]}, PLAIN, ONE), permute({"hidden": np.arange(4)[::-1]}, PLAIN, ONE))
+    for s in ([0, 1, 0, 2], np.array([0, 1, 0, 2])):
+        moved = rescale({"hidden": {"scale": s}}, PLAIN, ONE)
+        np.testing.assert_allclose(moved["kernel"][0], np.exp([0, 1, 0, 2]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -538,26 +558,75 @@ def test_rescale_refuses_in_one_sentence(s: Any, kind: str, message: str) -> Non
     [
         (Site(("kernl",), 1), "no leaf has the path ('kernl',); the paths are ('kernel',)"),
         (Site(("kernel",), 2), "names axis 2 of an array of shape (2, 4)"),
-        (Site(("kernel",), -1), "names axis -1 of an array of shape (2, 4)"),
+        (Site(("kernel",), -1), "but an axis is a non-negative integer: count it from the front"),
         (Site(("kernel",), 0), "with 4 units does not fit an axis of length 2"),
         (Site(("kernel",), 1, outer=3), "with 4 units does not fit an axis of length 4"),
         (Site(("kernel",), 1, offset=1), "with 4 units does not fit an axis of length 4"),
         (Site(("kernel",), 1, inner=2), "with 4 units does not fit an axis of length 4"),
+        (Site(("kernel",), 1, outer=0), "but sizes, outer and inner must be positive and offset not negative"),
+        (Site(("kernel",), 1, inner=-1), "but sizes, outer and inner must be positive and offset not negative"),
+        (Site(("kernel",), 1, offset=-1), "but sizes, outer and inner must be positive and offset not negative"),
+        (Site(("kernel",), 1, batch=(Block(0),)), "with 1 batch blocks, but has 0 batch indices"),
+        (Site(("kernel",), 1, within=(Segment(2, 3),)), "does not fit an axis of length 4"),
+        (Site(("kernel",)), "but only a term may have cuts or no axis"),
+        (Site(["kernel"], 1), "but a description is made of tuples"),
     ],
 )
 def test_a_site_that_does_not_fit_is_named(site: Site, message: str) -> None:
-    with pytest.raises(ValueError, match=f"{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=re.escape(message)):
         permute({"hidden": jnp.arange(4)}, PLAIN, at(site))
-    with pytest.raises(ValueError, match=f"{re.escape(message)}$"):
-        rescale({"hidden": jnp.zeros(4)}, PLAIN, at(site), "scale")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rescale({"hidden": {"scale": jnp.zeros(4)}}, PLAIN, at(site))
 
 
-def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="^kind is 'skale', but it must be one of 'scale', 'rescale'$"):
-        coordinates(ONE, "skale")
-    misspelt = {"hidden": Channel(4, (), (Scaling("rescal", ()),))}
-    with pytest.raises(ValueError, match="^kind is 'rescal', but it must be one of 'scale', 'rescale'$"):
-        coordinates(misspelt, "rescale")
+W, B, V = Site(("w",), 1), Site(("b",), 0), Site(("v",), 0)
+WHOLE = Scaling("rescale", ((W, 1), (B, 1), (V, -1)))
+EIGHT = {"w": np.ones((5, 8)), "b": np.ones(8), "v": np.ones((8, 3))}
+
+
+@pytest.mark.parametrize(
+    ("channel", "message"),
+    [
+        (Channel(8, (), (WHOLE,)), "has no sites, but needs one at least: nothing would move"),
+        (Channel(8, (W,), (WHOLE,)), "but that is none of the channel's sites"),
+        (Channel(8, (W, W, B, V), (WHOLE,)), "lists Site(path=('w',), axis=1"),
+        (Channel(8, (W, W._replace(offset=0)), ()), "overlaps another site of the channel"),
+        (Channel(7, (W, B, V)), "a block that does not fill it needs an offset"),
+        (Channel(8, (W, B, V), (WHOLE, WHOLE)), "has two of kind scaling named 'rescale'"),
+        (Channel(8, (W, B, V), (Scaling("rescale", ()),)), "has no terms, but needs one at least"),
+        (Channel(8, (W, B, V), (Scaling("rescale", ((W, 1), (W, 2))),)), "twice"),
+        (Channel(8, (W, B, V), (Scaling("", ((W, 1),)),)), "has no name"),
+        (Channel(8, (W, B, V), (Scaling("rescale", ((W, 0),)),)), "a finite number that is not zero"),
+        (Channel(8, (W, B, V), (Scaling("rescale", ((W, "1"),)),)), "a finite number that is not zero"),
+        (Channel(8, (W, B, V), (Scaling("rescale", ((W, 1),), "luck"),)), "must be one of '', 'epsilon', 'mask'"),
+        (Channel(8, (W, B, V), (Scaling("rescale", ((W, 1),), over=(1,)),)), "runs over (1,)"),
+        (Channel(8, (W, B, V), (Scaling("rescale", ((W, 1),), over=(0, -1)),)), "runs over (0, -1)"),
+        (Channel(8, (W, B, V), mixings=(Mixing("m", "linear", ((W, 1),)),)), "is of the group 'linear'"),
+        (Channel(8, (W, B, V), mixings=(Mixing("m", "orthogonal", ((W, 2),)),)), "writers have 1 and readers -1"),
+        (Channel(0, (W, B, V)), "must be positive integers"),
+        (Channel(8.0, (W, B, V)), "must be positive integers"),
+        (Channel(8, [W, B, V]), "a description is made of tuples"),
+        (8, "is a int, but must be a Channel"),
+    ],
+)
+def test_a_description_that_is_vacuous_or_contradicts_itself_is_refused(channel: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        permute({"h": jnp.arange(int(getattr(channel, "size", 8)))}, EIGHT, {"h": channel})
+
+
+@pytest.mark.parametrize("channels", [{}, None, "channels"])
+def test_no_channels_are_refused(channels: Any) -> None:
+    for call in (lambda: permute({}, EIGHT, channels), lambda: scalings(channels), lambda: restrict(channels, "w")):
+        with pytest.raises(ValueError, match=r"^channels is .*, but must map a name to each Channel, one at least$"):
+            call()
+
+
+def test_a_name_nobody_has_is_refused() -> None:
+    channels = {"h": Channel(8, (W, B, V), (WHOLE,))}
+    with pytest.raises(ValueError, match="^no channel has scalings named 'scale'; there are 'rescale'$"):
+        scalings(channels, "scale")
+    with pytest.raises(ValueError, match="^no channel has mixings$"):
+        mixings(channels)
 
 
 @pytest.mark.parametrize(
@@ -565,7 +634,11 @@ def test_an_unknown_kind_is_refused() -> None:
     [
         (({"kernel": 0},) * 2, 1.0, "layers[0] is a dict, but must be a Layer(kernel, bias)"),
         ((Layer(np.ones((2, 3)), None),) * 2, 1.0, "layers[0] has no bias, but needs one: zeros of shape (3,)"),
-        ((Layer(np.ones((2, 2)), np.ones(2)),) * 2, "relu", "degree is 'relu', but must be a number or None"),
+        (
+            (Layer(np.ones((2, 2)), np.ones(2)),) * 2,
+            "relu",
+            "degree is 'relu', but must be a number that is not zero, or None",
+        ),
     ],
 )
 def test_what_is_no_network_is_refused(layers: Any, degree: Any, message: str) -> None:

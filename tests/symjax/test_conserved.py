@@ -15,7 +15,7 @@ from symjax import activations, conserved
 from symjax.actions import skew, transform
 from symjax.activations import custom, get, leaky_relu, ratio
 from symjax.channels import Layer
-from symjax.symmetry import pairing
+from symjax.symmetry import Symmetry, pairing
 
 M, H, N, K = 3, 4, 5, 7
 POINTWISE = [name for name in activations.names() if get(name).pointwise and name != "leaky_square"]
@@ -322,7 +322,7 @@ def linear_flow(s: jax.Array, params: tuple[jax.Array, jax.Array]) -> tuple[jax.
 def test_quadratic_of_any_flow_and_its_own_direction() -> None:
     """``<theta, M theta>/2`` for symmetric M, and ``d/dt Q_M(exp(tM) theta) = |M theta|^2``."""
     u, v = weights(8)
-    half = conserved.quadratic(linear_flow, jnp.zeros((H, H)), (u, v))
+    half = conserved.quadratic(Symmetry(linear_flow, jnp.zeros((H, H))), (u, v))
     np.testing.assert_allclose(half, -conserved.matrix(u, v), rtol=1e-12)
     m = np.random.default_rng(0).standard_normal((H, H))
     m = m + m.T
@@ -403,7 +403,7 @@ def test_discrete_drift_is_exact(rate: float) -> None:
 
 
 def test_discrete_drift_of_any_flow() -> None:
-    """``eta^2 quadratic(flow, zero, gradient)``: a deep ReLU network, all neurons."""
+    """``eta^2 quadratic(symmetry, gradient)``: a deep ReLU network, all neurons."""
     layers, rate = deep(2), 1e-3
     g = deep_gradient(layers, "relu")
     moved = jax.tree.map(lambda q, dq: q - rate * dq, layers, g)
@@ -512,13 +512,13 @@ def test_zero_pairing_is_the_identity_of_the_flow() -> None:
     params = weights(15)
     for name in ("tanh", "softplus"):
         g = gradient(params, name, x, y)
-        residual = pairing(partial(activations.flow, activation=name), jnp.zeros(H), params, g)
+        residual = pairing(Symmetry(partial(activations.flow, activation=name), jnp.zeros(H)), params, g)
         assert float(jnp.max(jnp.abs(residual))) < 1e-12 * float(jnp.linalg.norm(g[0]))
 
 
 NO_CHARGE = {
     "translation": (lambda s, q: (q[0] + s, q[1]), jnp.zeros(())),
-    "rotation": (lambda s, q: (q[0] @ skew(s, H).T, q[1]), jnp.zeros(6)),
+    "rotation": (lambda s, q: (q[0] + q[0] @ skew(s, H).T, q[1]), jnp.zeros(6)),
     "spiral": (
         lambda s, q: (q[0] + s * q[0] @ (jnp.eye(H) + skew(jnp.ones(6), H)).astype(q[0].dtype), q[1]),
         jnp.zeros(()),
@@ -540,15 +540,15 @@ def test_a_flow_without_a_quadratic_charge_is_refused(kind: str, dtype: Any) -> 
     for point in (params, jax.tree.map(lambda leaf: 0 * leaf, params)):
         with jax.numpy_dtype_promotion("standard"):
             with pytest.raises(ValueError, match="is not linear and symmetric, so it does not conserve"):
-                conserved.quadratic(flow, zero, point)
+                conserved.quadratic(Symmetry(flow, zero), point)
             with pytest.raises(ValueError, match="is not linear and symmetric"):
-                jax.jit(lambda q: conserved.quadratic(flow, zero, q))(point)
-    status = conserved.has_quadratic(flow, zero, params)
+                jax.jit(lambda q: conserved.quadratic(Symmetry(flow, zero), q))(point)
+    status = conserved.has_quadratic(Symmetry(flow, zero), params)
     assert not all(bool(jnp.all(leaf)) for leaf in jax.tree.leaves(status))
     if kind == "one of two":
         assert bool(status["a"]) and not bool(status["b"])
         with pytest.raises(ValueError, match=r"coordinate \['b'\] is not linear"):
-            conserved.quadratic(flow, zero, params)
+            conserved.quadratic(Symmetry(flow, zero), params)
 
 
 def test_a_flow_that_reads_traced_values_has_a_traced_status() -> None:
@@ -556,11 +556,15 @@ def test_a_flow_that_reads_traced_values_has_a_traced_status() -> None:
 
     @jax.jit
     def status(shift: jax.Array) -> jax.Array:
-        return conserved.has_quadratic(lambda s, q: (jnp.exp(s) * q[0] + s * shift, q[1]), jnp.zeros(()), params)
+        return conserved.has_quadratic(
+            Symmetry(lambda s, q: (jnp.exp(s) * q[0] + s * shift, q[1]), jnp.zeros(())), params
+        )
 
     assert bool(status(0.0)) and not bool(status(1.0))
-    value = jax.jit(lambda c: conserved.quadratic(lambda s, q: (jnp.exp(c * s) * q[0], q[1]), jnp.zeros(()), params))
-    np.testing.assert_allclose(value(3.0), 1.5 * np.sum(np.asarray(params[0]) ** 2), rtol=1e-13)
+    stretched = jax.jit(
+        lambda c: conserved.quadratic(Symmetry(lambda s, q: (jnp.exp(c * s) * q[0], q[1]), jnp.zeros(())), params)
+    )
+    np.testing.assert_allclose(stretched(3.0), 1.5 * np.sum(np.asarray(params[0]) ** 2), rtol=1e-13)
 
 
 def test_beyond_a_pole_there_is_no_number() -> None:
@@ -591,7 +595,7 @@ QUANTITIES = {
     "discrete_drift": partial(conserved.discrete_drift, learning_rate=1),
     "angular_momentum": lambda u, v: conserved.angular_momentum(u, v, np.asarray(u)[:, ::-1], v, "radial"),
     "quadratic": lambda u, v: conserved.quadratic(
-        lambda s, q: (jnp.exp(s).astype(q[0].dtype) * q[0], q[1]), jnp.zeros(()), (u, v)
+        Symmetry(lambda s, q: (jnp.exp(s).astype(q[0].dtype) * q[0], q[1]), jnp.zeros(())), (u, v)
     ),
     "polar_form": lambda u, v: conserved.polar_form(lambda q: (-q[0], q[1]), (u, v), (v, u)),
     "homogeneous_layers": lambda u, v: conserved.homogeneous_layers(dense(u, v), 2),

@@ -12,7 +12,8 @@ import pytest
 from symjax import conserved
 from symjax.actions import general_linear, hidden_coordinates, skew
 from symjax.activations import get
-from symjax.channels import Layer, coordinates, mlp_channels, rescale
+from symjax.channels import Layer, mlp_channels, scalings
+from symjax.symmetry import Symmetry
 
 SHAPES = [(2, 3, 4), (2, 4, 2), (1, 4, 1)]  # generic, wider than both ends, wider than their sum
 
@@ -37,7 +38,8 @@ def test_orbit_dimension_is_the_rank_of_the_generators(shape: tuple[int, int, in
     def ranks(q: tuple[jax.Array, jax.Array]) -> dict[str, conserved.Rank]:
         flows = {group: partial(flow, group=group) for group in coordinates}
         return {
-            group: conserved.generator_rank(flows[group], jnp.zeros(zero), q) for group, zero in coordinates.items()
+            group: conserved.generator_rank(Symmetry(flows[group], jnp.zeros(zero)), q)
+            for group, zero in coordinates.items()
         }
 
     for group, rank in ranks(params).items():
@@ -62,15 +64,15 @@ def test_orbit_dimension_is_the_rank_of_the_library_s_own_flows() -> None:
         return first._replace(kernel=first.kernel * factor), second._replace(kernel=second.kernel * factor)
 
     flows = {
-        "linear": (partial(general_linear, activation="linear"), hidden_coordinates(layers)),
-        "squash": (partial(general_linear, activation="squash"), hidden_coordinates(layers, 0, "squash")),
-        "cube": (partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale")),
-        "radial": (radial, (hidden_coordinates(layers, 0, "radial"), jnp.zeros(()))),
+        "linear": Symmetry(partial(general_linear, activation="linear"), hidden_coordinates(layers)),
+        "squash": Symmetry(partial(general_linear, activation="squash"), hidden_coordinates(layers, 0, "squash")),
+        "cube": scalings(channels, "rescale"),
+        "radial": Symmetry(radial, (hidden_coordinates(layers, 0, "radial"), jnp.zeros(()))),
     }
 
     @jax.jit
     def ranks(q: tuple[Layer, ...]) -> dict[str, conserved.Rank]:
-        return {name: conserved.generator_rank(act, zero, q) for name, (act, zero) in flows.items()}
+        return {name: conserved.generator_rank(symmetry, q) for name, symmetry in flows.items()}
 
     for name, rank in ranks(layers).items():
         assert int(rank.rank) == conserved.orbit_dimension(name, m, h, n), name
@@ -80,18 +82,18 @@ def test_orbit_dimension_is_the_rank_of_the_library_s_own_flows() -> None:
 
 
 def test_rank_of_what_is_not_a_number_is_no_rank() -> None:
-    diagonal = partial(flow, group="positive_diagonal")
+    diagonal = Symmetry(partial(flow, group="positive_diagonal"), jnp.zeros(2))
     for bad in (jnp.nan, jnp.inf):
         params = jnp.array([[1.0, bad], [2.0, 0.0]]), jnp.array([[1.0], [0.0]])
-        assert int(conserved.generator_rank(diagonal, jnp.zeros(2), params).rank) == -1
+        assert int(conserved.generator_rank(diagonal, params).rank) == -1
 
 
 def test_a_degenerate_point_has_a_smaller_orbit() -> None:
     """A neuron without weights is not moved by its scaling; the matrix itself against the definition."""
     params = jnp.array([[1.0, 0.0], [2.0, 0.0]]), jnp.array([[1.0], [0.0]])
-    diagonal = partial(flow, group="positive_diagonal")
-    assert int(conserved.generator_rank(diagonal, jnp.zeros(2), params).rank) == 1
-    matrix = conserved.generator_matrix(diagonal, jnp.zeros(2), params)
+    diagonal = Symmetry(partial(flow, group="positive_diagonal"), jnp.zeros(2))
+    assert int(conserved.generator_rank(diagonal, params).rank) == 1
+    matrix = conserved.generator_matrix(diagonal, params)
     np.testing.assert_array_equal(matrix[:, 0], [-1, 0, -2, 0, 1, 0])
     np.testing.assert_array_equal(matrix[:, 1], 0)
 
@@ -101,7 +103,9 @@ def test_rank_in_float32_under_jit_and_vmap() -> None:
     params = tuple(jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((3, 2, 4), (3, 4, 2)))
     ranks = jax.jit(
         jax.vmap(
-            lambda q: conserved.generator_rank(partial(flow, group="general_linear"), jnp.zeros((4, 4), "float32"), q)
+            lambda q: conserved.generator_rank(
+                Symmetry(partial(flow, group="general_linear"), jnp.zeros((4, 4), "float32")), q
+            )
         )
     )(params)
     assert ranks.rank.tolist() == [conserved.orbit_dimension("general_linear", 2, 4, 2)] * 3
@@ -170,15 +174,15 @@ def test_a_flow_without_coordinates_has_rank_zero() -> None:
     layers = Layer(jnp.ones((2, 1)), jnp.zeros(1)), Layer(jnp.ones((1, 2)), jnp.zeros(2))
     act = partial(general_linear, activation="radial")
     for rank in (
-        conserved.generator_rank(act, hidden_coordinates(layers, 0, "radial"), layers),
-        jax.jit(lambda q: conserved.generator_rank(act, hidden_coordinates(layers, 0, "radial"), q))(layers),
-        conserved.generator_rank(lambda s, q: q, {}, layers),
+        conserved.generator_rank(Symmetry(act, hidden_coordinates(layers, 0, "radial")), layers),
+        jax.jit(lambda q: conserved.generator_rank(Symmetry(act, hidden_coordinates(layers, 0, "radial")), q))(layers),
+        conserved.generator_rank(Symmetry(lambda s, q: q, {}), layers),
     ):
         assert int(rank.rank) == 0 == conserved.orbit_dimension("orthogonal", 2, 1, 2)
         assert rank.singular_values.shape == (0,) and float(rank.tolerance) == 0 and np.isposinf(rank.gap)
-    assert conserved.generator_matrix(lambda s, q: q, {}, layers).shape == (7, 0)
+    assert conserved.generator_matrix(Symmetry(lambda s, q: q, {}), layers).shape == (7, 0)
     with pytest.raises(ValueError, match="params has no leaves"):
-        conserved.generator_rank(lambda s, q: q, jnp.zeros(2), {})
+        conserved.generator_rank(Symmetry(lambda s, q: q, jnp.zeros(2)), {})
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e30])
@@ -186,14 +190,16 @@ def test_rank_over_scales_of_float32(scale: float) -> None:
     rng = np.random.default_rng(1)
     params = tuple(jnp.asarray(rng.standard_normal(s), jnp.float32) * jnp.float32(scale) for s in ((2, 4), (4, 2)))
     act = partial(flow, group="general_linear")
-    rank = conserved.generator_rank(act, jnp.zeros((4, 4), "float32"), params)
+    rank = conserved.generator_rank(Symmetry(act, jnp.zeros((4, 4), "float32")), params)
     assert int(rank.rank) == 12 and 1e3 < float(rank.gap) < np.inf
     assert 0.1 < float(rank.singular_values[0]) / scale < 10
 
 
 def test_rank_of_integers_and_half_precision() -> None:
     for leaf in ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]]), jnp.array([[1, 2], [3, 4]], jnp.bfloat16)):
-        found = conserved.generator_rank(lambda s, q: jnp.exp(s).astype(q.dtype) * q, jnp.zeros(()), jnp.asarray(leaf))
+        found = conserved.generator_rank(
+            Symmetry(lambda s, q: jnp.exp(s).astype(q.dtype) * q, jnp.zeros(())), jnp.asarray(leaf)
+        )
         assert int(found.rank) == 1
         np.testing.assert_allclose(found.singular_values, [np.sqrt(30)], rtol=1e-6)
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from symjax import conserved
 from symjax.activations import custom, get
-from symjax.channels import Layer, coordinates, mlp_channels, rescale
+from symjax.channels import Layer, mlp_channels, scalings
 from symjax.conserved import prescribe, prescribe_commuting
+from symjax.symmetry import Symmetry
 
 M, H, N = 2, 3, 4
 seeds = st.integers(0, 2**32 - 1)
@@ -171,7 +172,7 @@ def test_auto_tells_which_method_it_took() -> None:
 
 def test_no_coordinates_are_refused() -> None:
     with pytest.raises(ValueError, match="zero has no coordinates"):
-        prescribe_commuting(lambda s, q: q, {}, U, {})
+        prescribe_commuting(Symmetry(lambda s, q: q, {}), U, {})
 
 
 @pytest.mark.slow
@@ -217,11 +218,12 @@ def test_all_hidden_layers_together_recover_the_only_rescaling() -> None:
     """The coupled quantities of a deep ReLU network with biases, prescribed as those of a known rescaling of it."""
     layers = network(0)
     channels = mlp_channels(layers)
-    flow, zero = partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale")
+    symmetry = scalings(channels, "rescale")
+    flow, zero, _ = symmetry
     rng = np.random.default_rng(1)
     s = {name: jnp.asarray(1.5 * rng.standard_normal(leaf.shape)) for name, leaf in zero.items()}
-    target = conserved.quadratic(flow, zero, flow(s, layers))
-    move = jax.jit(lambda q, t: prescribe_commuting(flow, zero, q, t))
+    target = conserved.quadratic(symmetry, flow(s, layers))
+    move = jax.jit(lambda q, t: prescribe_commuting(symmetry, q, t))
     moved = move(layers, target)
     assert bool(moved.converged)
     for name in zero:
@@ -242,9 +244,9 @@ def test_one_small_unit_is_not_lost_in_a_wide_network() -> None:
     layers = Layer(kernels[0], zeros), Layer(kernels[1].at[0].set(0), zeros)
     assert 0.2 < 1e3 * 2.0**-23 * sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(layers)) / 2
     channels = mlp_channels(layers)
-    flow, zero = partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale", jnp.float32)
+    symmetry = scalings(channels, "rescale", jnp.float32)
     here = np.asarray(conserved.homogeneous(layers[1].kernel.T, layers[0].kernel.T, 1.0))
-    move = jax.jit(lambda t: prescribe_commuting(flow, zero, layers, {"hidden0": t}))
+    move = jax.jit(lambda t: prescribe_commuting(symmetry, layers, {"hidden0": t}))
     for first, reached in ((-0.2, False), (0.2, True)):
         moved = move(jnp.asarray(-here).at[0].set(first))
         assert bool(moved.converged) is reached, float(moved.residual)
@@ -296,7 +298,7 @@ U, V = jnp.ones((M, H)), jnp.ones((H, N))
             "target is 1.0 for neuron 0, .* must be negative",
         ),
         (
-            lambda: prescribe_commuting(lambda s, q: q, jnp.zeros(2), U, jnp.zeros(3)),
+            lambda: prescribe_commuting(Symmetry(lambda s, q: q, jnp.zeros(2)), U, jnp.zeros(3)),
             r"target has shapes \(3,\), but those of zero are \(2,\)",
         ),
     ],
@@ -394,8 +396,9 @@ def test_commuting_scalings_over_scales_of_float32(scale: float) -> None:
     layers = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), network(0))
     factor = jnp.float32(2.0 ** np.round(np.log2(scale)))
     channels = mlp_channels(layers)
-    flow, zero = partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale", jnp.float32)
-    move = jax.jit(lambda q: prescribe_commuting(flow, zero, q, zero))
+    symmetry = scalings(channels, "rescale", jnp.float32)
+    zero = symmetry.zero
+    move = jax.jit(lambda q: prescribe_commuting(symmetry, q, zero))
     one, two = move(layers), move(jax.tree.map(lambda leaf: leaf * factor, layers))
     assert bool(one.converged) and bool(two.converged)
     for got, wanted in zip(jax.tree.leaves((two.params, two.s)), jax.tree.leaves((one.params, one.s)), strict=True):
@@ -412,8 +415,9 @@ def test_a_unit_too_small_beside_the_rest_is_not_called_balanced() -> None:
     first, second = first.at[:, 0].set(1e-25), second.at[0].set(1e-20)
     layers = Layer(first, jnp.zeros(2, jnp.float32)), Layer(second, jnp.zeros(3, jnp.float32))
     channels = mlp_channels(layers)
-    flow, zero = partial(rescale, channels=channels, kind="rescale"), coordinates(channels, "rescale", jnp.float32)
-    moved = prescribe_commuting(flow, zero, layers, zero)
+    symmetry = scalings(channels, "rescale", jnp.float32)
+    zero = symmetry.zero
+    moved = prescribe_commuting(symmetry, layers, zero)
     sizes = jnp.max(jnp.abs(moved.params[0].kernel[:, 0])), jnp.max(jnp.abs(moved.params[1].kernel[0]))
     assert not bool(moved.converged) or abs(float(sizes[0] / sizes[1]) - 1) < 1e-2
 
@@ -426,14 +430,14 @@ def test_flows_that_do_not_commute_or_are_not_symmetric_are_refused() -> None:
         g = jax.scipy.linalg.expm(s[0] * first) @ jax.scipy.linalg.expm(s[1] * second)
         return q[0] @ jnp.linalg.inv(g), g @ q[1]
 
-    assert bool(jnp.all(conserved.has_quadratic(shears, jnp.zeros(2), (u, v))))
-    for call in (lambda q: prescribe_commuting(shears, jnp.zeros(2), q, jnp.zeros(2)),) * 2:
+    assert bool(jnp.all(conserved.has_quadratic(Symmetry(shears, jnp.zeros(2)), (u, v))))
+    for call in (lambda q: prescribe_commuting(Symmetry(shears, jnp.zeros(2)), q, jnp.zeros(2)),) * 2:
         with pytest.raises(ValueError, match="only commuting generators can be prescribed together"):
             call((u, v))
         with pytest.raises(ValueError, match="only commuting generators can be prescribed together"):
             jax.jit(call)((u, v))
     with pytest.raises(ValueError, match="is not linear and symmetric"):
-        prescribe_commuting(lambda s, q: q + s, jnp.zeros(()), u, jnp.zeros(()))
+        prescribe_commuting(Symmetry(lambda s, q: q + s, jnp.zeros(())), u, jnp.zeros(()))
 
 
 def test_numbers_of_every_type() -> None:
@@ -454,13 +458,13 @@ def test_numbers_of_every_type() -> None:
         ((2, np.array([0.5])), jnp.float64),
         ((jnp.float16(2), jnp.array([0.5], jnp.bfloat16)), jnp.float32),
     ):
-        moved = prescribe_commuting(opposite, jnp.zeros(()), params, 0)
+        moved = prescribe_commuting(Symmetry(opposite, jnp.zeros(())), params, 0)
         assert bool(moved.converged) and moved.params[0].dtype == dtype
         np.testing.assert_allclose(moved.params[0], 1.0, rtol=1e-6)
     for bad, words in (("a", "target is 'a', but"), (True, "target is True, but"), (None, "target is None, but")):
         with pytest.raises(ValueError, match=words):
             prescribe(U, V, bad)
     with pytest.raises(ValueError, match="steps is 0, but must be at least 1"):
-        prescribe_commuting(opposite, jnp.zeros(()), (U, V), 0, steps=0)
+        prescribe_commuting(Symmetry(opposite, jnp.zeros(())), (U, V), 0, steps=0)
     with pytest.raises(ValueError, match="v is None, but"):
         prescribe(U, None, jnp.zeros(H))

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symjax.actions import rotate, translate
-from symjax.channels import Channel, Scaling, Site, coordinates, rescale, restrict
-from symjax.symmetry import generator, noether_charge, pairing, symmetry_residual
+from symjax.channels import Channel, Scaling, Site, restrict, scalings
+from symjax.symmetry import Symmetry, generator, noether_charge, pairing, symmetry_residual
 
 DTYPES = [jnp.float64, jnp.float32]
 FILTERS, HIDDEN, CLASSES = 3, 5, 4
@@ -65,9 +65,10 @@ def channels() -> dict[str, Channel]:
     statistics = ((Site(("batch_stats", "mean"), 0), 1.0), (Site(("batch_stats", "var"), 0), 2.0))
     norm = terms(("norm", "scale", 0, 1.0), ("norm", "bias", 0, 1.0), ("hidden", "kernel", 0, -1.0))
     unit = terms(("hidden", "kernel", 1, 1.0), ("hidden", "bias", 0, 1.0), ("out", "kernel", 0, -1.0))
+    conv = (Scaling("scale", (*scale, *statistics)), Scaling("rescale", norm))
     return {
-        "conv": Channel(FILTERS, (), (Scaling("scale", (*scale, *statistics)), Scaling("rescale", norm))),
-        "hidden": Channel(HIDDEN, (), (Scaling("rescale", unit),)),
+        "conv": Channel(FILTERS, tuple(site for scaling in conv for site, _ in scaling.terms), conv),
+        "hidden": Channel(HIDDEN, tuple(site for site, _ in unit), (Scaling("rescale", unit),)),
     }
 
 
@@ -78,11 +79,24 @@ def softmax_flow(s: dict[str, jax.Array], params: Params) -> Params:
     return {**params, "out": moved}
 
 
-scale_flow = partial(rescale, channels=restrict(channels(), "params"), kind="scale")
-rescale_flow = partial(rescale, channels=restrict(channels(), "params"), kind="rescale")
+def of(name: str, dtype: Any = None) -> Symmetry:
+    return scalings(restrict(channels(), "params"), name, dtype)
+
+
 gradient = jax.jit(jax.grad(loss))
 value = jax.jit(loss)
-residual_of = jax.jit(symmetry_residual, static_argnums=(0, 2))
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def residual_along(flow: Any, zero: Any, loss: Any, *args: Any) -> Any:
+    return symmetry_residual(Symmetry(flow, zero), loss, *args)
+
+
+FLOWS = {name: of(name).flow for name in ("scale", "rescale")}
+
+
+def residual_of(name: str, loss: Any, params: Params, *args: jax.Array) -> Any:
+    return residual_along(FLOWS[name], of(name, params["out"]["kernel"].dtype).zero, loss, params, *args)
 
 
 @jax.jit
@@ -128,11 +142,11 @@ def test_flows_keep_the_loss(tolerance: Callable[..., float], dtype: Any, seed: 
     rng = np.random.default_rng(seed + 1)
     expected = value(params, *args)
     factors = {
-        "scale": (scale_flow, coordinates(restrict(channels(), "params"), "scale", dtype)),
-        "rescale": (rescale_flow, coordinates(restrict(channels(), "params"), "rescale", dtype)),
-        "softmax": (softmax_flow, {"kernel": jnp.zeros(HIDDEN, dtype), "bias": jnp.zeros((), dtype)}),
+        "scale": of("scale", dtype),
+        "rescale": of("rescale", dtype),
+        "softmax": Symmetry(softmax_flow, {"kernel": jnp.zeros(HIDDEN, dtype), "bias": jnp.zeros((), dtype)}),
     }
-    for flow, zero in factors.values():  # factors between 0.1 and 10
+    for flow, zero, _ in factors.values():  # factors between 0.1 and 10
         s = jax.tree.map(lambda z: jnp.asarray(rng.uniform(-np.log(10), np.log(10), z.shape), dtype), zero)
         moved = value(flow(s, params), *args)
         assert abs(moved - expected) < tolerance("invariance", dtype) * max(1.0, abs(expected))
@@ -143,8 +157,7 @@ def test_flows_keep_the_loss(tolerance: Callable[..., float], dtype: Any, seed: 
 def test_scale_gradient_is_orthogonal_to_every_filter(tolerance: Callable[..., float], dtype: Any, seed: int) -> None:
     params, args = sample(seed, dtype)
     g = gradient(params, *args)
-    zero = coordinates(restrict(channels(), "params"), "scale", dtype)
-    residual = np.asarray(residual_of(scale_flow, zero, loss, params, *args)["conv"], np.float64)
+    residual = np.asarray(residual_of("scale", loss, params, *args)["conv"], np.float64)
     q, bias = params["conv"]["kernel"], np.asarray(params["conv"]["bias"], np.float64)
     # the bias has gradient 0, so the filter alone is orthogonal; a dead filter would divide rounding by rounding
     size = filter_norms(q) * filter_norms(g["conv"]["kernel"]) + np.abs(bias) * filter_norms(g["conv"]["kernel"])
@@ -161,7 +174,7 @@ def test_scale_gradient_and_hessian_fall_with_the_norm(tolerance: Callable[..., 
     params, args = sample(0, dtype)
     direction = {**zeros_like(params), "conv": sample(1, dtype)[0]["conv"]}
     s = {"conv": jnp.full(FILTERS, np.log(c), dtype)}
-    moved = scale_flow(s, params)
+    moved = of("scale").flow(s, params)
     g, moved_g = gradient(params, *args)["conv"]["kernel"], gradient(moved, *args)["conv"]["kernel"]
     assert relative(moved_g * jnp.asarray(c, dtype), g) < tolerance("hessian", dtype)
     h, moved_h = (hessian_times(p, direction, *args)["conv"]["kernel"] for p in (params, moved))
@@ -174,8 +187,7 @@ def test_scale_hessian(tolerance: Callable[..., float], dtype: Any, filters: lis
     """H q = -g on a filter (and only there), for each filter alone and for all of them."""
     params, args = sample(2, dtype)
     g, chosen = gradient(params, *args), jnp.zeros(FILTERS, dtype).at[jnp.asarray(filters)].set(1)
-    zero = coordinates(restrict(channels(), "params"), "scale", dtype)
-    tangent = generator(scale_flow, zero, params, {"conv": chosen})
+    tangent = generator(of("scale", dtype), params, {"conv": chosen})
     mask = along_last(chosen, 4)
     by_hand = {
         **zeros_like(params),
@@ -197,8 +209,7 @@ def test_batchnorm_epsilon_leaves_a_known_residual(
 ) -> None:
     """<q, g> = epsilon / (variance + epsilon) * gamma * dL/dgamma, exactly."""
     params, args = sample(seed, dtype, epsilon)
-    zero = coordinates(restrict(channels(), "params"), "scale", dtype)
-    residual = np.asarray(residual_of(scale_flow, zero, loss, params, *args)["conv"], np.float64)
+    residual = np.asarray(residual_of("scale", loss, params, *args)["conv"], np.float64)
     g = gradient(params, *args)
     variance = np.var(np.asarray(convolve(params, args[0]), np.float64), axis=(0, 1, 2))
     gamma, slope = (np.asarray(tree["norm"]["scale"], np.float64) for tree in (params, g))
@@ -225,7 +236,7 @@ def test_bias_before_batchnorm_has_no_gradient(tolerance: Callable[..., float], 
 def test_softmax_gradient_sums_to_zero_over_the_classes(tolerance: Callable[..., float], dtype: Any, seed: int) -> None:
     params, args = sample(seed, dtype)
     zero = {"kernel": jnp.zeros(HIDDEN, dtype), "bias": jnp.zeros((), dtype)}
-    residual = residual_of(softmax_flow, zero, loss, params, *args)
+    residual = residual_along(softmax_flow, zero, loss, params, *args)
     g = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), gradient(params, *args)["out"])
     for name in ("kernel", "bias"):
         limit = tolerance("softmax", dtype) * max(1.0, np.max(np.abs(g[name])))
@@ -255,8 +266,7 @@ def test_rescale_gradients_of_writers_and_readers_balance(
 ) -> None:
     """<g1, q1> + <gb, b> = <g2, q2> for every hidden unit, and for gamma and beta against their readers."""
     params, args = sample(seed, dtype, 1e-5)
-    zero = coordinates(restrict(channels(), "params"), "rescale", dtype)
-    residual = residual_of(rescale_flow, zero, loss, params, *args)
+    residual = residual_of("rescale", loss, params, *args)
     products = jax.tree.map(
         lambda q, g: np.asarray(q, np.float64) * np.asarray(g, np.float64), params, gradient(params, *args)
     )
@@ -288,8 +298,8 @@ def test_rescale_hessian(tolerance: Callable[..., float], dtype: Any, seed: int)
         return {**zeros, "norm": jax.tree.map(lambda leaf: sign * leaf, tree["norm"]), "hidden": reader}
 
     for name, tangent in (("hidden", unit), ("conv", norm)):
-        zero = coordinates(restrict(channels(), "params"), "rescale", dtype)
-        by_flow = generator(rescale_flow, zero, params, {**zero, name: zero[name] + 1})
+        symmetry = of("rescale", dtype)
+        by_flow = generator(symmetry, params, {**symmetry.zero, name: symmetry.zero[name] + 1})
         assert relative(by_flow, tangent(params, 1)) == 0
         assert relative(hessian_times(params, tangent(params, 1), *args), tangent(g, -1)) < tolerance("hessian", dtype)
 
@@ -297,25 +307,24 @@ def test_rescale_hessian(tolerance: Callable[..., float], dtype: Any, seed: int)
 def test_without_the_symmetry_the_constraints_fail() -> None:
     """Weight decay has neither scale nor rescale symmetry, and a smooth activation no rescale symmetry."""
     params, args = sample(4)
-    zero = {kind: coordinates(restrict(channels(), "params"), kind) for kind in ("scale", "rescale")}
 
     def decayed(params: Params, *args: jax.Array) -> jax.Array:
         return loss(params, *args) + sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
 
-    for flow, kind in ((scale_flow, "scale"), (rescale_flow, "rescale")):
-        residual = residual_of(flow, zero[kind], decayed, params, *args)
+    for name in ("scale", "rescale"):
+        residual = residual_of(name, decayed, params, *args)
         assert all(np.all(np.abs(value) > 1e-3) for value in residual.values())
     kernel, bias = np.asarray(params["conv"]["kernel"]), np.asarray(params["conv"]["bias"])
-    residual = residual_of(scale_flow, zero["scale"], decayed, params, *args)["conv"]
+    residual = residual_of("scale", decayed, params, *args)["conv"]
     assert relative(residual, 2 * (np.sum(kernel**2, axis=(0, 1, 2)) + bias**2)) < 1e-12
 
     def smooth(layers: dict[str, jax.Array], x: jax.Array) -> jax.Array:
         return jnp.sum(jnp.tanh(x @ layers["in"]) @ layers["out"])
 
     sites = ((Site(("in",), 1), 1.0), (Site(("out",), 0), -1.0))
-    flow = partial(rescale, channels={"hidden": Channel(3, (), (Scaling("rescale", sites),))}, kind="rescale")
+    hidden = Channel(3, tuple(site for site, _ in sites), (Scaling("rescale", sites),))
     layers = {"in": jnp.ones((2, 3)), "out": jnp.ones((3, 1))}
-    residual = residual_of(flow, {"hidden": jnp.zeros(3)}, smooth, layers, jnp.ones((4, 2)))
+    residual = symmetry_residual(scalings({"hidden": hidden}, "rescale"), smooth, layers, jnp.ones((4, 2)))
     assert np.all(np.abs(residual["hidden"]) > 1e-1)
 
 
@@ -330,10 +339,10 @@ def radial_identities(q: jax.Array) -> dict[str, Any]:
     """Residuals of all rotations; each generator at q, the Hessian applied to it, and its matrix on q and gradient."""
     n = q.shape[0]
     zero, g = jnp.zeros(n * (n - 1) // 2, q.dtype), jax.grad(radial)(q)
-    result: dict[str, Any] = {"residual": symmetry_residual(rotate, zero, radial, q), "pairs": []}
+    result: dict[str, Any] = {"residual": symmetry_residual(Symmetry(rotate, zero), radial, q), "pairs": []}
     for coordinate, (i, j) in enumerate(zip(*np.tril_indices(n, -1), strict=True)):
         matrix = jnp.zeros((n, n), q.dtype).at[i, j].set(1).at[j, i].set(-1)
-        tangent = generator(rotate, zero, q, zero.at[coordinate].set(1))
+        tangent = generator(Symmetry(rotate, zero), q, zero.at[coordinate].set(1))
         product = jax.jvp(jax.grad(radial), (q,), (tangent,))[1]
         result["pairs"].append((tangent, matrix @ q, product, matrix @ g))
     return result
@@ -367,20 +376,17 @@ def test_no_gradient_is_trivially_zero() -> None:
 def test_gradient_noise_has_no_charge(tolerance: Callable[..., float], family: str) -> None:
     """The identities hold for every minibatch: with the gradient as velocity all charges vanish, example by example."""
     params, (x, labels, epsilon) = sample(5)
-    flow, zero = {
-        "scale": (scale_flow, coordinates(restrict(channels(), "params"), "scale")),
-        "rescale": (rescale_flow, coordinates(restrict(channels(), "params"), "rescale")),
-        "translation": (softmax_flow, {"kernel": jnp.zeros(HIDDEN), "bias": jnp.zeros(())}),
-    }[family]
+    translation = Symmetry(softmax_flow, {"kernel": jnp.zeros(HIDDEN), "bias": jnp.zeros(())})
+    symmetry = translation if family == "translation" else of(family)
 
     def charge(x: jax.Array, label: jax.Array) -> Any:
         g = jax.grad(loss)(params, x[None], label[None], epsilon)
-        return noether_charge(flow, zero, params, g), pairing(flow, zero, params, params), jnp.linalg.norm(ravel(g))
+        return noether_charge(symmetry, params, g), pairing(symmetry, params, params), jnp.linalg.norm(ravel(g))
 
     charges, scale, size = jax.jit(jax.vmap(charge))(x, labels)
     assert np.min(size) > 1e-2
-    for name in zero:
-        assert charges[name].shape == (4, *zero[name].shape)
+    for name, zero in symmetry.zero.items():
+        assert charges[name].shape == (4, *zero.shape)
         assert np.max(np.abs(charges[name])) < 10 * tolerance("rescale gradient", jnp.float64)
         assert np.max(np.abs(scale[name])) > 1e-1
 

@@ -11,7 +11,7 @@ import scipy.linalg
 from symjax import activations
 from symjax.actions import admissible, general_linear, hidden_coordinates, rotate, transform
 from symjax.channels import Layer
-from symjax.symmetry import generator, symmetry_residual
+from symjax.symmetry import Symmetry, generator, symmetry_residual
 
 WIDTHS = (3, 4, 5, 2)
 SIGMA = {
@@ -84,7 +84,8 @@ def test_the_generator_and_the_gradient_identity(name):
     """``(M W, M b, -U d pi(M))``, and no loss changes along it."""
     layers, x = draw(), jnp.asarray(np.random.default_rng(3).standard_normal((7, WIDTHS[0])))
     zero, s = hidden_coordinates(layers, 0, name), coordinates(name, 0)
-    tangent = generator(lambda s, q: general_linear(s, q, 0, name), zero, layers, s)
+    symmetry = Symmetry(lambda s, q: general_linear(s, q, 0, name), zero)
+    tangent = generator(symmetry, layers, s)
     step = 1e-5
     moved = [general_linear(sign * step * s, layers, 0, name) for sign in (1, -1)]
     for found, plus, minus in zip(*map(jax.tree.leaves, (tangent, *moved)), strict=True):
@@ -97,7 +98,7 @@ def test_the_generator_and_the_gradient_identity(name):
             a = sigma((a @ kernel + bias[None]).T).T
         return jnp.mean(jnp.square(jnp.sin(a @ layers[-1].kernel + layers[-1].bias[None])))
 
-    residual = symmetry_residual(lambda s, q: general_linear(s, q, 0, name), zero, loss, layers)
+    residual = symmetry_residual(symmetry, loss, layers)
     scale = sum(float(jnp.linalg.norm(leaf)) for leaf in jax.tree.leaves(jax.grad(loss)(layers)))
     assert float(jnp.abs(residual).max()) < 1e-13 * max(scale, 1) * 10
 
@@ -166,7 +167,8 @@ def test_membership_has_a_status_for_compiled_code():
         (lambda q: transform(jnp.zeros((4, 4)), q), "g has the condition number"),
         (lambda q: transform(jnp.array([1.0, -1.0, 1.0, 1.0]), q, activation="relu"), "g has the smallest entry -1"),
         (lambda q: transform(jnp.full((4, 4), jnp.nan), q), "g has the condition number inf, but at most"),
-        (lambda q: transform(jnp.eye(4, dtype=int), q), "g has dtype int64, but it must be floating"),
+        (lambda q: transform(jnp.eye(4, dtype=bool), q), "g is an array of dtype bool, but must be an array of real"),
+        (lambda q: transform("g", q), "g is 'g', but must be an array of real numbers"),
         (lambda q: admissible(jnp.ones(4)), r"g has shape \(4,\), but the group 'general_linear' needs"),
         (lambda q: transform(2 * jnp.eye(4), q, activation="radial"), "g is not orthogonal"),
         (lambda q: transform(jnp.ones(3), q, activation="relu"), r"g has shape \(3,\)"),

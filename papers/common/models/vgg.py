@@ -17,7 +17,7 @@ from papers.common.models.convolution import (
     relu_max_windows,
     tile,
 )
-from symjax.channels import Channel, Scaling, Site
+from symjax.channels import Channel, hidden, normalised
 
 # (features, whether a max pool follows) of the eight convolutions; the width of the two hidden dense layers
 CONVOLUTIONS = (
@@ -163,25 +163,14 @@ def vgg11_channels(variables: dict) -> dict[str, Channel]:
     Returns:
         A dict from the channel's name to its `Channel`.
     """
-    params, statistics = variables["params"], variables.get("batch_stats", {})
-    convolutions = [f"conv{index}" for index in range(1, len(CONVOLUTIONS) + 1)]
-    layers = [*convolutions, "dense1", "dense2", "dense3"]
+    layers = [*(f"conv{index}" for index in range(1, len(CONVOLUTIONS) + 1)), "dense1", "dense2", "dense3"]
     channels = {}
-    for layer, reader in pairwise(layers):
-        size = params[layer]["bias"].shape[0]
-        kernel = Site(("params", layer, "kernel"), axis=params[layer]["kernel"].ndim - 1)
-        bias = Site(("params", layer, "bias"), axis=0)
-        axis = params[reader]["kernel"].ndim - 2
-        # the flattened map's rows are ordered height, width, channel: one block of channels for each pixel
-        next_kernel = Site(("params", reader, "kernel"), axis=axis, outer=params[reader]["kernel"].shape[axis] // size)
-        norm = layer.replace("conv", "norm")
-        if layer not in convolutions or norm not in params:
-            scalings = (Scaling("rescale", ((kernel, 1), (bias, 1), (next_kernel, -1))),)
-            channels[layer] = Channel(size, (kernel, bias, next_kernel), scalings)
-            continue
-        gamma, beta = (Site(("params", norm, name), axis=0) for name in ("scale", "bias"))
-        running = [Site(("batch_stats", norm, name), axis=0) for name in ("mean", "var") if norm in statistics]
-        scale = Scaling("scale", ((kernel, 1), (bias, 1), *zip(running, (1, 2), strict=False)))
-        rescale = Scaling("rescale", ((gamma, 1), (beta, 1), (next_kernel, -1)))
-        channels[layer] = Channel(size, (kernel, bias, gamma, beta, *running, next_kernel), (scale, rescale))
+    for name, next_name in pairwise(layers):
+        layer, reader = ("params", name), ("params", next_name)
+        norm = name.replace("conv", "norm")
+        if name == norm or norm not in variables["params"]:
+            channels[name] = hidden(variables, layer, reader)
+        else:
+            statistics = ("batch_stats", norm) if norm in variables.get("batch_stats", {}) else None
+            channels[name] = normalised(variables, layer, ("params", norm), reader, statistics)
     return channels

@@ -15,7 +15,6 @@ Deviation: the paper watches networks of two layers; these are deep, convolution
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -23,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from papers.common.training.step import Update
-from symjax.channels import Channel, Scaling, Site, coordinates, rescale, restrict, unsigned
+from symjax.channels import Channel, hidden, restrict, scalings, unsigned
 from symjax.conserved import quadratic
-from symjax.symmetry import pairing
+from symjax.symmetry import Symmetry, pairing
 
 Rule = Literal["descent", "other"]
 
@@ -34,14 +33,12 @@ class Neurons(NamedTuple):
     """The rescalings of a network's hidden neurons.
 
     Attributes:
-      flow: all of them at once, on the parameters.
+      symmetry: all of them at once, on the parameters.
       unsigned: the same with positive degrees; its Q is ``(|writers|^2 + |readers|^2)/2``, the size to compare with.
-      zero: coordinates of the identity.
     """
 
-    flow: Any
-    unsigned: Any
-    zero: dict[str, jax.Array]
+    symmetry: Symmetry
+    unsigned: Symmetry
 
 
 class Watched(NamedTuple):
@@ -83,14 +80,13 @@ def neurons(channels: Mapping[str, Channel], dtype: Any = None) -> Neurons:
     found = {
         name: channel
         for name, channel in restrict(channels, "params").items()
-        if any(scaling.kind == "rescale" for scaling in channel.scalings)
+        if any(scaling.name == "rescale" for scaling in channel.scalings)
     }
     if not found:
         raise ValueError(f"channels are {', '.join(channels) or 'none'}, but none of them has a rescale symmetry")
     return Neurons(
-        partial(rescale, channels=found, kind="rescale"),
-        partial(rescale, channels={name: unsigned(channel) for name, channel in found.items()}, kind="rescale"),
-        coordinates(found, "rescale", dtype),
+        scalings(found, "rescale", dtype),
+        scalings({name: unsigned(channel) for name, channel in found.items()}, "rescale", dtype),
     )
 
 
@@ -106,7 +102,7 @@ def start(found: Neurons, params: Any, learning_rate: Any) -> Watched:
       A :class:`Watched`.
     """
     value = charge(found, params)
-    size = _vector(quadratic(found.unsigned, found.zero, params))
+    size = _vector(quadratic(found.unsigned, params))
     nothing = jnp.zeros_like(value)
     return Watched(jnp.asarray(learning_rate, value.dtype), value, size, value, nothing, nothing, nothing)
 
@@ -129,7 +125,7 @@ def observe(found: Neurons, rule: Rule, watched: Watched, update: Update) -> tup
         step = jax.tree.map(lambda g: -watched.learning_rate.astype(g.dtype) * g, update.gradient)
     else:
         step = jax.tree.map(jnp.subtract, update.after, update.before)
-    first = watched.first_order + _vector(pairing(found.flow, found.zero, update.before, step))
+    first = watched.first_order + _vector(pairing(found.symmetry, update.before, step))
     second = watched.second_order + charge(found, step)
     measured = charge(found, update.after)
     predicted = second if rule == "descent" else first + second
@@ -142,18 +138,18 @@ def observe(found: Neurons, rule: Rule, watched: Watched, update: Update) -> tup
 
 def charge(found: Neurons, params: Any) -> jax.Array:
     """Evaluate Q of every neuron, a vector in the order of :func:`layers`."""
-    return _vector(quadratic(found.flow, found.zero, params))
+    return _vector(quadratic(found.symmetry, params))
 
 
 def size(found: Neurons, params: Any) -> jax.Array:
     """Evaluate ``(|writers|^2 + |readers|^2)/2`` of every neuron, which nothing conserves."""
-    return _vector(quadratic(found.unsigned, found.zero, params))
+    return _vector(quadratic(found.unsigned, params))
 
 
 def layers(found: Neurons) -> np.ndarray:
     """Name the channel of every entry, text (neurons,)."""
-    names = sorted(found.zero)
-    return np.repeat(names, [found.zero[name].shape[0] for name in names])
+    zero = found.symmetry.zero
+    return np.repeat(sorted(zero), [zero[name].shape[0] for name in sorted(zero)])
 
 
 def cifar_channels(variables: Mapping[str, Any], activation: str) -> dict[str, Channel]:
@@ -169,19 +165,12 @@ def cifar_channels(variables: Mapping[str, Any], activation: str) -> dict[str, C
     Returns:
       A dict from the channel's name to its ``Channel``.
     """
-    params, described = variables["params"], {}
-    for layer, reader in (("convolution", "inner"), ("inner", "outer")):
-        count, rows = params[layer]["bias"].shape[0], params[reader]["kernel"].shape[0]
-        writers = (
-            Site(("params", layer, "kernel"), axis=params[layer]["kernel"].ndim - 1),
-            Site(("params", layer, "bias"), axis=0),
-        )
-        # the flattened map's rows are ordered height, width, channel
-        reads = Site(("params", reader, "kernel"), axis=0, outer=rows // count)
-        homogeneous = layer == "convolution" or activation == "leaky_relu"
-        scaling = Scaling("rescale", (*((site, 1) for site in writers), (reads, -1)))
-        described[layer] = Channel(count, (*writers, reads), (scaling,) if homogeneous else ())
-    return described
+    degree = 1.0 if activation == "leaky_relu" else None
+    convolution, inner, outer = (("params", name) for name in ("convolution", "inner", "outer"))
+    return {
+        "convolution": hidden(variables, convolution, inner),
+        "inner": hidden(variables, inner, outer, degree),
+    }
 
 
 def _vector(values: Mapping[str, jax.Array]) -> jax.Array:

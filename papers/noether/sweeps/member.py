@@ -15,7 +15,7 @@ from papers.common.optimisers import OPTIMISERS
 from papers.common.training import Data, TrainState, start, step_schedule, training_step
 from papers.noether.networks import charges
 from papers.noether.sweeps.config import Member, SweepConfig
-from symjax.channels import Channel, Scaling, Site
+from symjax.channels import Channel, hidden
 
 
 class Hyper(NamedTuple):
@@ -125,16 +125,11 @@ def dense_channels(variables: dict) -> dict[str, Channel]:
     >>> dense_channels(variables)["dense1"].size
     4
     """
-    params = variables["params"]
-    channels = {}
-    for place in range(1, len(params)):
-        kernel = Site(("params", f"dense{place}", "kernel"), 1)
-        bias = Site(("params", f"dense{place}", "bias"), 0)
-        reader = Site(("params", f"dense{place + 1}", "kernel"), 0)
-        scaling = Scaling("rescale", ((kernel, 1), (bias, 1), (reader, -1)))
-        units = params[f"dense{place}"]["bias"].shape[0]
-        channels[f"dense{place}"] = Channel(units, (kernel, bias, reader), (scaling,))
-    return channels
+    places = range(1, len(variables["params"]))
+    return {
+        f"dense{place}": hidden(variables, ("params", f"dense{place}"), ("params", f"dense{place + 1}"))
+        for place in places
+    }
 
 
 def _worst(state: TrainState) -> dict[str, jax.Array]:

@@ -19,7 +19,7 @@ from papers.common.runs import RunDirectory
 from papers.noether.claims import CHARGE_DECAY, ROTATED_STARTS
 from papers.noether.toys.measure import SEEDS, random_starts, toy_claim
 from symjax.mechanics.modified_ode import solve
-from symjax.symmetry import kinetic_energy, noether_charge
+from symjax.symmetry import Symmetry, kinetic_energy, noether_charge
 
 Potential = Callable[[jax.Array], jax.Array]
 
@@ -130,11 +130,11 @@ def charge_decay(
         masses: (M,).
         times: (T,), increasing from 0.
     """
-    identity = jnp.zeros(())
+    rotation = Symmetry(turn, jnp.zeros(()))
 
     def follow(start: jax.Array, velocity: jax.Array, mass: jax.Array) -> jax.Array:
         q, v = particle(potential, start, velocity, times, mass, jnp.ones(()))
-        charge = jax.vmap(lambda q, v: noether_charge(turn, identity, q, v, mass))(q, v)
+        charge = jax.vmap(lambda q, v: noether_charge(rotation, q, v, mass))(q, v)
         return charge / charge[0]
 
     for_masses = jax.vmap(follow, in_axes=(None, None, 0))

@@ -33,7 +33,7 @@ from symjax.mechanics.discrete import (
     quadratic_value,
 )
 from symjax.mechanics.modified_ode import solve
-from symjax.symmetry import Flow, symmetry_residual
+from symjax.symmetry import Flow, Symmetry, symmetry_residual
 
 FLOW_TIME, RATE, STEPS = 16.0, 0.4, 40
 
@@ -120,12 +120,12 @@ def surface_run(network: Symmetric, starts: jax.Array, times: jax.Array, rate: f
         rate: eta of descent.
         steps: N.
     """
-    slope, identity = jax.grad(network.loss), jnp.zeros(())
+    slope, symmetry = jax.grad(network.loss), Symmetry(network.flow, jnp.zeros(()))
 
     def one(start: jax.Array) -> tuple[jax.Array, ...]:
         path = solve(lambda q, time: -slope(q), start, times)
         conserved = jax.vmap(lambda q: quantity(network, q))(path)
-        residual = jax.vmap(lambda q: symmetry_residual(network.flow, identity, network.loss, q))(path)
+        residual = jax.vmap(lambda q: symmetry_residual(symmetry, network.loss, q))(path)
         lengths = jnp.linalg.norm(jax.vmap(slope)(path), axis=-1) * jnp.linalg.norm(path, axis=-1)
         descent, predicted = _descend(network, slope, start, rate, steps)
         descended = jax.vmap(lambda q: quantity(network, q))(descent)

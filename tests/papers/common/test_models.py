@@ -8,7 +8,7 @@ import pytest
 
 from papers.common.models import MLP, VGG11, initialise, vgg11_channels
 from papers.common.models.vgg import CONVOLUTIONS
-from symjax.channels import coordinates, permute, rescale
+from symjax.channels import permute, scalings
 
 SIDE, WIDTH, CLASSES = 32, 1 / 16, 5
 
@@ -90,9 +90,9 @@ def test_logits_are_invariant_under_permutation_and_scaling(batch_norm):
     assert relative_error(moved["params"]["conv2"]["kernel"], variables["params"]["conv2"]["kernel"]) > 0.1
     assert relative_error(logits(moved), expected) < 1e-12
     for kind in ("scale", "rescale") if batch_norm else ("rescale",):
-        zero = coordinates(channels, kind, jnp.float64)
-        s = jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(-1, 1, leaf.shape)), zero)
-        assert relative_error(logits(rescale(s, variables, channels, kind)), expected) < 1e-11
+        symmetry = scalings(channels, kind, jnp.float64)
+        s = jax.tree.map(lambda leaf: jnp.asarray(rng.uniform(-1, 1, leaf.shape)), symmetry.zero)
+        assert relative_error(logits(symmetry.flow(s, variables)), expected) < 1e-11
 
 
 @pytest.mark.slow

@@ -110,7 +110,7 @@ def test_angular_momentum_decays(mass, friction):
     times = jnp.linspace(0.0, 1.5, 6)
     start = modified_ode.Trajectory(jnp.array([1.0, 0.2]), jnp.array([-0.3, 0.8]))
     path = jax.jit(lambda s: modified_ode.solve(field, s, times, rtol=1e-12, atol=1e-13))(start)
-    charge = functools.partial(symmetry.noether_charge, rotate, jnp.zeros(()), mass=mass)
+    charge = functools.partial(symmetry.noether_charge, symmetry.Symmetry(rotate, jnp.zeros(())), mass=mass)
     found = jax.vmap(lambda q, v: charge(q, v))(path.position, path.velocity)
     expected = jax.jit(functools.partial(laws.undriven_charge, mass=mass, friction=friction))(found[0], times)
     np.testing.assert_allclose(found / found[0], expected / found[0], atol=1e-9)

@@ -67,8 +67,7 @@ def law(mirror, name):
 def terms(mirror, name, *state, potential=None):
     """Terms at one state (t, q, q', q'')."""
     return lagrangian.noether_terms(
-        SYMMETRIES[name][1],
-        jnp.zeros(()),
+        symmetry.Symmetry(SYMMETRIES[name][1], jnp.zeros(())),
         mirror=MIRRORS[mirror],
         scales=SCALES,
         potential=potential or SYMMETRIES[name][0],
@@ -141,12 +140,12 @@ def test_euclidean_terms_are_the_elementary_ones(name):
     potential = lagrangian.with_decay(SYMMETRIES[name][0], decay)
     state = (jnp.array(0.2), q, v, jnp.array([0.4, 0.1, -0.2]))
     found = jax.jit(functools.partial(terms, "euclidean", name, potential=potential))(*state)
-    flow = SYMMETRIES[name][1]
-    direction = np.asarray(symmetry.generator(flow, jnp.zeros(()), q, jnp.ones(())))
+    moving = symmetry.Symmetry(SYMMETRIES[name][1], jnp.zeros(()))
+    direction = np.asarray(symmetry.generator(moving, q, jnp.ones(())))
     charge = MASS * v @ direction
     np.testing.assert_allclose(found.charge, charge, rtol=1e-13)
     np.testing.assert_allclose(found.dissipation, FRICTION / MASS * charge, rtol=1e-13)
-    breaking = symmetry.kinetic_symmetry_breaking(flow, jnp.zeros(()), q, v, MASS)
+    breaking = symmetry.kinetic_symmetry_breaking(moving, q, v, MASS)
     np.testing.assert_allclose(found.dynamic_asymmetry, breaking, atol=1e-15)
     np.testing.assert_allclose(found.potential, -decay * q @ direction, atol=1e-14)
     if name == "scale":  # the erratum: m |q'|^2
@@ -173,9 +172,10 @@ def test_terms_for_a_vector_of_coordinates():
         "acceleration": v,
         "position": q,
     }
-    both = lagrangian.noether_terms(flow, jnp.zeros(2), **common)
+    both = lagrangian.noether_terms(symmetry.Symmetry(flow, jnp.zeros(2)), **common)
     for i in range(2):
-        one = lagrangian.noether_terms(lambda s, q, i=i: flow(s * jnp.eye(2)[i], q), jnp.zeros(()), **common)
+        alone = symmetry.Symmetry(lambda s, q, i=i: flow(s * jnp.eye(2)[i], q), jnp.zeros(()))
+        one = lagrangian.noether_terms(alone, **common)
         for found, expected in zip(both, one, strict=True):
             np.testing.assert_allclose(found[i], expected, rtol=1e-12, atol=1e-15)
 

@@ -41,7 +41,7 @@ def account(families: Families, params: Any, first: Values) -> Account:
         nothing = None if value is None else jnp.zeros_like(value)
         return None if value is None else Balance(nothing, nothing, size, nothing)
 
-    size = None if first.units is None else pair((families.unsigned, families.units[1]), params, params)
+    size = None if first.units is None else pair(families.unsigned, params, params)
     return Account(of(first.filters, first.filters), of(first.units, size))
 
 

@@ -8,7 +8,6 @@
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,17 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.actions import translate
-from symjax.channels import Channel, Scaling, coordinates, rescale, restrict, unsigned
-from symjax.symmetry import pairing
+from symjax.channels import Channel, restrict, scalings, unsigned
+from symjax.symmetry import Symmetry, pairing
 
 
 class Families(NamedTuple):
-    """The flows of a network's three families with their zeros: ``(flow, zero)``, the flow None where there is none."""
+    """The symmetries of a network's three families, None where there is none; ``unsigned`` gives the units' size."""
 
-    filters: tuple[Any, dict[str, jax.Array]]
-    units: tuple[Any, dict[str, jax.Array]]
-    classifier: tuple[Any, dict[str, jax.Array]]
-    unsigned: Any
+    filters: Symmetry | None
+    units: Symmetry | None
+    classifier: Symmetry
+    unsigned: Symmetry | None
 
 
 def families(channels: Mapping[str, Channel], params: Any, last: str = "dense3") -> Families:
@@ -52,10 +51,10 @@ def families(channels: Mapping[str, Channel], params: Any, last: str = "dense3")
 
     zero = {"kernel": jnp.zeros(params[last]["kernel"].shape[0]), "bias": jnp.zeros(())}
     return Families(
-        (partial(rescale, channels=filters, kind="scale") if filters else None, coordinates(filters, "scale")),
-        (partial(rescale, channels=units, kind="rescale") if units else None, coordinates(units, "rescale")),
-        (classifier, zero),
-        partial(rescale, channels={name: unsigned(channel) for name, channel in units.items()}, kind="rescale"),
+        scalings(filters, "scale") if filters else None,
+        scalings(units, "rescale") if units else None,
+        Symmetry(classifier, zero),
+        scalings({name: unsigned(channel) for name, channel in units.items()}, "rescale") if units else None,
     )
 
 
@@ -63,17 +62,17 @@ def layer_names(found: Families) -> dict[str, np.ndarray]:
     """Name the channel of every entry of the filters' and units' vectors; a family that is absent has no entry."""
     named = {}
     for family in ("filters", "units"):
-        zero = getattr(found, family)[1]
-        if zero:
+        symmetry = getattr(found, family)
+        if symmetry is not None:
+            zero = symmetry.zero
             names = sorted(zero)
             named[f"{family[:-1]}_layer"] = np.repeat(names, [zero[name].shape[0] for name in names])
     return named
 
 
-def pair(family: tuple[Any, dict[str, jax.Array]], point: Any, covector: Any) -> jax.Array:
+def pair(family: Symmetry, point: Any, covector: Any) -> jax.Array:
     """Pair a covector with all generators of a family, as one vector; each is linear, or constant, in the point."""
-    flow, zero = family
-    paired = pairing(flow, zero, point, covector)
+    paired = pairing(family, point, covector)
     return jnp.concatenate([jnp.atleast_1d(paired[name]) for name in sorted(paired)])
 
 
@@ -84,15 +83,10 @@ def split(vector: jax.Array, zero: dict[str, jax.Array]) -> dict[str, jax.Array]
 
 
 def _has(channel: Channel, kind: str) -> bool:
-    return any(scaling.kind == kind for scaling in channel.scalings)
+    return any(scaling.name == kind for scaling in channel.scalings)
 
 
 def _kernel_only(channel: Channel) -> Channel:
-    terms = tuple(
-        (site, degree)
-        for scaling in channel.scalings
-        if scaling.kind == "scale"
-        for site, degree in scaling.terms
-        if site.path[-1] == "kernel"
-    )
-    return channel._replace(scalings=(Scaling("scale", terms),))
+    scale = next(scaling for scaling in channel.scalings if scaling.name == "scale")
+    terms = tuple((site, degree) for site, degree in scale.terms if site.path[-1] == "kernel")
+    return channel._replace(scalings=(scale._replace(terms=terms),))

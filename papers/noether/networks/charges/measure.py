@@ -9,6 +9,7 @@ import optax
 from papers.common.training.step import Update
 from papers.noether.networks.charges.families import Families, pair
 from papers.noether.networks.charges.rule import Rule
+from symjax.symmetry import Symmetry
 
 
 class Motion(NamedTuple):
@@ -66,8 +67,8 @@ class Values(NamedTuple):
 def values(families: Families, params: Any) -> Values:
     """Measure the quantities of all families at some parameters."""
 
-    def of(family: tuple[Any, Any]) -> jax.Array | None:
-        return None if family[0] is None else pair(family, params, params)
+    def of(family: Symmetry | None) -> jax.Array | None:
+        return None if family is None else pair(family, params, params)
 
     return Values(of(families.filters), of(families.units), pair(families.classifier, params, params))
 
@@ -87,7 +88,7 @@ def steps(families: Families, rule: Rule, before: Values, update: Update) -> Ste
     else:
         motion = Motion(rule.optimiser.buffer(update.optimiser), -eta)
 
-    def quadratic(family: tuple[Any, Any], value: jax.Array | None) -> Step | None:
+    def quadratic(family: Symmetry | None, value: jax.Array | None) -> Step | None:
         if value is None:
             return None
         return Step(

@@ -70,7 +70,7 @@ def laws(families: Families, params: Any, first: Values) -> Laws:
         bernoulli = bernoulli_start(first.filters)
         filters = FilterLaws(quadratic_start(first.filters), bernoulli, bernoulli, jnp.zeros_like(first.filters))
     if first.units is not None:
-        size = pair((families.unsigned, families.units[1]), params, params)
+        size = pair(families.unsigned, params, params)
         units = UnitLaws(quadratic_start(first.units), size, jnp.zeros_like(first.units))
     classifier = ClassifierLaws(linear_start(first.classifier), jnp.zeros_like(first.classifier))
     return Laws(filters, units, classifier)

@@ -28,5 +28,5 @@ def project(
     if fixed is False:
         return params, squares
     factor = jnp.where(fixed, 0.5 * jnp.log(target / squares), 0.0)
-    moved = families.filters[0](split(factor, families.filters[1]), params)
+    moved = families.filters.flow(split(factor, families.filters.zero), params)
     return moved, pair(families.filters, moved, moved)
