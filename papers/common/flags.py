@@ -31,6 +31,44 @@ def flag(field: str) -> str:
     return "--" + field.lstrip("-").replace("_", "-")
 
 
+def spell(prog: str, config: Any, start: Any = None) -> str:
+    """Spell the command line that gives a configuration: only the options that differ from where it starts.
+
+    Args:
+        prog: the command as the user types it.
+        config: the configuration.
+        start: the configuration that the options change, such as a preset's; the class's defaults by default.
+    """
+    import shlex
+
+    words: list[str] = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        default = getattr(start, field.name) if start is not None else field.default
+        if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        named = start is not None and field.name == "preset"
+        if not field.init or (value == default and not named):
+            continue
+        if isinstance(value, bool):
+            words.append(flag(field.name) if value else flag(field.name).replace("--", "--no-", 1))
+            continue
+        values = [str(one) for one in value] if isinstance(value, tuple) else [str(value)]
+        # a value like -0.5 would be read as an option
+        joined = len(values) == 1 and values[0].startswith("-")
+        words += [f"{flag(field.name)}={values[0]}"] if joined else [flag(field.name), *values]
+    return " ".join([prog, shlex.join(words)]).strip()
+
+
+def say_next(purpose: str, command: str) -> None:
+    """Print the last line of a run: what its user does next, with the command that does it.
+
+    >>> say_next("gather what reproduced", "python -m papers.report runs/a")
+    next, gather what reproduced: python -m papers.report runs/a
+    """
+    print(f"next, {purpose}: {command}", flush=True)
+
+
 def options(config_class: type, prefix: str = "") -> dict[str, Option] | None:
     """List the flags of a dataclass; None where it holds subcommands, which are left to tyro."""
     found: dict[str, Option] = {}

@@ -6,6 +6,7 @@ Each figure has its own directory with the pictures, the arrays they were drawn 
 import importlib
 
 from papers.common.cli import main
+from papers.common.flags import say_next
 from papers.gradient_flow.networks.setting import FiguresConfig
 
 PROG = "python -m papers.gradient_flow.figures"
@@ -54,6 +55,7 @@ def entry(config: FiguresConfig) -> None:
         directory.finish()
         print(format_claims(claims))
         print(f"the figure, its arrays and its claims are in {directory.path}")
+        say_next("read it as a page", f"python -m papers.report {directory.path}")
 
 
 if __name__ == "__main__":

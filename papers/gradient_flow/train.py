@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from papers.common.cli import main
+from papers.common.flags import say_next
 from papers.gradient_flow.train_config import TrainConfig
 
 PROG = "python -m papers.gradient_flow.train"
@@ -53,6 +54,7 @@ def entry(config: TrainConfig) -> None:
         print(format_claims(claims))
         print("(one seed decides nothing, a claim needs three)")
         print(f"the figure, its arrays and its claims are in {directory.path}")
+        say_next("read it as a page", f"python -m papers.report {directory.path}")
 
 
 def run(directory: Any, config: TrainConfig) -> dict[str, Any] | None:

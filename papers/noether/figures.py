@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from papers.common.cli import check, check_count, main
 from papers.common.data import Name
+from papers.common.flags import say_next
 from papers.noether.networks.config import TrainConfig, check_range
 from papers.noether.panels.definitions import PANELS, PanelName
 
@@ -144,7 +145,8 @@ def _draw_toys(config: FiguresConfig, command: str) -> None:
         directory.write_claims(claims)
         directory.finish()
     print(format_claims(claims))
-    print(f"figures, arrays and claims are in {directory.path}; next: {PROG} --panel a")
+    print(f"figures, arrays and claims are in {directory.path}")
+    say_next("a panel of the paper", f"{PROG} --panel a")
 
 
 def _draw_panel(config: FiguresConfig, command: str) -> None:
@@ -166,7 +168,8 @@ def _draw_panel(config: FiguresConfig, command: str) -> None:
         claims = publish(config.panel, runs, directory, command)
         directory.finish()
     print(format_claims(claims))
-    print(f"figures, arrays and claims are in {path}; next: python -m papers.report {path}")
+    print(f"figures, arrays and claims are in {path}")
+    say_next("read it as a page", f"python -m papers.report {path}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Without options it trains 12 members of an eighth-width VGG11 on scikit-learn's 
 from typing import TYPE_CHECKING
 
 from papers.common.cli import main
+from papers.common.flags import say_next
 from papers.noether.sweeps.config import AXES, SweepConfig
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def entry(config: SweepConfig) -> None:
     if not outcome.finished:
         raise KeyboardInterrupt
     print(f"figure, arrays and claims are in {outcome.directory}")
+    say_next("read it as a page", f"python -m papers.report {outcome.directory}")
     if outcome.arrays["diverged"].all():
         raise Divergence("every member's loss left the finite numbers: try smaller --learning-rates")
 

@@ -5,7 +5,10 @@ writes a run directory with the figures ``norms.png``, ``rates.png``, ``learning
 arrays they were drawn from, ``summary.json`` and ``claims.json``.
 """
 
+import dataclasses
+
 from papers.common.cli import main
+from papers.common.flags import say_next, spell
 from papers.noether.networks.config import TrainConfig
 from papers.noether.networks.presets import PRESETS
 
@@ -30,7 +33,7 @@ def entry(config: TrainConfig) -> None:
         if not isinstance(value, dict):  # a layer's numbers stay in summary.json
             print(f"  {name}: {value:.4g}")
     print(f"figures, arrays and claims are in {outcome.directory}")
-    print(following(config))
+    say_next(*following(config))
 
 
 def describe(config: TrainConfig) -> str:
@@ -44,18 +47,21 @@ def describe(config: TrainConfig) -> str:
     )
 
 
-def following(config: TrainConfig) -> str:
-    """Say what to do after a run, as a sentence with a command."""
+def following(config: TrainConfig) -> tuple[str, str]:
+    """Say what to do after a run, as a purpose and a command that keeps the run's own options."""
+
+    def changed(**changes: object) -> str:
+        fresh = {"out": TrainConfig.out, "resume": False, **changes}
+        start = PRESETS[config.preset].config if config.preset in PRESETS else None
+        return spell(PROG, dataclasses.replace(config, **fresh), start)
+
     if config.optimiser != "sgd":
-        return f"next: the same with --optimiser sgd, whose laws are exact: {PROG}"
-    if config.preset != "none":
-        other = "fixed" if config.filter_norm == "free" else "free"
-        return f"next: its other arm: {PROG} --preset {config.preset} --filter-norm {other} --data-dir DIR"
+        return "the same with the rule whose laws are exact", changed(optimiser="sgd")
     if config.filter_norm == "fixed":
-        return f"next: the same with --filter-norm free, and compare the accuracies: {PROG}"
+        return "the other arm, and compare the accuracies", changed(filter_norm="free")
     if config.batch_norm:
-        return f"next: look at norms.png there; then run the other arm: {PROG} --filter-norm fixed"
-    return f"next: the same with BatchNorm, whose filters have a charge each: {PROG}"
+        return "look at norms.png there, then run the other arm", changed(filter_norm="fixed")
+    return "the same with BatchNorm, whose filters have a charge each", changed(batch_norm=True)
 
 
 if __name__ == "__main__":

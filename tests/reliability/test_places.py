@@ -79,8 +79,7 @@ def test_an_ascii_terminal(tmp_path, changes):
 def test_a_name_that_is_no_text(tmp_path):
     folder = os.fsencode(tmp_path) + b"/\xff\xfe"
     done = begin(tmp_path, b"--out", folder)
-    assert done.returncode == 0, done.stderr
-    assert os.path.isfile(folder + b"/config.json")
+    assert "UTF-8" in assert_one_sentence(done) and not os.path.exists(folder)
 
 
 NO_HOME = "import pwd\ndef getpwuid(uid): raise KeyError(uid)\npwd.getpwuid = getpwuid\n"
@@ -205,12 +204,46 @@ def test_a_tilde_means_home_in_every_path(tmp_path, monkeypatch):
     assert (home / "run" / "config.json").is_file() and not (tmp_path / "~").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
-def test_a_folder_that_may_not_be_looked_into(tmp_path, capsys):
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o000)
+CLOSED = """
+import os, sys
+from papers.common import cli
+from papers.common.compilation import use_compilation_cache
+from papers.noether.networks.config import TrainConfig
+def look(config):
+    config.preflight()
+    use_compilation_cache(config.cache_dir)
+def refused(*argv):
     try:
-        for flag in ("--out", "--cache-dir"):
-            refused(capsys, lambda config: config.preflight(), TrainConfig, [flag, str(closed / "x"), "--resume"])
-    finally:
-        closed.chmod(0o700)
+        cli.main(look, TrainConfig, "prog", argv=argv)
+        print("accepted", argv)
+    except SystemExit as stop:
+        print(stop.code)
+closed, opened = sys.argv[1:]
+for data in ("cifar10", "folder"):  # imports everything, which another user might not be allowed to
+    refused("--data", data, "--data-dir", "/nonexistent", "--cache-dir", opened)
+cli.main(look, TrainConfig, "prog", argv=["--cache-dir", opened])
+if os.geteuid() == 0:  # nothing is closed to root
+    os.seteuid(65534)
+for place in (closed, closed + "/x"):
+    refused("--out", place)
+    refused("--out", place, "--resume")
+    refused("--cache-dir", place)
+    refused("--data", "cifar10", "--cache-dir", place)
+    refused("--data", "cifar10", "--cache-dir", opened, "--data-dir", place)
+    refused("--data", "folder", "--cache-dir", opened, "--data-dir", place)
+"""
+
+
+def test_folders_that_may_not_be_looked_into():
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        for name, mode in (("closed", 0o000), ("open", 0o777)):
+            (place / name).mkdir()
+            (place / name).chmod(mode)
+        command = [sys.executable, "-c", CLOSED, str(place / "closed"), str(place / "open")]
+        given = environment(HOME=str(place / "open"), JAX_COMPILATION_CACHE_DIR=None)
+        done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=120)
+        (place / "closed").chmod(0o700)
+    assert done.returncode == 0 and done.stdout.split() == ["2"] * 14, done
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == 14

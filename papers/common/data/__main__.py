@@ -6,6 +6,7 @@ from pathlib import Path
 
 from papers.common.cli import main
 from papers.common.data import Name, load
+from papers.common.flags import say_next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,9 @@ def entry(config: Config) -> None:
     for split, (images, _) in (("train", dataset.train), ("test", dataset.test)):
         shown = f"{len(images):,} images of {images.shape[1]} x {images.shape[2]} in {dataset.classes} classes"
         print(f"{dataset.name} {split}: {shown}")
-    place = "" if config.data_dir is None else f" --data-dir {shlex.quote(str(config.data_dir))}"
-    print(f"next: python -m papers.noether.train --data {config.dataset}{place}")
+    given = {"--data-dir": config.data_dir, "--size": config.size, "--cache-dir": config.cache_dir}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    say_next("train on it", f"python -m papers.noether.train --data {config.dataset} {shlex.join(options)}".strip())
 
 
 if __name__ == "__main__":

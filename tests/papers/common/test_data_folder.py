@@ -1,6 +1,7 @@
 """A data set from a folder of images: every layout that people have, as an independent reading has it, or refused."""
 
 import os
+import shlex
 import struct
 import zlib
 
@@ -12,6 +13,7 @@ from papers.common import cli
 from papers.common.data import fingerprint, load
 from papers.common.data.__main__ import Config, entry
 from papers.common.errors import UserError
+from papers.noether.networks.config import TrainConfig
 
 SIDE, CLASSES = 12, ("ant", "bee", "cat")
 
@@ -242,4 +244,7 @@ def test_the_command_prepares_it_and_says_what_to_do_next(tmp_path, capsys):
     assert cli.main(entry, Config, "prog", argv=argv) == 0
     out = capsys.readouterr().out
     assert "folder train: 15 images of 12 x 12 in 3 classes" in out
-    assert out.endswith(f"next: python -m papers.noether.train --data folder --data-dir {tmp_path / 'mine'}\n")
+    last = out.splitlines()[-1]
+    assert last.startswith("next, train on it: python -m papers.noether.train --data folder --data-dir ")
+    given = cli.parse(TrainConfig, "prog", argv=shlex.split(last.partition(": ")[2])[3:])
+    assert (given.data, given.data_dir, given.cache_dir) == ("folder", tmp_path / "mine", tmp_path / "cache")

@@ -418,7 +418,7 @@ def test_the_command_says_what_it_did(whole, tmp_path, capsys):
     assert "test_top1: " in told.out and "largest_filter_prediction_error: " in told.out
     assert f"figures, arrays and claims are in {tmp_path / 'run'}" in told.out
     assert "holds  " in told.out and "numbers (1 seed)" in told.out
-    assert told.out.splitlines()[-1].startswith("next: ") and "--filter-norm fixed" in told.out.splitlines()[-1]
+    assert told.out.splitlines()[-1].startswith("next, ") and "--filter-norm fixed" in told.out.splitlines()[-1]
     assert_same_run(tmp_path / "run", whole.directory)
 
 

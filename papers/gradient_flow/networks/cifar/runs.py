@@ -13,6 +13,7 @@ from papers.common import data
 from papers.common.claims import Claim, claim_over_seeds, format_claims
 from papers.common.compilation import use_compilation_cache
 from papers.common.environment import command_line
+from papers.common.flags import say_next
 from papers.common.records import to_json, write_atomically
 from papers.common.runs import RunDirectory
 from papers.gradient_flow.networks.cifar.network import Trained, obtain
@@ -49,6 +50,7 @@ def into_directory(
         directory.finish()
         print(format_claims(claims))
         print(f"the figure, its arrays and its claims are in {directory.path}")
+        say_next("read it as a page", f"python -m papers.report {directory.path}")
     return claims
 
 
