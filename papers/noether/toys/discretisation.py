@@ -269,4 +269,5 @@ def _draw_orders(panel, order: Orders) -> None:
     )
     panel.set_ylim(bottom=2e-11)
     panel.xaxis.set_minor_formatter("")
+    panel.set_xticks(order.learning_rate, [f"{rate:g}" for rate in order.learning_rate.tolist()], rotation=30)
     panel.legend(fontsize=8, frameon=False, loc="lower right")

@@ -167,7 +167,7 @@ def draw_rotated_starts(directory: RunDirectory, command: str) -> list[Claim]:
         canvas.axes[0, 2].plot(times, curves.T, color=colour, linewidth=0.8)
         canvas.axes[0, 2].plot([], [], color=colour, label=name)
     canvas.axes[0, 2].set_title(r"$|Q(R q_0) - R\,Q(q_0)|$, relative", fontsize=9)
-    canvas.axes[0, 2].set(xlabel="time", yscale="log")
+    canvas.axes[0, 2].set(xlabel="time", ylabel="distance over the largest radius", yscale="log")
     canvas.axes[0, 2].legend(fontsize=8, frameon=False)
     with_symmetry, control = found["sombrero"], found["tilted"]
     directory.save_figure(

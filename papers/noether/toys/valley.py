@@ -93,7 +93,7 @@ def draw_valley(directory: RunDirectory, command: str) -> list[Claim]:
         panel.plot(steps, np.maximum(losses, 1e-17).T, color=COLOURS[role], linewidth=0.9)
         panel.plot([], [], label=f"{role} norm", **style(role))
     panel.set_title(f"loss, η = {RATE:g}, {SEEDS} starts", fontsize=9)
-    panel.set(xlabel="step", yscale="log", ylim=(1e-17, 4))
+    panel.set(xlabel="step", ylabel="loss", yscale="log", ylim=(1e-17, 4))
     panel.legend(fontsize=8, frameon=False, loc="center right")
     panel = canvas.axes[0, 2]
     panel.plot(steps, run.squared_norm.T, color=COLOURS["free"], linewidth=2.4, alpha=0.5)
