@@ -37,7 +37,7 @@ def draw_learning(directory: RunDirectory, arrays: Arrays, config: TrainConfig) 
             marks = {"color": "black", "marker": "o", "markersize": 3, "linewidth": 1}
             panel.plot(arrays["test_step"], arrays[test], label="test", **marks)
             panel.legend(fontsize=8, frameon=False)
-        panel.set(xlabel="step", ylabel=label)
+        panel.set(xlabel="step", ylabel=label, yscale="linear" if "accuracy" in label else "log")
     kept = [name for name in arrays if name.startswith(("train_", "test_"))]
     directory.save_figure(canvas.figure, "learning", **{name: arrays[name] for name in kept})
 
