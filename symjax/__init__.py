@@ -19,6 +19,7 @@ from symjax import (
     symmetry,
     tracing,
     transport,
+    watch,
 )
 
 __version__ = "0.1.0"
@@ -37,4 +38,5 @@ __all__ = [
     "symmetry",
     "tracing",
     "transport",
+    "watch",
 ]

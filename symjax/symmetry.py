@@ -300,7 +300,8 @@ def _at(symmetry: Symmetry, params: Params) -> tuple[Coordinates, Params]:
     zero, params = floating_tree("symmetry.zero", symmetry.zero), floating_tree("params", params)
     if not is_concrete(zero, params):
         return zero, params
-    moved = symmetry.flow(zero, params)
+    with jax.ensure_compile_time_eval():  # concrete parameters inside somebody's jit
+        moved = symmetry.flow(zero, params)
     if jax.tree.structure(moved) != jax.tree.structure(params) or _shapes(moved) != _shapes(params):
         raise ValueError("symmetry.flow gives parameters of another structure or other shapes than it is given")
     if not is_concrete(moved):  # inside a compiled function even the known is traced

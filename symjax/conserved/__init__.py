@@ -19,6 +19,7 @@ Two layers are U (m, h), V (h, n) in ``F = U sigma(V X)``: rows of V write a hid
 :class:`symjax.channels.Layer` they are the transposed kernels, ``kernel`` (in, out).
 """
 
+from symjax.conserved.charge import Charge, Form, charge, forms
 from symjax.conserved.commuting import PrescribedFlow, prescribe_commuting
 from symjax.conserved.moments import Moments, xavier_moments
 from symjax.conserved.networks import deep_linear, homogeneous_layers
@@ -35,14 +36,18 @@ from symjax.conserved.two_layers import (
 )
 
 __all__ = [
+    "Charge",
+    "Form",
     "Moments",
     "PolarForm",
     "Prescribed",
     "PrescribedFlow",
     "Rank",
     "angular_momentum",
+    "charge",
     "deep_linear",
     "discrete_drift",
+    "forms",
     "generator_matrix",
     "generator_rank",
     "has_quadratic",

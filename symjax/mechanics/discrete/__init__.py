@@ -30,10 +30,12 @@ from symjax.mechanics.discrete.quadratic import (
     quadratic_three_term,
     quadratic_value,
 )
+from symjax.mechanics.discrete.rule import compensated_add
 
 __all__ = [
     "LinearState",
     "QuadraticState",
+    "compensated_add",
     "linear_closed_form",
     "linear_roots",
     "linear_start",

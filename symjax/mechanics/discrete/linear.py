@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from symjax.arguments import accurate_array, accurate_arrays, real_numbers
-from symjax.mechanics.discrete.rule import add, flag, hyper_parameters, require_state, undamped
+from symjax.mechanics.discrete.rule import compensated_add, flag, hyper_parameters, require_state, undamped
 
 
 class LinearState(NamedTuple):
@@ -88,7 +88,7 @@ def _linear_step(
     source = decay * linear_value(state) + residual
     velocity = beta * state.velocity + undamped(state.step, beta, delta) * source
     update = source + beta * velocity if nesterov else velocity
-    increment, compensation = add(state.increment, state.compensation, -eta * update)
+    increment, compensation = compensated_add(state.increment, state.compensation, -eta * update)
     return LinearState(state.start, increment, compensation, velocity, state.step + 1)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from symjax.arguments import accurate_array, accurate_arrays, real_numbers
-from symjax.mechanics.discrete.rule import add, flag, hyper_parameters, require_state, undamped
+from symjax.mechanics.discrete.rule import compensated_add, flag, hyper_parameters, require_state, undamped
 
 
 class QuadraticState(NamedTuple):
@@ -130,7 +130,7 @@ def _quadratic_step(
     inner = beta * state.gain * (state.inner - state.drop) + undamped(state.step, beta, delta) * source
     slope = source + beta * inner if nesterov else inner
     change = eta * (eta * square - 2 * slope)
-    increment, compensation = add(state.increment, state.compensation, change)
+    increment, compensation = compensated_add(state.increment, state.compensation, change)
     unprojected = (state.start + increment) - compensation
     gain = jnp.ones_like(value)
     if project_to is not None:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from symjax.arguments import real_numbers
 
 
-def add(total: jax.Array, compensation: jax.Array, term: jax.Array) -> tuple[jax.Array, jax.Array]:
+def compensated_add(total: jax.Array, compensation: jax.Array, term: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Kahan's sum: the rounding of each addition is carried to the next."""
     term = term - compensation
     new = total + term
