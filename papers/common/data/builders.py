@@ -23,7 +23,9 @@ class ImageRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _image_feature(self) -> tfds.features.FeatureConnector:
-        raise NotImplementedError
+        if self._recipe.encoding == "jpeg":
+            return tfds.features.Image(shape=self._recipe.shape, encoding_format="jpeg")
+        return tfds.features.Tensor(shape=(), dtype=np.object_)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -49,24 +51,10 @@ class ImageRecords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield index, example._asdict()
 
 
-class TinyImagenet200(ImageRecords):
-    """Keep Tiny-ImageNet's original JPEG bytes."""
-
-    def _image_feature(self) -> tfds.features.FeatureConnector:
-        return tfds.features.Image(shape=self._recipe.shape, encoding_format="jpeg")
-
-
-class Cifar10Binary(ImageRecords):
-    """Keep CIFAR-10's colour planes as bytes."""
-
-    def _image_feature(self) -> tfds.features.FeatureConnector:
-        return tfds.features.Tensor(shape=(), dtype=np.object_)
-
-
 def write_records(recipe: Recipe, members: Members, directory: Path) -> None:
     """Prepare array_record files in a directory."""
     with _quiet():
-        globals()[recipe.builder](recipe=recipe, members=members, data_dir=directory).download_and_prepare()
+        ImageRecords(recipe=recipe, members=members, data_dir=directory).download_and_prepare()
     with contextlib.suppress(OSError):
         (directory / "downloads").rmdir()  # made, though nothing is downloaded into it
 
@@ -78,7 +66,7 @@ def read_records(recipe: Recipe, directory: Path, split: str) -> Iterator[dict]:
         ValueError: another number of records than expected.
     """
     with _quiet():
-        builder = globals()[recipe.builder](recipe=recipe, members=None, data_dir=directory)
+        builder = ImageRecords(recipe=recipe, members=None, data_dir=directory)
         source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     if len(source) != recipe.counts[split]:
         raise ValueError(f"{directory} holds {len(source):,} {split} records, expected {recipe.counts[split]:,}")

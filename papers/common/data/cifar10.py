@@ -79,7 +79,7 @@ def recipe(
     return Recipe(
         name="cifar10",
         archive=archive,
-        builder="Cifar10Binary",
+        encoding="bytes",
         classes=10,
         counts={split: per_member * len(files) for split, files in members.items()},
         shape=(32, 32, 3),

@@ -23,8 +23,8 @@ class Recipe(NamedTuple):
 
     name: str
     archive: Archive
-    builder: str
-    """Name of the tensorflow-datasets builder in papers.common.data.builders."""
+    encoding: Literal["jpeg", "bytes"]
+    """What an example's image is in the records: a JPEG file, or bytes that `decode` alone understands."""
     classes: int
     counts: Mapping[str, int]
     """Images of "train" and of "test"."""

@@ -55,7 +55,7 @@ def recipe(
     return Recipe(
         name="tiny_imagenet",
         archive=archive,
-        builder="TinyImagenet200",
+        encoding="jpeg",
         classes=classes,
         counts={"train": classes * per_class, "test": validation},
         shape=SHAPE,

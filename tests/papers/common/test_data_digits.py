@@ -1,5 +1,6 @@
 """The digits are scikit-learn's own, split by class, enlarged pixel by pixel; selections keep every class's share."""
 
+import dataclasses
 import gzip
 import hashlib
 import subprocess
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from papers.common.data import Dataset, Split, digits, fingerprint, load, select
+from papers.common.data import SETS, Dataset, Split, digits, fingerprint, load, load_once, select
 from papers.common.data.digits import stratified
 from papers.common.errors import UserError
+from papers.noether.networks.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,18 @@ def test_select_keeps_first_classes_shares_and_order(labels, classes, limit):
 def test_select_without_arguments_copies_nothing():
     digits = load("digits")
     assert select(digits) is digits
+
+
+def test_a_command_loads_its_data_once(monkeypatch):
+    """Once to refuse what they do not allow, once to train on them: the second time costs nothing."""
+    asked = []
+    monkeypatch.setitem(SETS, "digits", lambda *options: asked.append(options) or digits.find(*options))
+    load_once.cache_clear()
+    config = TrainConfig(limit=50, batch_size=10)
+    config.preflight()
+    assert config.load() is config.load() and len(asked) == 1
+    assert len(dataclasses.replace(config, limit=40).load().train.labels) == 40 and len(asked) == 2
+    load_once.cache_clear()
 
 
 def changed(dataset, split, what, place):
