@@ -8,50 +8,27 @@ Expected (Zhao et al. 2023, Figure 3; float64 numbers of the authors' initial dr
 the sigmoid: 20 s a seed on one core. Command: ``python -m papers.gradient_flow.figures --figure 3``.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from papers.common.claims import Claim, claim_over_seeds
+from papers.common import claims
+from papers.common.claims import Claim, Setting
+from papers.common.experiment import Experiment, Picture
 from papers.common.plots import new_figure
 from papers.common.runs import RunDirectory
-from papers.gradient_flow.networks.setting import FiguresConfig
-from papers.gradient_flow.networks.two_layer.descent import (
-    PAPER_SCALE,
-    PER_DECADE,
-    QUICK,
-    STEPS,
-    Curves,
-    Job,
-    Start,
-    distance,
-    draw_elementwise,
-    paper_charge,
-    stack,
-    train_all,
-)
+from papers.gradient_flow.claims import FIGURE_3, FIGURE_3_ORDER, FIGURE_3_TINY
+from papers.gradient_flow.networks.config import ExperimentConfig
+from papers.gradient_flow.networks.two_layer.descent import PER_DECADE, QUICK, STEPS, Curves, Job, distance, train_all
+from papers.gradient_flow.networks.two_layer.model import PAPER_SCALE, paper_charge
+from papers.gradient_flow.networks.two_layer.starts import Start, draw_elementwise, stack
 from symjax.integrate import log_spaced
 
 RATES = (0.1, 0.01, 0.001)
 SCALE = 0.1
+ROUNDED = "linear, float32"
 SHOWN = 3  # seeds in the pictures
-COLOURS = ("#d6338a", "#2b6cb8", "#2a9d6f", "#e08a1e")
-
-# Thresholds, written before the first full run.
-ORDER_WITHIN = 0.1  # of 1: exponent of the drift in eta between the two smaller rates
-TINY = 2e-3  # largest |drift| over D at eta = 0.1; the paper's axis ends at 6e-4
-SETTLED = 0.05  # share of the whole drift that the second half of the steps adds, at eta = 0.1
-ROUND_OFF = 1.0  # log10 of the float32 drift over the float64 drift, linear, eta = 0.001
-REVERSED = 0.0  # log10 of the float32 drift at eta = 0.001 over that at 0.01, linear
-
-SOURCE = "Zhao et al. 2023, Figure 3; numbers of the authors' code, run in float64"
-PAPER = {
-    "linear": "6.909e-4, 6.959e-5, 6.964e-6 for eta = 0.1, 0.01, 0.001",
-    "relu": "3.561e-4, 3.421e-5, 3.407e-6",
-    "tanh": "1.459e-5, 1.467e-6, 1.468e-7",
-    "sigmoid": "drift of Q itself 1.068e-2, 7.78e-4, 7.6e-5",
-}
+SERIES = ("#d6338a", "#2b6cb8", "#2a9d6f")  # one colour a rate
 
 
 class Drift(NamedTuple):
@@ -73,7 +50,18 @@ class Drift(NamedTuple):
     start: np.ndarray
 
 
-def job(activation: str, config: FiguresConfig, dtype: Any = np.float64) -> Job:
+def measure(config: ExperimentConfig, directory: RunDirectory) -> dict[str, Drift]:
+    """Train every activation in float64, the linear network in float32 as well, and give the drifts of each."""
+    jobs = [job(activation, config) for activation in STEPS] + [job("linear", config, np.float32)]
+    found = {
+        name: drifts(one, curves) for name, one, curves in zip([*STEPS, ROUNDED], jobs, train_all(jobs), strict=True)
+    }
+    for name, drift in found.items():
+        _write_numbers(directory, config, name, drift)
+    return found
+
+
+def job(activation: str, config: ExperimentConfig, dtype: Any = np.float64) -> Job:
     """Set up the runs of one activation, seed after seed, each with all rates."""
     last = STEPS[activation] // (QUICK if config.quick else 1)
     starts = [draw_elementwise(seed, SCALE, config.initialisation) for seed in config.all_seeds for _ in RATES]
@@ -81,7 +69,7 @@ def job(activation: str, config: FiguresConfig, dtype: Any = np.float64) -> Job:
     return Job(activation, start, np.tile(RATES, config.seeds), log_spaced(last, PER_DECADE))
 
 
-def measure(job: Job, curves: Curves) -> Drift:
+def drifts(job: Job, curves: Curves) -> Drift:
     """Turn recorded charges into drifts.
 
     Source: Zhao et al. 2023, Figure 3: ``(|Q_t| - |Q_1|)/D``.
@@ -119,19 +107,7 @@ def settled(drift: Drift) -> np.ndarray:
     return np.abs(total[:, -1] - total[:, half]) / np.abs(total[:, -1])
 
 
-def draw(directory: RunDirectory, config: FiguresConfig, command: str) -> list[Claim]:
-    """Train, draw Figure 3 and judge its claims."""
-    jobs = [job(activation, config) for activation in STEPS] + [job("linear", config, np.float32)]
-    curves = train_all(jobs)
-    drifts = [measure(one, found) for one, found in zip(jobs, curves, strict=True)]
-    names = [*STEPS, "linear, float32"]
-    for name, drift in zip(names, drifts, strict=True):
-        _write_numbers(directory, config, name, drift)
-    _picture(directory, dict(zip(names, drifts, strict=True)))
-    return _claims(directory, config, command, dict(zip(names, drifts, strict=True)))
-
-
-def _write_numbers(directory: RunDirectory, config: FiguresConfig, name: str, drift: Drift) -> None:
+def _write_numbers(directory: RunDirectory, config: ExperimentConfig, name: str, drift: Drift) -> None:
     for place, seed in enumerate(config.all_seeds):
         for column, rate in enumerate(RATES):
             directory.append(
@@ -150,86 +126,55 @@ def _write_numbers(directory: RunDirectory, config: FiguresConfig, name: str, dr
             )
 
 
-def _claims(directory: RunDirectory, config: FiguresConfig, command: str, drifts: dict[str, Drift]) -> list[Claim]:
-    make = partial(
-        claim_over_seeds,
-        reduced=config.quick,
-        environment=directory.environment,
-        figure="Fig. 3",
-        source=SOURCE,
-        data="none: random targets 5 x 10",
-        model="two layers, 10-50-5",
-        command=command,
-    )
-    claims = []
-    for name in STEPS:
-        drift = drifts[name]
-        largest = np.max(np.abs(drift.relative[:, 0]), axis=-1)
-        claims += [
-            make(
-                order(drift) - 1,
-                ORDER_WITHIN,
-                "within",
-                claim=f"{name}: drift proportional to eta (exponent - 1)",
-                paper=PAPER[name],
-            ),
-            make(
-                largest,
-                TINY,
-                "below",
-                claim=f"{name}: drift tiny at eta = 0.1: largest (|Q_t| - |Q_1|)/D",
-                paper=PAPER[name],
-            ),
-            make(
-                settled(drift),
-                SETTLED,
-                "below",
-                claim=f"{name}: drift saturates at eta = 0.1: share of it in the last half of the steps",
-                paper="flat late in the figure",
-            ),
-        ]
-    exact, rounded = np.abs(drifts["linear"].total[..., -1]), np.abs(drifts["linear, float32"].total[..., -1])
-    claims += [
-        make(
-            np.log10(rounded[:, 2] / exact[:, 2]),
-            ROUND_OFF,
-            "above",
-            claim="linear: the float32 drift at eta = 0.001 is round-off (log10 of float32 over float64)",
-            paper="float32, as published, 4.4e-4; float64 7.0e-6",
-        ),
-        make(
-            np.log10(rounded[:, 2] / rounded[:, 1]),
-            REVERSED,
-            "above",
-            claim="linear: in float32 the smallest eta drifts most (log10 of the ratio, eta = 0.001 over 0.01)",
-            paper="float32: drift of Q -3.168e-3 at eta = 0.001, -6.34e-4 at 0.01",
-        ),
-    ]
-    return claims
-
-
-def _picture(directory: RunDirectory, drifts: dict[str, Drift]) -> None:
-    figure, axes = new_figure(2, len(STEPS))
+def draw(found: dict[str, Drift], config: ExperimentConfig) -> Picture:
+    """Draw drift and loss against the steps, an activation a column."""
+    del config
+    canvas = new_figure(2, len(STEPS))
     for column, name in enumerate(STEPS):
-        drift = drifts[name]
+        drift = found[name]
         for row, values in enumerate((np.abs(drift.relative), drift.distance)):
-            panel = axes[row, column]
+            panel = canvas.axes[row, column]
             for place in range(min(SHOWN, len(values))):
                 for index, rate in enumerate(RATES):
-                    label = f"eta = {rate:g}" if place == 0 else None
-                    panel.plot(drift.steps[1:], values[place, index, 1:], color=COLOURS[index], lw=1, label=label)
+                    label = f"$\\eta$ = {rate:g}" if place == 0 else None
+                    panel.plot(drift.steps[1:], values[place, index, 1:], color=SERIES[index], lw=1, label=label)
             panel.set(xscale="log", yscale="log", xlabel="steps")
-        axes[0, column].set_title(name, fontsize=9)
-    rounded, panel = drifts["linear, float32"], axes[0, list(STEPS).index("linear")]
+        canvas.axes[0, column].set_title(f"{name}: Q drifts in proportion to $\\eta$")
+        canvas.axes[1, column].set_title(f"{name}: distance to the target")
+    rounded, panel = found[ROUNDED], canvas.axes[0, list(STEPS).index("linear")]
     for index in range(len(RATES)):
-        label = "the same in float32" if index == 0 else None
+        label = "float32" if index == 0 else None
         values = np.abs(rounded.relative[0, index, 1:])
-        panel.plot(rounded.steps[1:], values, color=COLOURS[index], lw=1.4, ls=":", label=label)
-    panel.legend(fontsize=6)
-    axes[0, 0].set_ylabel("|drift of Q| / D")
-    axes[1, 0].set_ylabel("|F - Y|")
+        panel.plot(rounded.steps[1:], values, color=SERIES[index], lw=1.4, ls=":", label=label)
+    canvas.axes[0, 0].set_ylabel("|drift of Q| / D")
+    canvas.axes[1, 0].set_ylabel("|F - Y|")
+    canvas.figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     arrays = {}
-    for name, drift in drifts.items():
+    for name, drift in found.items():
         plain = name.replace(", ", "_")
         arrays |= {f"{plain}_{field}": getattr(drift, field) for field in ("steps", "relative", "distance")}
-    directory.save_figure(figure, "drift", **arrays)
+    return Picture(canvas.figure, arrays)
+
+
+def judge(found: dict[str, Drift], config: ExperimentConfig, setting: Setting) -> list[Claim]:
+    """Judge the claims of Figure 3, the interval over the seeds."""
+    del config
+    here = setting._replace(data="none: random targets 5 x 10", model="two layers, 10-50-5")
+    judged = []
+    for name in STEPS:
+        drift = found[name]
+        largest = np.max(np.abs(drift.relative[:, 0]), axis=-1)
+        judged += [
+            claims.judge(FIGURE_3_ORDER[name], order(drift) - 1, here),
+            claims.judge(FIGURE_3_TINY[name], largest, here),
+            claims.judge(FIGURE_3["settled"], settled(drift), here, name=name),
+        ]
+    exact, rounded = np.abs(found["linear"].total[..., -1]), np.abs(found[ROUNDED].total[..., -1])
+    return [
+        *judged,
+        claims.judge(FIGURE_3["round_off"], np.log10(rounded[:, 2] / exact[:, 2]), here),
+        claims.judge(FIGURE_3["reversed"], np.log10(rounded[:, 2] / rounded[:, 1]), here),
+    ]
+
+
+EXPERIMENT = Experiment(measure, draw, judge)

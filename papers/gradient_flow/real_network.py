@@ -1,4 +1,4 @@
-"""Conserved quantities in a real network: every neuron's imbalance in a VGG11 trained on real images.
+"""Q in a real network, which the paper lacks: every neuron's imbalance in a VGG11 trained on real images.
 
 The paper watches Q in networks of two layers on random targets. Here plain minibatch descent trains VGG11 without
 BatchNorm at several learning rates for the same time ``eta steps``: gradient flow would keep every
@@ -22,15 +22,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from papers.common import data
-from papers.common.claims import Claim, claim_over_seeds
+from papers.common import claims, data
+from papers.common.claims import Claim, Setting
 from papers.common.errors import Divergence
+from papers.common.experiment import Experiment, Picture
 from papers.common.plots import band, new_figure, style
 from papers.common.runs import RunDirectory
 from papers.common.training import fit, steps_per_epoch
+from papers.gradient_flow.claims import REAL_NETWORK
 from papers.gradient_flow.networks import imbalance
-from papers.gradient_flow.networks.setting import FiguresConfig
-from papers.gradient_flow.networks.watched import Experiment, first_variables, vgg11
+from papers.gradient_flow.networks.config import ExperimentConfig
+from papers.gradient_flow.networks.vgg11 import Vgg11Training, first_variables, vgg11
 
 RATES = (0.001, 0.0005, 0.00025, 0.000125)  # far below 2/sharpness, which rises to some hundreds
 WIDTH = 1 / 16
@@ -42,15 +44,6 @@ RECORDS = 40  # of a run, at equal times
 QUICK_EPOCHS = 4
 QUICK_LIMIT = 128
 CIFAR_LIMIT = 1437  # as many images as digits has, so that the time is the same
-
-# Thresholds, written before the first full run.
-SLOPE_WITHIN = 0.1  # of 1: exponent of the drift in eta
-LAW = 1e-4  # largest error of the exact law over a neuron's size, at any step, float32
-EXPLAINED = 0.05  # rms error of the law over rms drift, at the smallest rate
-KEPT = 0.1  # rms drift of Q over rms change of the size, at the smallest rate
-LEARNT = 0.8  # test accuracy at the smallest rate on digits; CIFAR-10 is shown only
-
-SOURCE = "Zhao et al. 2023, section 4 (conservation under gradient flow), Figure 3 (two layers)"
 
 
 class Member(NamedTuple):
@@ -74,15 +67,15 @@ class Member(NamedTuple):
     predicted: np.ndarray
     worst: np.ndarray
     loss: np.ndarray
-    accuracy: float
+    accuracy: np.ndarray
 
 
 def train_member(
-    experiment: Experiment, variables: dict, rate: float, *, epochs: int, batch_size: int, seed: int
+    training: Vgg11Training, variables: dict, rate: float, *, epochs: int, batch_size: int, seed: int
 ) -> Member:
     """Train once; NaN throughout marks a member that diverged, and leaves the others unchanged."""
-    state = experiment.begin(variables, np.asarray(rate, PRECISION), jax.random.PRNGKey(seed))
-    steps = epochs * steps_per_epoch(len(experiment.train.labels), batch_size)
+    state = training.begin(variables, np.asarray(rate, PRECISION), jax.random.PRNGKey(seed))
+    steps = epochs * steps_per_epoch(len(training.train.labels), batch_size)
     at: list[int] = []
     charges: list[np.ndarray] = []
     losses: list[np.ndarray] = []
@@ -95,9 +88,9 @@ def train_member(
     first = jax.device_get(state.monitor)
     try:
         state = fit(
-            experiment.step,
+            training.step,
             state,
-            experiment.train,
+            training.train,
             batch_size=batch_size,
             epochs=epochs,
             seed=seed,
@@ -108,8 +101,8 @@ def train_member(
     except Divergence:
         lost = np.full_like(first.start, np.nan)
         return Member(np.array([np.nan]), lost[None], lost, first.size, lost, lost, np.full(1, np.nan), float("nan"))
-    grown = np.asarray(imbalance.size(experiment.neurons, state.params)) - first.size
-    accuracy = experiment.evaluate(state, experiment.test)["top1"]
+    grown = np.asarray(imbalance.size(training.neurons, state.params)) - first.size
+    accuracy = training.evaluate(state, training.test)["top1"]
     last = jax.device_get(state.monitor)
     drift = np.stack(charges) - first.start
     time, loss = rate * np.array(at), np.concatenate(losses)
@@ -134,12 +127,18 @@ def rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def draw(directory: RunDirectory, config: FiguresConfig, command: str) -> list[Claim]:
-    """Train every seed at every rate, draw, and judge the claims."""
-    name = "digits" if config.data_dir is None else "cifar10"
-    limit = QUICK_LIMIT if config.quick else CIFAR_LIMIT if name == "cifar10" else None
-    dataset = data.load(name, data_dir=config.data_dir, cache_dir=config.cache_dir, limit=limit)
-    experiment = vgg11(dataset, WIDTH, PRECISION)
+class Trainings(NamedTuple):
+    """All trainings, (seeds, rates), and the layer of every neuron."""
+
+    members: list[list[Member]]
+    layers: np.ndarray
+
+
+def measure(config: ExperimentConfig, directory: RunDirectory) -> Trainings:
+    """Train every seed at every rate for the same time."""
+    name, limit = _data(config)
+    dataset = data.load_once(name, data_dir=config.data_dir, cache_dir=config.cache_dir, limit=limit)
+    training = vgg11(dataset, WIDTH, PRECISION)
     epochs = QUICK_EPOCHS if config.quick else EPOCHS
     members: list[list[Member]] = []
     for seed in config.all_seeds:
@@ -147,12 +146,18 @@ def draw(directory: RunDirectory, config: FiguresConfig, command: str) -> list[C
         members.append([])
         for rate in RATES:
             longer = round(RATES[0] / rate)
-            member = train_member(experiment, variables, rate, epochs=epochs * longer, batch_size=BATCH, seed=seed)
+            options = {"epochs": epochs * longer, "batch_size": BATCH, "seed": seed}
+            train_one = partial(train_member, training, variables, rate, **options)
+            member = directory.part(f"seed-{seed}-rate-{rate:g}", Member, train_one)
             members[-1].append(member)
             _write_numbers(directory, seed, rate, member)
-    layers = imbalance.layers(experiment.neurons)
-    _picture(directory, members, layers)
-    return _claims(directory, config, command, members, layers, name, limit)
+    return Trainings(members, imbalance.layers(training.neurons))
+
+
+def _data(config: ExperimentConfig) -> tuple[str, int | None]:
+    """The data set, and how many images of each split are kept."""
+    name = "digits" if config.data_dir is None else "cifar10"
+    return name, QUICK_LIMIT if config.quick else CIFAR_LIMIT if name == "cifar10" else None
 
 
 def _write_numbers(directory: RunDirectory, seed: int, rate: float, member: Member) -> None:
@@ -176,78 +181,11 @@ def _write_numbers(directory: RunDirectory, seed: int, rate: float, member: Memb
     )
 
 
-def _claims(
-    directory: RunDirectory,
-    config: FiguresConfig,
-    command: str,
-    members: list[list[Member]],
-    layers: np.ndarray,
-    name: str,
-    limit: int | None,
-) -> list[Claim]:
-    make = partial(
-        claim_over_seeds,
-        reduced=config.quick,
-        environment=directory.environment,
-        figure="real network (not in the paper)",
-        paper="Q is conserved by gradient flow; its drift under descent is shown for two layers",
-        source=SOURCE,
-        data=name + ("" if limit is None else f", at most {limit} images of each split"),
-        model=f"VGG11 without BatchNorm, width {WIDTH:g}, He initialisation, {PRECISION}",
-        command=command,
-    )
-    exponents = np.array([slope(RATES, [rms(member.drift[-1]) for member in seed]) for seed in members])
-    by_layer = np.array(
-        [
-            [
-                slope(RATES, [rms(member.drift[-1, layers == layer]) for member in seed]) - 1
-                for layer in np.unique(layers)
-            ]
-            for seed in members
-        ]
-    )
-    last = [seed[-1] for seed in members]
-    claims = [
-        make(
-            exponents - 1,
-            SLOPE_WITHIN,
-            "within",
-            claim="drift of Q over a fixed time proportional to eta (exponent - 1)",
-        ),
-        make(
-            by_layer[np.arange(len(by_layer)), np.abs(by_layer).argmax(axis=1)],
-            SLOPE_WITHIN,
-            "within",
-            claim="the same, of the layer farthest from it",
-        ),
-        make(
-            [max(float(member.worst.max()) for member in seed) for seed in members],
-            LAW,
-            "below",
-            claim="dQ = eta^2 Q(g) of every neuron at every step: largest error over the neuron's size",
-        ),
-        make(
-            [rms(member.predicted - member.drift[-1]) / rms(member.drift[-1]) for member in last],
-            EXPLAINED,
-            "below",
-            claim="the exact law explains the drift, rounding does not: rms error over rms drift, smallest eta",
-        ),
-        make(
-            [rms(member.drift[-1]) / rms(member.grown) for member in last],
-            KEPT,
-            "below",
-            claim="Q moves little while the weights' norms move: rms drift over rms change of the size, smallest eta",
-        ),
-    ]
-    if name == "digits":
-        accuracy = [member.accuracy for member in last]
-        claims.append(make(accuracy, LEARNT, "above", claim="the network learns: test accuracy at the smallest eta"))
-    return claims
-
-
-def _picture(directory: RunDirectory, members: list[list[Member]], layers: np.ndarray) -> None:
-    """Loss and drift against time, and the final drift against eta: all neurons, and layer by layer."""
-    canvas = new_figure(1, 3)
+def draw(trainings: Trainings, config: ExperimentConfig) -> Picture:
+    """Draw loss and drift against time, and the final drift against eta: all neurons, and layer by layer."""
+    del config
+    members, layers = trainings
+    canvas = new_figure(1, 3, width=4.0, height=3.2)
     losses, drifts, slopes = canvas.axes[0]
     colours = ("#d6338a", "#2b6cb8", "#2a9d6f", "#e08a1e")
     kept: dict[str, Any] = {"rates": np.array(RATES), "layers": np.unique(layers)}
@@ -271,14 +209,70 @@ def _picture(directory: RunDirectory, members: list[list[Member]], layers: np.nd
     each = np.array([[[rms(m.drift[-1, layers == name]) for name in kept["layers"]] for m in seed] for seed in members])
     band(slopes, kept["rates"], final, "free", "drift of Q")
     band(slopes, kept["rates"], grown, "fixed", "change of the size")
-    for index, name in enumerate(kept["layers"]):
-        slopes.plot(RATES, each[..., index].mean(axis=0), linewidth=0.6, alpha=0.6, color="grey")
-        slopes.annotate(name, (RATES[0], each[..., 0, index].mean()), fontsize=4)
+    for index in range(len(kept["layers"])):
+        label = "each layer" if index == 0 else None
+        slopes.plot(RATES, each[..., index].mean(axis=0), linewidth=0.6, alpha=0.6, color="grey", label=label)
     line = final[:, -1].mean() * kept["rates"] / RATES[-1]
     slopes.plot(RATES, line, label="slope 1", **style("prediction"))
-    losses.set(xlabel="time eta n", title="training loss", yscale="log")
-    drifts.set(xlabel="time eta n", title="drift of Q, rms over neurons", yscale="log")
-    slopes.set(xlabel="eta", title="at the end", xscale="log", yscale="log")
-    drifts.legend(fontsize=6, frameon=False)
-    slopes.legend(fontsize=6, frameon=False)
-    directory.save_figure(canvas.figure, "real_network", **kept, final_drift=final, change_of_size=grown, by_layer=each)
+    losses.set(xlabel="time eta n", ylabel="cross-entropy", title="The network learns", yscale="log")
+    drifts.set(
+        xlabel="time eta n",
+        ylabel="drift of Q, rms over neurons",
+        title="Q drifts less at a smaller rate",
+        yscale="log",
+    )
+    slopes.set(
+        xlabel="eta",
+        ylabel="at the end, rms over neurons",
+        title="Q drifts less, the norms do not",
+        xscale="log",
+        yscale="log",
+    )
+    drifts.legend(fontsize=8, frameon=False)
+    slopes.legend(fontsize=8, frameon=False)
+    return Picture(canvas.figure, kept | {"final_drift": final, "change_of_size": grown, "by_layer": each})
+
+
+def judge(trainings: Trainings, config: ExperimentConfig, setting: Setting) -> list[Claim]:
+    """Judge the law at every step of every training, and the findings over the seeds."""
+    name, limit = _data(config)
+    here = setting._replace(
+        data=name + ("" if limit is None else f", at most {limit} images of each split"),
+        model=f"VGG11 without BatchNorm, width {WIDTH:g}, He initialisation, {PRECISION}",
+    )
+    members, layers = trainings
+    exponents = np.array([slope(RATES, [rms(member.drift[-1]) for member in seed]) for seed in members])
+    by_layer = np.array(
+        [
+            [
+                slope(RATES, [rms(member.drift[-1, layers == layer]) for member in seed]) - 1
+                for layer in np.unique(layers)
+            ]
+            for seed in members
+        ]
+    )
+    last = [seed[-1] for seed in members]
+    worst = [max(float(member.worst.max()) for member in seed) for seed in members]
+    numbers = sum(len(member.loss) * member.worst.size for seed in members for member in seed)
+    farthest = by_layer[np.arange(len(by_layer)), np.abs(by_layer).argmax(axis=1)]
+    explained = [rms(member.predicted - member.drift[-1]) / rms(member.drift[-1]) for member in last]
+    kept = [rms(member.drift[-1]) / rms(member.grown) for member in last]
+    judged = [
+        claims.judge(REAL_NETWORK["slope"], exponents - 1, here),
+        claims.judge(REAL_NETWORK["slope_farthest"], farthest, here),
+        claims.judge(REAL_NETWORK["law"], worst, here, count=numbers),
+        claims.judge(REAL_NETWORK["explained"], explained, here),
+        claims.judge(REAL_NETWORK["kept"], kept, here),
+    ]
+    if name == "digits":  # CIFAR-10 is shown only
+        judged.append(claims.judge(REAL_NETWORK["learnt"], [member.accuracy for member in last], here))
+    return judged
+
+
+def require(config: ExperimentConfig) -> str:
+    """Require the data and give its fingerprint."""
+    name, limit = _data(config)
+    return data.fingerprint(data.load_once(name, data_dir=config.data_dir, cache_dir=config.cache_dir, limit=limit))
+
+
+EXPERIMENT = Experiment(measure, draw, judge, require)

@@ -25,10 +25,11 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from papers.gradient_flow import figure_3_drift as drift
-from papers.gradient_flow import figure_6_convergence as convergence
-from papers.gradient_flow.networks.setting import FiguresConfig
-from papers.gradient_flow.networks.two_layer.descent import Job, Start, draw_elementwise, stack, train, train_all
+from papers.gradient_flow import figure_3_drift, figure_6_convergence, figure_7_radial_convergence
+from papers.gradient_flow.networks.config import ExperimentConfig
+from papers.gradient_flow.networks.two_layer.descent import STEPS as ACTIVATIONS
+from papers.gradient_flow.networks.two_layer.descent import Job, train, train_all
+from papers.gradient_flow.networks.two_layer.starts import Start, draw_elementwise, stack
 
 jax.config.update("jax_enable_x64", True)
 
@@ -129,10 +130,11 @@ def compare_steps() -> None:
 def time_figures() -> None:
     """Print the time of the 28 runs at full length."""
     began, cpu = time.perf_counter(), time.process_time()
-    config = [FiguresConfig(figure, seeds=1) for figure in ("3", "6", "7")]
-    jobs = [drift.job(name, config[0]) for name in drift.STEPS]
-    jobs += [convergence.elementwise_job(name, config[1]) for name in drift.STEPS]
-    jobs += [convergence.radial_job("row_radial", config[2])]
+    config = ExperimentConfig(seeds=1)
+    jobs = [
+        experiment.job(name, config) for experiment in (figure_3_drift, figure_6_convergence) for name in ACTIVATIONS
+    ]
+    jobs += [figure_7_radial_convergence.job("row_radial", config)]
     results = train_all(jobs)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     steps = sum(len(job.learning_rates) * int(job.steps[-1]) for job in jobs)

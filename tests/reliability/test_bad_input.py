@@ -180,7 +180,7 @@ def test_nothing_heavy_is_imported_before_a_mistake_is_told(tmp_path):
         "import sys; from papers.noether.sweeps.config import *\n"
         "from papers.noether.networks.config import TrainConfig as C\n"
         "for config in (C(), SweepConfig()): config.preflight()\n"
-        "from papers.gradient_flow.train_config import TrainConfig as C; C(network='vgg11').resolved().preflight()\n"
+        "from papers.gradient_flow.training.config import TrainConfig as C; C(network='vgg11').resolved().preflight()\n"
         "print(*{name.partition('.')[0] for name in sys.modules} & {'jax', 'flax', 'optax', 'sklearn', 'matplotlib'})"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)

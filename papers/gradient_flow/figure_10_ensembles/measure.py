@@ -1,5 +1,6 @@
 """The five ensembles of one trained network over the number of members and the strength of the group elements."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,11 +9,16 @@ import numpy as np
 
 from papers.common.cli import check
 from papers.common.data import Dataset
-from papers.gradient_flow.networks.cifar.ensembles import Scores, features, head, own_accuracy, score_all
+from papers.common.runs import RunDirectory
+from papers.common.verdicts import interval
+from papers.gradient_flow.claims import EPSILONS, PAPER_CHANGE, SIZES
+from papers.gradient_flow.networks.cifar.config import KINDS, CifarConfig, NetworkConfig
+from papers.gradient_flow.networks.cifar.ensembles import Scores, features, head, memory, own_accuracy, score_all
 from papers.gradient_flow.networks.cifar.perturbations import draw as perturb
-from papers.gradient_flow.networks.cifar.setting import KINDS, NetworkConfig
+from papers.gradient_flow.networks.cifar.trained import load, networks, stacked, write_summary
+from papers.gradient_flow.networks.config import ExperimentConfig
 
-HELD_OUT = 1000
+HELD_OUT, OFFICIAL = 1000, 10_000
 
 
 class Grid(NamedTuple):
@@ -37,14 +43,14 @@ class Grid(NamedTuple):
     rank: np.ndarray
 
 
-def measure(
+def evaluate(
     network: NetworkConfig,
     params: Any,
     dataset: Dataset,
     sizes: tuple[int, ...],
     epsilons: tuple[float, ...],
     held_out: int = HELD_OUT,
-    official: int = 10_000,
+    official: int = OFFICIAL,
 ) -> Grid:
     """Evaluate the five ensembles of one trained network over the grid.
 
@@ -98,3 +104,79 @@ def measure(
     )
     own_test = own_accuracy(last, test, test_labels, activation)
     return Grid(held, test_scores, np.array(own), np.array(own_test), *(gather(place) for place in (2, 3, 4)))
+
+
+def measure(config: ExperimentConfig, directory: RunDirectory) -> Grid:
+    """Train or read each seed's network and evaluate its grid; arrays gain a leading axis of seeds."""
+    config = CifarConfig.of(config)
+    dataset, grids, tested = load(config), [], []
+    for network, trained in networks(config, "leaky_square", dataset, directory):
+        tested.append(trained.test_accuracy)
+        count, official = 200 if config.quick else HELD_OUT, config.shown_official(OFFICIAL)
+        grid = partial(evaluate, network, trained.params, dataset, sizes(config), epsilons(config), count, official)
+        grids.append(directory.part(f"grid-{network.seed}", Grid, grid))
+    grid = stacked(grids)
+    program = {"members": 120, "images": 1000, "kinds": len(KINDS), "scratch_bytes": memory(120, 1000)}
+    write_summary(directory, _summary(grid, config) | {"network_test_accuracy": tested, "largest_program": program})
+    return grid
+
+
+def sizes(config: ExperimentConfig) -> tuple[int, ...]:
+    """Give the numbers of members."""
+    return (2, 4) if config.quick else SIZES
+
+
+def epsilons(config: ExperimentConfig) -> tuple[float, ...]:
+    """Give the strengths of the group elements, those of the paper's that are run."""
+    return (10.0, 1.0, 0.1) if config.quick else EPSILONS
+
+
+def change(grid: "Grid", how: str = "mean_softmax") -> np.ndarray:
+    """Give the ensembles' accuracy less the network's own on the same images: (seeds, sizes, epsilons, kinds)."""
+    return getattr(grid.held_out, how) - grid.own_held_out[..., None, None]
+
+
+def official_change(grid: "Grid") -> np.ndarray:
+    """Give the same by mean softmax on the official test split."""
+    return grid.official.mean_softmax - grid.own_official[:, None, None, None]
+
+
+def _summary(grid: "Grid", config: ExperimentConfig) -> dict:
+    """The table of the specification: change of accuracy, mean over sizes, with its interval over seeds."""
+
+    def table(values: np.ndarray) -> dict:
+        each = values.mean(axis=1)
+        return {
+            kind: {f"{epsilon:g}": interval(each[:, e, k]) for e, epsilon in enumerate(epsilons(config))}
+            for k, kind in enumerate(KINDS)
+        }
+
+    worst = {
+        kind: {
+            f"{epsilon:g}": {
+                "median_condition": float(np.median(grid.condition[:, :, e, k])),
+                "largest_residual": float(grid.residual[:, :, e, k].max()),
+                "smallest_rank": int(grid.rank[:, :, e, k].min()),
+                "finite_members": float(grid.held_out.finite[:, :, e, k].min()),
+            }
+            for e, epsilon in enumerate(epsilons(config))
+        }
+        for k, kind in enumerate(KINDS)
+    }
+    by_size = grid.held_out.mean_softmax[:, :, :, KINDS.index("group")].mean(axis=0)
+    return {
+        "own_accuracy_held_out": grid.own_held_out,
+        "own_accuracy_official": grid.own_official,
+        "change_mean_softmax": table(change(grid)),
+        "change_vote": table(change(grid, "vote")),
+        "change_mean_softmax_official": table(official_change(grid)),
+        "paper_change": {
+            kind: dict(zip(map("{:g}".format, EPSILONS), PAPER_CHANGE[kind], strict=True)) for kind in KINDS
+        },
+        "group_accuracy": {
+            f"{epsilon:g}": dict(zip(map(str, sizes(config)), by_size[:, e].tolist(), strict=True))
+            for e, epsilon in enumerate(epsilons(config))
+        },
+        "maps": worst,
+        "seeds": config.all_seeds,
+    }

@@ -11,8 +11,12 @@ from jax import Array
 
 from papers.common.cli import check
 from papers.common.data import Dataset
+from papers.common.runs import RunDirectory
 from papers.common.training import cross_entropy
+from papers.common.verdicts import interval
+from papers.gradient_flow.claims import FGSM, PAPER_ACCURACY, PGD
 from papers.gradient_flow.figure_11_adversarial.attacks import Loss, Range, ensemble_loss, fgsm, pgd
+from papers.gradient_flow.networks.cifar.config import KINDS, CifarConfig, Kind, NetworkConfig
 from papers.gradient_flow.networks.cifar.ensembles import (
     Head,
     Scores,
@@ -26,8 +30,10 @@ from papers.gradient_flow.networks.cifar.ensembles import (
 from papers.gradient_flow.networks.cifar.network import DATA_RANGE, CifarNetwork, build, pixels
 from papers.gradient_flow.networks.cifar.perturbations import Perturbations
 from papers.gradient_flow.networks.cifar.perturbations import draw as perturb
-from papers.gradient_flow.networks.cifar.setting import KINDS, Kind, NetworkConfig
+from papers.gradient_flow.networks.cifar.trained import load, networks, stacked, write_summary
+from papers.gradient_flow.networks.config import ExperimentConfig
 
+MEMBERS, EPSILON, OFFICIAL = 200, 10.0, 1000
 ADAPTIVE: tuple[Kind, ...] = ("group", "interpolated_permutation")
 """The ensembles that retain signal, and are attacked themselves."""
 
@@ -188,3 +194,77 @@ def sweep(target: Target, images: Array, labels: Array, strengths: tuple[Strengt
 
 def _key(network: NetworkConfig, use: int) -> Array:
     return jax.random.fold_in(jax.random.key(network.seed), use)
+
+
+class Measured(NamedTuple):
+    """Both sweeps, and how well the ensembles' maps are known, (kinds,); all with a leading axis of seeds in the end."""
+
+    held_out: Sweep
+    official: Sweep
+    largest_residual: np.ndarray
+    median_condition: np.ndarray
+
+
+def measure(config: ExperimentConfig, directory: RunDirectory) -> Measured:
+    """Train or read each seed's network and attack it, on held-out and on official test images."""
+    config = CifarConfig.of(config)
+    dataset, tested, found = load(config), [], []
+    for network, trained in networks(config, "leaky_relu", dataset, directory):
+        tested.append(trained.test_accuracy)
+        attack_one = partial(attacked, network, trained.params, dataset, config)
+        found.append(directory.part(f"attacked-{network.seed}", Measured, attack_one))
+    together = stacked(found)
+    _write_summary(directory, together, config, tested)
+    return together
+
+
+def attacked(network: NetworkConfig, params: Any, dataset: Dataset, config: CifarConfig) -> Measured:
+    """Attack one trained network at every strength of the paper's table."""
+    protocol = _protocol(config)
+    target = prepare(network, params, dataset, members(config), EPSILON)
+    seen = sweep(target, *held_out(target, dataset, 200 if config.quick else 1000), strengths(), protocol)
+    count = config.shown_official(OFFICIAL)
+    images = pixels(dataset.test.images[:count], dataset)
+    official = sweep(target, images, jnp.asarray(dataset.test.labels[:count]), strengths(), protocol)
+    residual, condition = np.max(target.maps.residual, axis=1), np.median(target.maps.condition, axis=1)
+    return Measured(seen, official, residual, condition)
+
+
+def _protocol(config: CifarConfig) -> Protocol:
+    return LEGACY if config.legacy else CORRECTED
+
+
+def members(config: ExperimentConfig) -> int:
+    """Give the number of members of each ensemble."""
+    return 4 if config.quick else MEMBERS
+
+
+def strengths() -> tuple[Strength, ...]:
+    """Give the attacks in the order of the paper's table."""
+    return (*(Strength("fgsm", value) for value in FGSM), *(Strength("pgd", float(value)) for value in PGD))
+
+
+def _write_summary(directory: RunDirectory, found: Measured, config: CifarConfig, tested: list[float]) -> None:
+    quality = {"largest_residual": found.largest_residual, "median_condition": found.median_condition}
+    maps = {name: dict(zip(KINDS, values.max(axis=0).tolist(), strict=True)) for name, values in quality.items()}
+    summary = {split: _summary(getattr(found, split)) for split in ("held_out", "official")}
+    summary |= {"paper": PAPER_ACCURACY, "seeds": config.all_seeds, "network_test_accuracy": tested, "maps": maps}
+    write_summary(directory, summary | {"protocol": _protocol(config), "strengths": strengths()})
+
+
+def _summary(found: Sweep) -> dict:
+    """Accuracy at every strength, mean and interval over seeds."""
+
+    def table(values: np.ndarray) -> list:
+        return [interval(column) for column in values.T]
+
+    return {
+        "original": table(found.own),
+        "original_clean_clipped_to_0_1": interval(found.clipped),
+        "transfer_mean_softmax": {kind: table(found.transfer.mean_softmax[..., k]) for k, kind in enumerate(KINDS)},
+        "transfer_vote": {kind: table(found.transfer.vote[..., k]) for k, kind in enumerate(KINDS)},
+        "adaptive_mean_softmax": {kind: table(found.adaptive.mean_softmax[..., k]) for k, kind in enumerate(ADAPTIVE)},
+        "adaptive_vote": {kind: table(found.adaptive.vote[..., k]) for k, kind in enumerate(ADAPTIVE)},
+        "strongest_of_both": {kind: table(found.strongest[..., k]) for k, kind in enumerate(ADAPTIVE)},
+        "smallest_share_of_finite_members": float(found.transfer.finite.min()),
+    }

@@ -24,10 +24,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from papers.gradient_flow import figure_9_spectra as spectra
-from papers.gradient_flow.networks.setting import FiguresConfig
-from papers.gradient_flow.networks.solvable import linear_spectrum, linear_trace, tangent_gram
-from papers.gradient_flow.networks.two_layer import descent as two_layer
+from papers.common.runs import RunDirectory
+from papers.gradient_flow.networks.config import ExperimentConfig
+from papers.gradient_flow.networks.two_layer.minima import (
+    hessian_eigenvalues,
+    linear_spectrum,
+    linear_trace,
+    squared_loss,
+    tangent_gram,
+    trained,
+)
+from papers.gradient_flow.networks.two_layer.model import hidden_layer
+from papers.gradient_flow.networks.two_layer.starts import Start
 from symjax import activations, integrate
 from symjax.conserved import homogeneous, pointwise, prescribe
 
@@ -59,7 +67,7 @@ class Places(NamedTuple):
         return self.eigenvalues[..., 0]
 
 
-def even_and_split(output: jax.Array, given: jax.Array, totals: tuple[float, ...], name: str) -> two_layer.Start:
+def even_and_split(output: jax.Array, given: jax.Array, totals: tuple[float, ...], name: str) -> Start:
     """Move a homogeneous network to the places ``even`` at all totals, and last ``split`` at the largest.
 
     Args:
@@ -69,7 +77,7 @@ def even_and_split(output: jax.Array, given: jax.Array, totals: tuple[float, ...
       name: a homogeneous activation.
 
     Returns:
-      A :class:`~papers.gradient_flow.networks.two_layer.descent.Start` without target; leading axis of places.
+      A :class:`~papers.gradient_flow.networks.two_layer.starts.Start` without target; leading axis of places.
 
     Raises:
       ValueError: a Q that cannot be reached, as of a neuron that nothing reads.
@@ -80,20 +88,20 @@ def even_and_split(output: jax.Array, given: jax.Array, totals: tuple[float, ...
     moved = [prescribe(output, given.T, jnp.asarray(target), name) for target in wanted]
     if not all(bool(place.converged) for place in moved):
         raise ValueError(f"totals are {totals}, but not all can be reached by these weights")
-    return two_layer.Start(None, jnp.stack([p.u for p in moved]), jnp.stack([p.v.T for p in moved]))
+    return Start(None, jnp.stack([p.u for p in moved]), jnp.stack([p.v.T for p in moved]))
 
 
-def along_flow(output: jax.Array, given: jax.Array, name: str) -> two_layer.Start:
+def along_flow(output: jax.Array, given: jax.Array, name: str) -> Start:
     """Move a network along its activation's flow ``U -> U e^s``, ``sigma(V) -> e^-s sigma(V)``, inside its domain."""
     chosen = activations.get(name)
     largest = float(jnp.max(jnp.abs(chosen.function(given))))
     end = -np.log(largest / chosen.range[1])  # e^-s |sigma(V)| stays below the range's end for s above -end
     stretches = np.where(STRETCH < 0, STRETCH * min(end, 1.0), STRETCH)
     moved = [activations.flow(jnp.full(output.shape[1], s), (output, given.T), name) for s in stretches]
-    return two_layer.Start(None, jnp.stack([u for u, _ in moved]), jnp.stack([v.T for _, v in moved]))
+    return Start(None, jnp.stack([u for u, _ in moved]), jnp.stack([v.T for _, v in moved]))
 
 
-def inspect(places: two_layer.Start, target: np.ndarray, shift: np.ndarray, name: str) -> Places:
+def inspect(places: Start, target: np.ndarray, shift: np.ndarray, name: str) -> Places:
     """Measure spectrum and rate at every place of a function that equals its target.
 
     Args:
@@ -106,7 +114,7 @@ def inspect(places: two_layer.Start, target: np.ndarray, shift: np.ndarray, name
       :class:`Places` of shape (G, ...).
     """
     targets = jnp.broadcast_to(jnp.asarray(target), (len(places.output), *target.shape))
-    eigenvalues = spectra.hessian_eigenvalues(places._replace(target=targets), name)
+    eigenvalues = hessian_eigenvalues(places._replace(target=targets), name)
     measured = _inspect(name)(places.output, places.input, jnp.asarray(target), jnp.asarray(shift))
     return Places(**{**{key: np.asarray(value) for key, value in measured.items()}, "eigenvalues": eigenvalues})
 
@@ -114,7 +122,7 @@ def inspect(places: two_layer.Start, target: np.ndarray, shift: np.ndarray, name
 @lru_cache
 def _inspect(name: str) -> Callable[..., dict[str, jax.Array]]:
     def one(output: jax.Array, given: jax.Array, target: jax.Array, shift: jax.Array) -> dict[str, jax.Array]:
-        function = jnp.einsum("mh,nh->mn", output, two_layer.hidden_layer(given, name), precision="highest")
+        function = jnp.einsum("mh,nh->mn", output, hidden_layer(given, name), precision="highest")
         values, vectors = jnp.linalg.eigh(tangent_gram(output, given, name))
         coefficients = jnp.matmul(vectors.T, (function - target - shift).ravel(), precision="highest")
         predicted_time = _time_to(values, coefficients)
@@ -154,7 +162,7 @@ def _time_to(values: jax.Array, coefficients: jax.Array) -> jax.Array:
 
 
 def _measured_time(output: jax.Array, given: jax.Array, target: jax.Array, guess: jax.Array, name: str) -> jax.Array:
-    loss = partial(spectra.squared_loss(name), target=target)
+    loss = partial(squared_loss(name), target=target)
     times = jnp.linspace(0.0, 2.0, 101) * guess
     path = integrate.adaptive(jax.grad(loss), (output, given), times=times, record=loss, rtol=1e-9, atol=1e-11)
     fallen = -jnp.log(path.recorded / path.recorded[0])
@@ -162,9 +170,9 @@ def _measured_time(output: jax.Array, given: jax.Array, target: jax.Array, guess
     return jnp.where(fallen[-1] > -jnp.log(LEARNT), reached, jnp.nan)
 
 
-def measure(name: str, config: FiguresConfig) -> Places:
+def move(name: str, config: ExperimentConfig) -> Places:
     """Train every seed from one scale, move it along its orbit and inspect all places."""
-    end, _ = spectra.trained(name, (SCALE,), config)
+    end, _ = trained(name, (SCALE,), config)
     found = []
     for seed, target, output, given in zip(config.all_seeds, *(leaf[:, 0] for leaf in end), strict=True):
         output, given = jnp.asarray(output), jnp.asarray(given)
@@ -180,7 +188,7 @@ def measure(name: str, config: FiguresConfig) -> Places:
 
 
 def _function(output: jax.Array, given: jax.Array, name: str) -> jax.Array:
-    return jnp.einsum("mh,nh->mn", output, two_layer.hidden_layer(given, name), precision="highest")
+    return jnp.einsum("mh,nh->mn", output, hidden_layer(given, name), precision="highest")
 
 
 class Equalised(NamedTuple):
@@ -191,13 +199,13 @@ class Equalised(NamedTuple):
     whole: np.ndarray | None  #: with the whole matrix Q = 0, for linear networks
 
 
-def equalise(name: str, config: FiguresConfig) -> Equalised:
+def equalise(name: str, config: ExperimentConfig) -> Equalised:
     """Train from several scales to the same function and move all networks to Q = 0.
 
     With the whole matrix ``U^T U = V V^T`` (U, V as in :mod:`symjax.conserved`) the factors of a linear network are
     fixed by its function up to a rotation of the hidden space, which the spectrum does not see.
     """
-    end, _ = spectra.trained(name, SCALES, config)
+    end, _ = trained(name, SCALES, config)
 
     def sharpness(output: jax.Array, given: jax.Array) -> float:
         return float(jnp.linalg.eigvalsh(tangent_gram(output, given, name))[-1])
@@ -217,3 +225,23 @@ def equalise(name: str, config: FiguresConfig) -> Equalised:
 
     whole = each(partial(to_zero, 2)) if name == "linear" else None
     return Equalised(each(lambda *pair: pair), each(partial(to_zero, 1)), whole)
+
+
+class Measured(NamedTuple):
+    """All of the experiment, by activation."""
+
+    places: dict[str, Places]
+    equal: dict[str, Equalised]
+
+
+def measure(config: ExperimentConfig, directory: RunDirectory) -> Measured:
+    """Move networks of every activation along their orbits, and those of several scales to one Q."""
+    found = {name: move(name, config) for name in ACTIVATIONS}
+    equal = {name: equalise(name, config) for name in ("linear", "relu")}
+    for name, run in found.items():
+        for seed, *rows in zip(config.all_seeds, run.charge, run.size, run.sharpness, run.time, strict=True):
+            names = ("charge", "size", "sharpness", "time")
+            directory.append({"activation": name, "seed": seed, **dict(zip(names, rows, strict=True))})
+    for name, run in equal.items():
+        directory.append({"activation": name, "scales": SCALES, **run._asdict()})
+    return Measured(found, equal)

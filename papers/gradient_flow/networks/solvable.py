@@ -6,19 +6,16 @@
 | ``(s - u/v)^2`` | ``u^2 + v^2`` | ``4 (1 + s^2)^2/Q`` | ``2 (1 + s^2)^2/Q`` |
 | ``w_1^2 + a w_2^2`` | ``a log w_1 - log w_2`` | 4 min(1, a) | 2 max(1, a) |
 
-and a two-layer network ``|U sigma(V^T) - Y|^2`` at zero loss, whose Hessian has the eigenvalues of a matrix as large as
-the output. Q has the scale of the paper here, twice that of :mod:`symjax.conserved`. Everything broadcasts.
+Q has the scale of the paper here, twice that of :mod:`symjax.conserved`. Everything broadcasts.
 
 Source: Zhao et al. 2023, section 5 and appendix (Q against convergence); the rates and spectra are derived.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-from papers.gradient_flow.networks.two_layer.descent import hidden_layer
-from symjax import activations
 
 Pair = tuple[jax.Array, jax.Array]
 
@@ -134,66 +131,13 @@ def ellipse_flow(start: Pair, ratio: jax.Array, time: jax.Array) -> Pair:
     return start[0] * jnp.exp(-2 * time), start[1] * jnp.exp(-2 * ratio * time)
 
 
-def linear_spectrum(output: jax.Array, given: jax.Array) -> jax.Array:
-    """Give the m n non-zero Hessian eigenvalues of ``|Y - U V^T|^2`` at zero loss.
+class Model(NamedTuple):
+    """A model with one parameter beside its two weights: loss, minimum at a given Q, and what happens near it."""
 
-    ``2 (lambda_i(V V^T) + mu_j(U U^T))``, in descending order; all others are 0, one for each direction in which the
-    minimum goes on.
-
-    Source: derived; Zhao et al. 2023, Figure 9 (spectra against Q).
-
-    Args:
-      output: U (m, h), floating.
-      given: V (n, h), of the same dtype.
-
-    Returns:
-      An array (m n,).
-
-    Example:
-      >>> print(linear_spectrum(jnp.array([[2.0]]), jnp.array([[1.0]])))
-      [10.]
-    """
-    mu, lam = (jnp.linalg.eigvalsh(jnp.matmul(w, w.T, precision="highest")) for w in (output, given))
-    return jnp.sort((2 * (lam[:, None] + mu[None])).ravel())[::-1]
+    loss: Callable[[Pair, jax.Array], jax.Array]
+    minimum: Callable[[jax.Array, jax.Array], Pair]
+    limit: Callable[[jax.Array, jax.Array], Limit]
 
 
-def linear_trace(output: jax.Array, given: jax.Array) -> jax.Array:
-    """Give the Hessian's trace of ``|Y - U V^T|^2``, at any residual: ``2 (m |V|^2 + n |U|^2)``.
-
-    With ``S = |U|^2 + |V|^2`` and ``Q = |U|^2 - |V|^2`` that is ``(m + n) S + (n - m) Q``: the weights' scale decides
-    it with Q, and alone where m = n.
-
-    Source: derived; Zhao et al. 2023, Figure 9.
-
-    Args:
-      output: U (m, h), floating.
-      given: V (n, h), of the same dtype.
-    """
-    return 2 * (output.shape[0] * jnp.sum(given * given) + given.shape[0] * jnp.sum(output * output))
-
-
-def tangent_gram(output: jax.Array, given: jax.Array, activation: str) -> jax.Array:
-    """Build ``K = 2 J J^T``, J the derivative of ``F = U sigma(V^T)`` in all weights.
-
-    ``K[(a,b), (c,d)] = 2 (delta_ac sigma(V_b).sigma(V_d) + delta_bd sum_i U_ai U_ci sigma'(V_bi)^2)``. At zero loss its
-    eigenvalues are the non-zero ones of the Hessian of ``|F - Y|^2``; under gradient flow the residual obeys
-    ``r' = -K r`` exactly, so that close to the minimum ``L(t) = |e^(-K t) r(0)|^2``.
-
-    Source: derived.
-
-    Args:
-      output: U (m, h), floating.
-      given: V (n, h), of the same dtype.
-      activation: a pointwise one, its name.
-
-    Returns:
-      A symmetric array (m n, m n), the entries of F in row-major order.
-    """
-    m, n = output.shape[0], given.shape[0]
-    hidden = hidden_layer(given, activation)
-    slopes = activations.get(activation).derivative(given)
-    features = jnp.einsum("bi,di->bd", hidden, hidden, precision="highest")
-    readers = jnp.einsum("ai,ci,bi->abc", output, output, slopes**2, precision="highest")
-    eye_m, eye_n = jnp.eye(m, dtype=output.dtype), jnp.eye(n, dtype=output.dtype)
-    blocks = eye_m[:, None, :, None] * features[None, :, None, :] + readers[:, :, :, None] * eye_n[None, :, None, :]
-    return 2 * blocks.reshape(m * n, m * n)
+PRODUCT = Model(product_loss, product_minimum, product_limit)
+QUOTIENT = Model(quotient_loss, quotient_minimum, quotient_limit)

@@ -1,5 +1,6 @@
 """Images for the CIFAR-10 figures: random ones, and the real ones where they are beside the checkout."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -7,7 +8,10 @@ import numpy as np
 import pytest
 
 from papers.common import data
+from papers.common.claims import Setting
 from papers.common.data import Dataset, Split
+from papers.common.experiment import carry_out
+from papers.common.runs import RunDirectory
 
 
 def random_split(count, seed):
@@ -35,3 +39,20 @@ def cifar10(real_data, tmp_path_factory):
     if done.returncode:
         pytest.skip("CIFAR-10 cannot be restored here: " + (done.stderr.strip().splitlines() or ["no reason"])[-1])
     return data.load("cifar10", data_dir=folder, cache_dir=folder / "cache")
+
+
+@pytest.fixture
+def carried_out():
+    """``carried_out(experiment, config, path, name)``: the claims of a whole run into a directory."""
+
+    def carry(experiment, config, path, name):
+        with RunDirectory.create(path, dataclasses.asdict(config), "command") as directory:
+            return carry_out(experiment, config, directory, name=name, command="command", reduced=config.reduced)
+
+    return carry
+
+
+@pytest.fixture
+def setting():
+    """Where claims of made-up numbers were measured."""
+    return Setting("", "", "command", {"device": None, "versions": {}, "commit": None})

@@ -1,19 +1,16 @@
 """Q at a fixed function: moves by NumPy, times by SciPy, balanced spectra by singular values, claims that can fail."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from papers.common.runs import RunDirectory
-from papers.gradient_flow import figure_9_spectra as spectra
-from papers.gradient_flow.fixed_function import draw as fixed_function_draw
+from papers.gradient_flow.figures import FiguresConfig
+from papers.gradient_flow.fixed_function import EXPERIMENT
 from papers.gradient_flow.fixed_function import measure as fixed_function
-from papers.gradient_flow.networks.setting import FiguresConfig
-from papers.gradient_flow.networks.two_layer import descent as two_layer
+from papers.gradient_flow.fixed_function.judge import judge
+from papers.gradient_flow.networks.two_layer.starts import Start
 
 
 @pytest.fixture(autouse=True)
@@ -123,8 +120,8 @@ def test_equalised_spectra(weights, monkeypatch):
     u, v = weights
     other = np.random.default_rng(8).normal(size=(H, H)) + 3 * np.eye(H)
     outputs, inputs = np.stack([u, u @ np.linalg.inv(other), 2 * u]), np.stack([v, v @ other.T, v / 2])
-    end = two_layer.Start(None, outputs[None], inputs[None])
-    monkeypatch.setattr(spectra, "trained", lambda name, scales, config: (end, None))
+    end = Start(None, outputs[None], inputs[None])
+    monkeypatch.setattr(fixed_function, "trained", lambda name, scales, config: (end, None))
     run = fixed_function.equalise("linear", FiguresConfig(figure="fixed-function", seeds=1))
     sigma = np.linalg.svd(u @ v.T, compute_uv=False)
     np.testing.assert_allclose(run.whole, np.full((1, 3), 4 * sigma[0]), rtol=1e-10)
@@ -154,7 +151,7 @@ def verdicts(claims):
     return {claim.claim: claim.verdict for claim in claims}
 
 
-def test_claims_follow_the_numbers(tmp_path, monkeypatch):
+def test_claims_follow_the_numbers(tmp_path, monkeypatch, carried_out, setting):
     places = synthetic([60.0, 10.0, 40.0, 50.0], [1.0, 4.0, 2.0, 1.5])
     found = dict.fromkeys(fixed_function.ACTIVATIONS, places)
     spread, same = np.array([[10.0, 20.0, 90.0]] * 3), np.full((3, 3), 7.0)
@@ -162,10 +159,9 @@ def test_claims_follow_the_numbers(tmp_path, monkeypatch):
         "linear": fixed_function.Equalised(spread, spread, same),
         "relu": fixed_function.Equalised(spread, spread, None),
     }
-    monkeypatch.setattr(fixed_function_draw, "measure", lambda name, config: found[name])
-    monkeypatch.setattr(fixed_function_draw, "equalise", lambda name, config: equal[name])
-    with RunDirectory.create(tmp_path / "run", dataclasses.asdict(CONFIG), "command") as directory:
-        right = verdicts(fixed_function_draw.draw(directory, CONFIG, "command"))
+    monkeypatch.setattr(fixed_function, "move", lambda name, config: found[name])
+    monkeypatch.setattr(fixed_function, "equalise", lambda name, config: equal[name])
+    right = verdicts(carried_out(EXPERIMENT, CONFIG, tmp_path / "run", "fixed_function"))
     assert (tmp_path / "run" / "fixed_function.png").stat().st_size < 200_000
     assert len(right) == 22 and set(right.values()) == {"holds"}
 
@@ -178,5 +174,8 @@ def test_claims_follow_the_numbers(tmp_path, monkeypatch):
         "relu": fixed_function.Equalised(spread, same, None),
     }
     found = dict.fromkeys(fixed_function.ACTIVATIONS, flat)
-    wrong = verdicts(fixed_function_draw._claims(directory, CONFIG, "command", found, equal))
+    claims = judge(fixed_function.Measured(found, equal), CONFIG, setting)
+    wrong = verdicts(claims)
+    assert all(claim.subject == "control" for claim in claims)
+    assert sum(claim.kind == "law" for claim in claims) == 7  # 3 functions, 3 spectra, the whole matrix
     assert len(wrong) == 22 and set(wrong.values()) == {"fails"}

@@ -9,9 +9,9 @@ import numpy as np
 from jax import Array
 
 from papers.common.data import Dataset
+from papers.gradient_flow.networks.cifar.config import KINDS, GroupActivation, NetworkConfig
 from papers.gradient_flow.networks.cifar.network import ACTIVATIONS, CifarNetwork, build, pixels
 from papers.gradient_flow.networks.cifar.perturbations import Perturbations
-from papers.gradient_flow.networks.cifar.setting import KINDS, GroupActivation, NetworkConfig
 
 CHUNK = 1000
 """Images that a compiled program takes at a time."""

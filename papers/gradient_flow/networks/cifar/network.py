@@ -6,8 +6,6 @@ dense to 10. The group elements of the figures act on the h pre-activations of t
 Source: Zhao et al. 2023, Figures 10 and 11: the authors' notebooks.
 """
 
-import io
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -26,12 +24,13 @@ from jax import Array, lax
 from papers.common import data
 from papers.common.cli import check
 from papers.common.errors import UserError
+from papers.common.integrity import Damaged, read_arrays, write_arrays
 from papers.common.models.convolution import convolve, convolve_windows, on_cpu
-from papers.common.records import to_json, write_atomically
+from papers.common.records import to_json
 from papers.common.training import Data, TrainState, evaluate, fit, start, training_step
 from papers.common.training.fit import Fetched, epoch_order
 from papers.common.training.step import Observer
-from papers.gradient_flow.networks.cifar.setting import GroupActivation, NetworkConfig, Output
+from papers.gradient_flow.networks.cifar.config import GroupActivation, NetworkConfig, Output
 
 DATA_RANGE = (-0.5, 0.5)
 """Pixels / 255 - 0.5."""
@@ -260,27 +259,26 @@ def obtain(config: NetworkConfig, dataset: data.Dataset, folder: Path) -> Traine
         The trained network.
 
     Raises:
-        UserError: a file of the right name holds another training.
+        UserError: a file of the right name that is damaged or holds another training.
     """
     file = folder / f"{config.activation}-{config.output}-{config.seed}.npz"
-    wanted = json.dumps(to_json(config), sort_keys=True)
-    if file.is_file():
-        with np.load(file) as stored:
-            if str(stored["config"]) != wanted:
-                raise UserError(f"{file} holds a network of another training: name another folder, or remove it")
-            params: dict = {}
-            for key in stored.files:
-                if "/" in key:
-                    layer, name = key.split("/")
-                    params.setdefault(layer, {})[name] = stored[key]
-            numbers = {name: stored[name] for name in ("loss", "accuracy")}
-            return Trained(
-                params, **numbers, test_accuracy=float(stored["test_accuracy"]), seconds=float(stored["seconds"])
-            )
+    identity = {"training": to_json(config), "data": data.fingerprint(dataset)}
+    if file.exists():
+        try:
+            stored = read_arrays(file, **identity)
+        except Damaged as damage:
+            raise UserError(
+                f"{file} holds no network of this training ({damage}): name another folder, or remove it"
+            ) from None
+        params: dict = {}
+        for key in stored:
+            if "/" in key:
+                layer, name = key.split("/")
+                params.setdefault(layer, {})[name] = stored[key]
+        numbers = {name: float(stored[name]) for name in ("test_accuracy", "seconds")}
+        return Trained(params, stored["loss"], stored["accuracy"], **numbers)
     trained = train(config, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     leaves = {f"{layer}/{name}": leaf for layer, leaves in trained.params.items() for name, leaf in leaves.items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, config=wanted, **leaves, **{k: v for k, v in trained._asdict().items() if k != "params"})
-    write_atomically(file, buffer.getvalue())
+    write_arrays(file, leaves | {k: v for k, v in trained._asdict().items() if k != "params"}, **identity)
     return trained

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import expm
 
+from papers.gradient_flow.networks.cifar.config import GroupActivation
 from papers.gradient_flow.networks.cifar.network import ACTIVATIONS
-from papers.gradient_flow.networks.cifar.setting import GroupActivation
 from symjax.transport import Inverse, pseudo_inverse
 
 NOISE = 1e-4
@@ -64,7 +64,7 @@ def draw(key: Array, epsilon: Array | float, batches: Array, activation: GroupAc
       activation: the group activation's name.
 
     Returns:
-      The maps, the axis of kinds in the order of :data:`papers.gradient_flow.networks.cifar.setting.KINDS`.
+      The maps, the axis of kinds in the order of :data:`papers.gradient_flow.networks.cifar.config.KINDS`.
 
     Raises:
       ValueError: batches that are not of three axes, or an unknown activation.

@@ -1,55 +1,30 @@
-"""The two-layer networks of Figures 3, 6, 7 and 9 and their compiled training, from the starts of `draws.py`.
+"""Compiled gradient descent on the two-layer networks, many runs side by side, that can be stopped.
 
-``F = U sigma(V^T)`` with the identity as data, in the layout of the authors' scripts: target Y (m, n), output weights U
-(m, h), input weights V (n, h). The loss is the mean of ``(F - Y)^2`` over the m n entries, the steps are those of plain
-gradient descent, and each neuron's conserved quantity is recorded beside the loss.
-
-Many runs advance side by side: as many as fill a vector register lie along the last axis of every array, a lane each,
-and blocks of lanes go through one compiled program, one block a thread (XLA releases Python's lock). The products are
-broadcast, multiplied and summed, which XLA fuses at these sizes where it would call a library for each ``dot``
-(``tests/benchmarks/bench_gradient_flow.py`` measures it).
+As many runs as fill a vector register lie along the last axis of every array, a lane each, and blocks of lanes go
+through one compiled program, one block a thread (XLA releases Python's lock). A block's steps are cut into chunks of
+half a second, and what stops the command stops every thread at its next chunk; a chunk continues from the parameters
+of the one before, so that the numbers are those of the uncut program, bit for bit.
 
 Source: Zhao et al. 2023, section 4 and appendix (experiments on two-layer networks).
 Deviation: float64 where the authors' float32 is dominated by round-off; step 0 is recorded.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from papers.gradient_flow.networks.two_layer.starts import Start, draw_elementwise, draw_radial, stack
+from papers.gradient_flow.networks.two_layer.model import charge, loss, scaled_gradient
+from papers.gradient_flow.networks.two_layer.schedule import cut
+from papers.gradient_flow.networks.two_layer.starts import Start
 from symjax import activations, integrate
 
-__all__ = [
-    "PAPER_SCALE",
-    "PER_DECADE",
-    "QUICK",
-    "STEPS",
-    "Curves",
-    "Job",
-    "Start",
-    "charge",
-    "distance",
-    "draw_elementwise",
-    "draw_radial",
-    "hidden_layer",
-    "loss",
-    "paper_charge",
-    "scaled_gradient",
-    "stack",
-    "train",
-    "train_all",
-]
-
 REGISTER_BYTES = 32  # of a vector register: 4 lanes of float64, 8 of float32
-PAPER_SCALE = {"linear": 2, "relu": 2, "tanh": 2, "sigmoid": 1, "row_radial": -2, "radial": -2}
-"""What the authors' code returns over the quantity normalised by 1/2; the column version has the row version's."""
 STEPS = {"linear": 400_000, "relu": 400_000, "tanh": 400_000, "sigmoid": 800_000}
 """Activations of Figures 3 and 6, and the length of their runs."""
 QUICK = 20
@@ -129,32 +104,66 @@ def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[Curves]:
     blocks = [(place, block) for place, job in enumerate(jobs) for block in _blocks(job)]
     # the longest first, so that no thread is left with it at the end
     blocks.sort(key=lambda item: -int(jobs[item[0]].steps[-1]))
-    x64 = jax.config.jax_enable_x64
+    programs = dict.fromkeys(chunk.program for _, block in blocks for chunk in block.chunks)
+    x64, stop = jax.config.jax_enable_x64, threading.Event()
 
-    def compile_one(key: tuple[Any, ...]) -> None:
+    def compile_one(program: _Program) -> None:
         with jax.enable_x64(x64):  # such settings belong to a thread
-            _compiled(*key)
+            _compiled(program)
 
-    def run_one(item: tuple[int, "_Block"]) -> Any:
+    def run_one(item: tuple[int, _Block]) -> Any:
         with jax.enable_x64(x64):
-            block = item[1]
-            return jax.device_get(_compiled(*block.key)(*block.arguments))
+            return _follow(item[1], stop)
 
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(compile_one, dict.fromkeys(block.key for _, block in blocks)))
-        results = list(pool.map(run_one, blocks))
+        try:
+            _all(pool, compile_one, programs)
+            results = _all(pool, run_one, blocks)
+        finally:  # whatever ends the wait, such as Ctrl-C, ends the threads at their next chunk
+            stop.set()
     found: dict[int, list[tuple[int, Any]]] = {place: [] for place in range(len(jobs))}
     for (place, block), result in zip(blocks, results, strict=True):
         found[place].append((block.first, result))
     return [_joined(job, sorted(found[place], key=lambda part: part[0])) for place, job in enumerate(jobs)]
 
 
+def _all(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Map over threads, waiting in short pieces: what is to end a wait, such as Ctrl-C, may not wake a longer one."""
+    futures = [pool.submit(function, item) for item in items]
+    while wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION).not_done:
+        if any(future.done() and future.exception() for future in futures):
+            break
+    for future in futures:
+        future.cancel()  # does nothing to what is done
+    return [future.result() for future in futures]
+
+
+class _Program(NamedTuple):
+    """What a compiled chunk depends on; ``every`` is the gap between all records where it is known and equal."""
+
+    activation: str
+    shapes: tuple[Any, ...]
+    dtype: str
+    records: int
+    every: int | None
+
+
+class _Chunk(NamedTuple):
+    """Some steps of a block: at which to record, counted from where the chunk begins, and which records to take."""
+
+    program: _Program
+    schedule: np.ndarray
+    taken: np.ndarray
+
+
 class _Block(NamedTuple):
-    """Runs that advance together, and the program they go through."""
+    """Runs that advance together: the first of them, their target, parameters and rates, and the chunks in order."""
 
     first: int
-    key: tuple[Any, ...]
-    arguments: tuple[Any, ...]
+    target: np.ndarray
+    params: tuple[np.ndarray, np.ndarray]
+    rates: np.ndarray
+    chunks: list[_Chunk]
 
 
 def _blocks(job: Job) -> list[_Block]:
@@ -162,8 +171,6 @@ def _blocks(job: Job) -> list[_Block]:
     lanes = runs
     if jax.default_backend() == "cpu":
         lanes = min(runs, REGISTER_BYTES // dtype.itemsize) if runs < 2 else REGISTER_BYTES // dtype.itemsize
-    gaps = np.unique(np.diff(job.steps))
-    every = int(gaps[0]) if len(gaps) == 1 and job.steps[0] == 0 else None
     blocks = []
     for first in range(0, runs, lanes):
         # the last block is filled up with copies of the last run
@@ -173,90 +180,46 @@ def _blocks(job: Job) -> list[_Block]:
         if lanes == 1:  # without an axis: XLA does not vectorise over one of length 1
             arrays, rates = [array[..., 0] for array in arrays], rates[0]
         shapes = tuple(array.shape for array in arrays)
-        key = (job.activation, shapes, dtype.name, len(job.steps), every)
-        blocks.append(_Block(first, key, (*arrays, rates, np.asarray(job.steps))))
+        chunks = [
+            _Chunk(_Program(job.activation, shapes, dtype.name, len(piece.schedule), piece.every), *piece[:2])
+            for piece in cut(np.asarray(job.steps))
+        ]
+        blocks.append(_Block(first, arrays[0], (arrays[1], arrays[2]), rates, chunks))
     return blocks
 
 
-@lru_cache(maxsize=64)
-def _compiled(activation: str, shapes: tuple[Any, ...], dtype: str, records: int, every: int | None) -> Any:
-    """Compile the training of a block; where the gap between records is static, the step's work is shared with them."""
+class Stopped(Exception):
+    """Say that training was stopped between two chunks."""
 
-    def block(target: Any, output: Any, given: Any, rates: Any, steps: Any) -> Any:
-        schedule = steps if every is None else np.arange(records) * every
+
+def _follow(block: _Block, stop: threading.Event) -> Any:
+    """Train a block chunk by chunk: the last parameters, and loss and charge at every record of its schedule."""
+    params, parts = block.params, []
+    for chunk in block.chunks:
+        if stop.is_set():
+            raise Stopped
+        params, recorded = _compiled(chunk.program)(block.target, *params, block.rates, chunk.schedule)
+        parts.append([np.asarray(leaf)[chunk.taken] for leaf in recorded])  # waits for the chunk
+    return jax.device_get(params), [np.concatenate(leaves) for leaves in zip(*parts, strict=True)]
+
+
+@lru_cache(maxsize=64)
+def _compiled(program: _Program) -> Any:
+    """Compile a chunk; where the gap between records is static, the step's work is shared with them."""
+    activation, shapes, dtype, records, every = program
+
+    def chunk(target: Any, output: Any, given: Any, rates: Any, steps: Any) -> Any:
         path = integrate.gradient_descent(
             scaled_gradient(target, rates, activation),
             (output, given),
             learning_rate=1.0,
-            steps=schedule,
+            steps=steps if every is None else np.arange(records) * every,
             record=lambda params: (loss(params, target, activation), charge(params, activation)),
         )
         return path.params, path.recorded
 
     arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape in (*shapes, shapes[0][2:])]
-    return jax.jit(block).lower(*arrays, jax.ShapeDtypeStruct((records,), np.int64)).compile()
-
-
-def loss(params: tuple[Any, Any], target: Any, activation: str) -> Any:
-    """Evaluate ``mean (U sigma(V^T) - Y)^2``, run by run.
-
-    Args:
-      params: U (m, h, ...) and V (n, h, ...); lanes of runs in the axes behind, if any.
-      target: (m, n, ...).
-      activation: its name.
-
-    Returns:
-      Array (...).
-    """
-    output, given = params
-    hidden = hidden_layer(given, activation)
-    error = jnp.sum(output[:, None] * hidden[None], axis=2) - target
-    return jnp.sum(error * error, axis=(0, 1)) / (target.shape[0] * target.shape[1])
-
-
-def hidden_layer(given: Any, activation: str) -> Any:
-    """Evaluate sigma(V) in the layout of V, (n, h, ...) with lanes of runs in the axes behind."""
-    chosen = activations.get(activation)
-    if chosen.pointwise:
-        return chosen.function(given)
-    function = chosen.function  # of (h, n): hidden units first
-    for _ in range(given.ndim - 2):
-        function = jax.vmap(function, in_axes=-1, out_axes=-1)
-    return jnp.swapaxes(function(jnp.swapaxes(given, 0, 1)), 0, 1)
-
-
-def charge(params: tuple[Any, Any], activation: str) -> Any:
-    """Evaluate each neuron's conserved quantity, normalised by 1/2 as :mod:`symjax.conserved` does.
-
-    ``|U_i|^2/2 - sum_a P(V_ai)``; for the radial ones of degree -1 ``-(|U_i|^2 + |V_i|^2)/2``, of which the column
-    version conserves the sum alone.
-
-    Args:
-      params: as for :func:`loss`.
-      activation: its name.
-
-    Returns:
-      Array (h, ...).
-    """
-    output, given = params
-    chosen = activations.get(activation)
-    if chosen.pointwise:
-        return jnp.sum(output * output, axis=0) / 2 - jnp.sum(chosen.primitive(given), axis=0)
-    return -(jnp.sum(output * output, axis=0) + jnp.sum(given * given, axis=0)) / 2
-
-
-def scaled_gradient(target: Any, rates: Any, activation: str) -> Callable[[Any], Any]:
-    """Make the function that gives the learning rate times the loss's gradient, of all lanes at once."""
-
-    def total(params: Any) -> Any:
-        return jnp.sum(rates * loss(params, target, activation))
-
-    return jax.grad(total)
-
-
-def paper_charge(charges: np.ndarray, activation: str) -> np.ndarray:
-    """Sum each neuron's Q, over the last axis and in float64, to the number that the authors' code plots."""
-    return PAPER_SCALE[activation] * charges.sum(axis=-1, dtype=np.float64)
+    return jax.jit(chunk).lower(*arrays, jax.ShapeDtypeStruct((records,), np.int64)).compile()
 
 
 def _check(job: Job) -> None:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from papers.gradient_flow.networks.setting import Initialisation
+from papers.gradient_flow.networks.config import Initialisation
 
 Shape = Literal["wide", "tall"]
 

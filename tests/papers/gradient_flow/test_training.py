@@ -14,15 +14,16 @@ import pytest
 
 from papers.common import cli, data
 from papers.common.errors import Divergence, UserError
+from papers.common.experiment import carry_out
 from papers.common.models import vgg
-from papers.common.runs import MAY_DIFFER_ON_RESUME, RunDirectory, read_metrics
+from papers.common.runs import RunDirectory, read_metrics
 from papers.common.training import session
-from papers.gradient_flow import train
+from papers.gradient_flow import train, training
 from papers.gradient_flow.networks import imbalance
-from papers.gradient_flow.networks import watched as watched_run
+from papers.gradient_flow.networks.cifar.config import NetworkConfig
 from papers.gradient_flow.networks.cifar.network import build, initialise
-from papers.gradient_flow.networks.cifar.setting import NetworkConfig
-from papers.gradient_flow.train_config import TrainConfig
+from papers.gradient_flow.networks.vgg11 import first_variables
+from papers.gradient_flow.training.config import TrainConfig
 
 # 32 images in batches of 8: 4 steps an epoch, a record every 2
 SMALL = TrainConfig(
@@ -58,17 +59,21 @@ def short_network(tmp_path_factory):
 
 
 def run(config, out, **changes):
+    """Carry one training out; None where it was stopped."""
     config = dataclasses.replace(config, out=out, **changes).resolved()
-    if config.resume:
-        directory = RunDirectory.resume(out, config, MAY_DIFFER_ON_RESUME)
-    else:
-        directory = RunDirectory.create(out, config, "train")
-    with directory:
-        arrays = train.run(directory, config)
-        if arrays is not None:
-            train.draw(directory, arrays, config)
-            directory.write_claims(train.judge(directory, arrays, config, "train"))
-    return arrays
+    measured = []
+
+    def measure(config, directory):
+        measured.append(training.measure.measure(config, directory))
+        return measured[0]
+
+    experiment = training.EXPERIMENT._replace(measure=measure)
+    with RunDirectory.open(config, "train") as directory:
+        try:
+            carry_out(experiment, config, directory, name="training", command="train", reduced=True)
+        except KeyboardInterrupt:
+            return None
+    return measured[0]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +101,7 @@ def vgg_charge(params, sign=-1):
 def test_the_first_charges_are_those_of_the_first_weights(whole):
     _, arrays = whole
     dataset = data.load("digits", limit=32)
-    params = watched_run.first_variables(dataset, 1 / 16, "float32", "he", 0)["params"]
+    params = first_variables(dataset, 1 / 16, "float32", "he", 0)["params"]
     np.testing.assert_allclose(arrays["start"], vgg_charge(params), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(arrays["size"], vgg_charge(params, +1), rtol=1e-5)
     assert list(arrays["layer"]) == ["conv1"] * 4 + ["conv2"] * 8 + ["dense1"] * 64 + ["dense2"] * 64
@@ -145,7 +150,7 @@ def test_a_run_leaves_what_it_measured(whole):
     out, arrays = whole
     names = {item.name for item in out.iterdir()}
     assert names == {
-        "config.json", "metrics.jsonl", "training.png", "training.npz", "claims.json", "checkpoints"
+        "config.json", "finished.json", "metrics.jsonl", "history.npz", "training.png", "training.npz", "claims.json", "checkpoints"
     }  # fmt: skip
     assert arrays["train_loss"].shape == (STEPS,) and list(arrays["step"]) == [2, 4, 6, 8]
     assert list(arrays["test_step"]) == [0, 4, 8] and np.isfinite(arrays["test_loss"]).all()
@@ -153,7 +158,8 @@ def test_a_run_leaves_what_it_measured(whole):
     assert [record["step"] for record in written if "loss" in record] == [2, 4, 6, 8]
     assert [record["epoch"] for record in written if "test_loss" in record] == [0, 1, 2]
     claims = json.loads((out / "claims.json").read_text())
-    assert [claim["verdict"] for claim in claims] == ["undecided"] * 2
+    assert [claim["verdict"] for claim in claims] == ["holds", "undecided"]
+    assert [claim["kind"] for claim in claims] == ["law", "finding"] and claims[0]["count"] == STEPS * (4 + 8 + 64 + 64)
     assert claims[0]["measured"] == pytest.approx(float(arrays["worst"][-1].max()))
     assert claims[0]["threshold"] == "below 0.0001" and 0 < claims[1]["measured"] < 0.05
 
@@ -168,7 +174,7 @@ def test_stopped_and_resumed_is_the_same_run(whole, tmp_path, monkeypatch, capsy
     with monkeypatch.context() as patch:
         patch.setattr(session, "Progress", Signalling)
         assert run(SMALL, tmp_path / "run") is None
-    assert "stopped at step 4 of 8; continue with: train --resume" in capsys.readouterr().out
+    assert "stopped at step 4 of 8; continue with: " in capsys.readouterr().out
     arrays = run(SMALL, tmp_path / "run", resume=True)
     assert "continuing from the checkpoint of step 4" in capsys.readouterr().out
     assert arrays.keys() == whole[1].keys()
@@ -208,7 +214,7 @@ def test_two_layers_against_a_numpy_loop(tmp_path, activation):
     config = TrainConfig(activation=activation, steps=12, record_every=5)
     with jax.enable_x64(True):
         arrays = run(config, tmp_path / "run")
-    from papers.gradient_flow.networks.two_layer.descent import draw_elementwise
+    from papers.gradient_flow.networks.two_layer.starts import draw_elementwise
 
     y, u, v = draw_elementwise(0, 0.1, "authors")
     sigma, slope, primitive = {

@@ -9,8 +9,8 @@ import pytest
 
 from papers.common.errors import UserError
 from papers.gradient_flow.networks.cifar import network as cifar_network
+from papers.gradient_flow.networks.cifar.config import NetworkConfig
 from papers.gradient_flow.networks.cifar.network import Trained, build, initialise, obtain, pixels, train
-from papers.gradient_flow.networks.cifar.setting import NetworkConfig
 
 SMALL = NetworkConfig(activation="leaky_square", output="softmax", images=8, batch_size=4, epochs=2, seed=3)
 

@@ -5,16 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from papers.gradient_flow.networks.two_layer import descent as two_layer
-from papers.gradient_flow.networks.two_layer.descent import (
-    Job,
-    Start,
-    draw_elementwise,
-    draw_radial,
-    paper_charge,
-    stack,
-    train,
-)
+from papers.gradient_flow.networks.two_layer import model as two_layer
+from papers.gradient_flow.networks.two_layer.descent import Job, train
+from papers.gradient_flow.networks.two_layer.model import paper_charge
+from papers.gradient_flow.networks.two_layer.starts import Start, draw_elementwise, draw_radial, stack
 from symjax import conserved
 
 ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "row_radial", "radial")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from papers.gradient_flow.networks.cifar.config import KINDS
 from papers.gradient_flow.networks.cifar.perturbations import draw
-from papers.gradient_flow.networks.cifar.setting import KINDS
 
 H, MEMBERS = 6, 4
 GROUP, MIXED, INVERSE, RANDOM, SHUFFLE = map(

@@ -1,18 +1,17 @@
 """Figure 9: the authors' numbers, closed forms, finite differences, and claims that can fail."""
 
-import dataclasses
 import json
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from papers.common.runs import RunDirectory
 from papers.gradient_flow import figure_9_spectra as spectra
-from papers.gradient_flow.networks.setting import FiguresConfig
-from papers.gradient_flow.networks.two_layer import descent as two_layer
+from papers.gradient_flow.claims import SPECTRA
+from papers.gradient_flow.figures import FiguresConfig
+from papers.gradient_flow.networks.two_layer.minima import hessian_eigenvalues, squared_loss
+from papers.gradient_flow.networks.two_layer.starts import Start, draw_elementwise
 from symjax import curvature
 
 
@@ -30,7 +29,7 @@ def trained():
     """The authors' draws at full length, two activations, one scale."""
     with jax.enable_x64(True):
         config = FiguresConfig(figure="9", seeds=1)
-        return {name: spectra.measure(name, config, SCALES) for name in ("linear", "tanh")}
+        return {name: spectra.spectra(name, config, SCALES) for name in ("linear", "tanh")}
 
 
 @pytest.mark.parametrize("name", ["linear", "tanh"])
@@ -38,7 +37,7 @@ def test_authors_numbers(trained, name):
     """To the digits in which they are known."""
     run = trained[name]
     for j, scale in enumerate(SCALES):
-        charge, largest, trace = spectra.REFERENCE[name][spectra.SCALES.index(scale)]
+        charge, largest, trace = SPECTRA[name][spectra.SCALES.index(scale)]
         np.testing.assert_allclose(run.charge[0, j], charge, rtol=5e-3)
         np.testing.assert_allclose(run.eigenvalues[0, j, 0], largest, rtol=3e-3)
         np.testing.assert_allclose(run.eigenvalues[0, j].sum(), trace, rtol=6e-4)
@@ -63,13 +62,13 @@ def test_linear_closed_form(trained):
 
 def test_generators_lie_in_the_kernel_at_the_minimum_only(trained):
     """H (M theta) = 0 for every neuron's scaling M at zero loss; not where training starts."""
-    run, start = trained["linear"], two_layer.draw_elementwise(0, 0.9, "authors", "tall")
-    end = two_layer.Start(start.target, run.output[0, 0], run.input[0, 0])
+    run, start = trained["linear"], draw_elementwise(0, 0.9, "authors", "tall")
+    end = Start(start.target, run.output[0, 0], run.input[0, 0])
     neurons = np.eye(50)[:, None]
     sizes = []
     for place in (end, start):
         params, target = tuple(map(jnp.asarray, place[1:])), jnp.asarray(place.target)
-        product = jax.jit(jax.vmap(curvature.hvp(spectra.squared_loss("linear"), params, target)))
+        product = jax.jit(jax.vmap(curvature.hvp(squared_loss("linear"), params, target)))
         moved = product((neurons * place.output, -neurons * place.input))
         sizes.append(max(float(jnp.abs(leaf).max()) for leaf in moved))
     assert sizes[0] < 1e-12 and sizes[1] > 1
@@ -94,7 +93,7 @@ def test_hessian_eigenvalues_by_finite_differences():
             for a in e
         ]
     ) / (4 * eps**2)
-    values = spectra.hessian_eigenvalues(two_layer.Start(target[None], u[None], v[None]), "sigmoid")
+    values = hessian_eigenvalues(Start(target[None], u[None], v[None]), "sigmoid")
     np.testing.assert_allclose(values[0], np.linalg.eigvalsh(differences)[::-1], atol=1e-6)
     assert values[0, -1] < -0.01  # away from a minimum there are negative ones
 
@@ -102,7 +101,7 @@ def test_hessian_eigenvalues_by_finite_differences():
 def synthetic(name, seeds=4):
     """Spectra that say what the paper says, 50 positive eigenvalues each; linear ones with their own weights."""
     generator = np.random.default_rng(1)
-    reference = np.asarray(spectra.REFERENCE[name])
+    reference = np.asarray(SPECTRA[name])
     eigenvalues, outputs, inputs = np.zeros((seeds, 4, 750)), [], []
     for i in range(seeds):
         for j, (_, largest, trace) in enumerate(reference):
@@ -127,19 +126,13 @@ def synthetic(name, seeds=4):
 CONFIG = FiguresConfig(figure="9", seeds=4)
 
 
-def claims_of(found):
-    directory = types.SimpleNamespace(environment={"device": None, "versions": {}, "commit": None})
-    return spectra._claims(directory, CONFIG, "command", found)
-
-
-def test_claims_hold_for_what_the_paper_says_and_fail_for_the_opposite(tmp_path, monkeypatch):
+def test_claims_hold_for_what_the_paper_says_and_fail_for_the_opposite(tmp_path, monkeypatch, carried_out, setting):
     found = {name: synthetic(name) for name in spectra.ACTIVATIONS}
-    monkeypatch.setattr(spectra, "measure", lambda name, config: found[name])
-    with RunDirectory.create(tmp_path / "right", dataclasses.asdict(CONFIG), "command") as directory:
-        claims = spectra.draw(directory, CONFIG, "command")
+    monkeypatch.setattr(spectra, "spectra", lambda name, config: found[name])
+    claims = carried_out(spectra.EXPERIMENT, CONFIG, tmp_path / "right", "figure_9")
     verdicts = {claim.claim: claim.verdict for claim in claims}
     single = [claim for claim in claims if claim.seeds == 1]
-    assert len(single) == 4 and all(claim.verdict == "undecided" for claim in single)
+    assert len(single) == 4 and all(claim.kind == "law" and claim.count == 12 for claim in single)
     assert all(verdict == "holds" for claim, verdict in verdicts.items() if "authors" not in claim), verdicts
     assert (tmp_path / "right" / "figure_9.png").stat().st_size < 200_000
     rows = [json.loads(line) for line in (tmp_path / "right" / "metrics.jsonl").read_text().splitlines()]
@@ -149,17 +142,17 @@ def test_claims_hold_for_what_the_paper_says_and_fail_for_the_opposite(tmp_path,
         run.eigenvalues[...] = run.eigenvalues[:, ::-1].copy()
         run.eigenvalues[..., 49] = 0
     found["tanh"].charge[...] = -found["tanh"].eigenvalues[..., 0]
-    wrong = {claim.claim: claim.verdict for claim in claims_of(found)}
+    wrong = {claim.claim: claim.verdict for claim in spectra.judge(found, CONFIG, setting)}
     assert {claim for claim, verdict in wrong.items() if verdict == "holds"} == {
         claim for claim in wrong if claim.startswith("sigmoid: the ten largest")
     }
 
 
-def test_loss_that_is_not_zero_leaves_the_count_undecided():
+def test_loss_that_is_not_zero_leaves_the_count_undecided(setting):
     found = {name: synthetic(name) for name in spectra.ACTIVATIONS}
     found["relu"].loss[0, 1] = 1e-3
     assert np.isnan(spectra.miscount(found["relu"])[0]) and spectra.miscount(found["relu"])[1] == 0
-    claims = claims_of(found)
+    claims = spectra.judge(found, CONFIG, setting)
     assert [claim.verdict for claim in claims if claim.claim.startswith("relu: m n")] == ["undecided"]
 
 

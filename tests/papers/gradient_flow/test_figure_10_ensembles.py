@@ -9,17 +9,16 @@ import pytest
 
 from papers.common import cli
 from papers.common.errors import UserError
-from papers.common.runs import RunDirectory
 from papers.gradient_flow import ensemble
+from papers.gradient_flow import figure_10_ensembles as figure_10
 from papers.gradient_flow.ensemble import EnsembleConfig
-from papers.gradient_flow.figure_10_ensembles.measure import measure
+from papers.gradient_flow.figure_10_ensembles.measure import evaluate
+from papers.gradient_flow.figures import FiguresConfig
 from papers.gradient_flow.networks.cifar import ensembles as members
-from papers.gradient_flow.networks.cifar import runs as cifar_run
+from papers.gradient_flow.networks.cifar.config import KINDS, CifarConfig, NetworkConfig
 from papers.gradient_flow.networks.cifar.ensembles import Head, logits, memory, own_accuracy, score, score_all
 from papers.gradient_flow.networks.cifar.network import build, initialise, pixels
 from papers.gradient_flow.networks.cifar.perturbations import Perturbations
-from papers.gradient_flow.networks.cifar.setting import KINDS, NetworkConfig
-from papers.gradient_flow.networks.setting import FiguresConfig
 
 H, MEMBERS, IMAGES, K = 16, 2, 6, len(KINDS)
 
@@ -98,7 +97,7 @@ def network(random_images):
 
 @pytest.fixture(scope="module")
 def grid(network, random_images):
-    return measure(*network, random_images, (MEMBERS,), (0.1, 1e-4), held_out=IMAGES, official=IMAGES)
+    return evaluate(*network, random_images, (MEMBERS,), (0.1, 1e-4), held_out=IMAGES, official=IMAGES)
 
 
 def test_grid_classifies_the_images_before_the_fitting_ones(network, random_images, grid):
@@ -123,7 +122,7 @@ def test_grid_shapes_and_what_must_hold_on_it(grid):
 def test_grid_refuses_images_that_were_trained_on(network, random_images):
     config, params = network
     with pytest.raises(UserError, match="--images is 8, but must be at most 4: 296 held out"):
-        measure(config, params, random_images, (18,), (1.0,), held_out=8)
+        evaluate(config, params, random_images, (18,), (1.0,), held_out=8)
 
 
 def test_memory_grows_with_members():
@@ -134,11 +133,10 @@ def test_memory_grows_with_members():
 
 
 @pytest.mark.slow
-def test_a_run_leaves_figure_arrays_claims_and_summary(random_images, monkeypatch, tmp_path):
-    monkeypatch.setattr(cifar_run, "load", lambda config: random_images)
+def test_a_run_leaves_figure_arrays_claims_and_summary(random_images, monkeypatch, tmp_path, carried_out):
+    monkeypatch.setattr(figure_10.measure, "load", lambda config: random_images)
     config = EnsembleConfig(quick=True, seeds=2, images=8, official=20, networks=tmp_path / "networks")
-    with RunDirectory.create(tmp_path / "run", config, "command") as directory:
-        claims = ensemble.draw_setting(directory, config, "command")
+    claims = carried_out(figure_10.EXPERIMENT, config, tmp_path / "run", "figure_10")
     assert len(claims) == 3 * K + 2
     assert all(claim.reduced and claim.verdict == "undecided" and claim.seeds == 2 for claim in claims)
     assert sorted(file.name for file in (tmp_path / "networks").iterdir()) == [
@@ -158,8 +156,9 @@ def test_a_run_leaves_figure_arrays_claims_and_summary(random_images, monkeypatc
 
 def test_figures_command_is_translated(tmp_path):
     given = FiguresConfig(figure="10", quick=True, seeds=5, seed=7, data_dir=tmp_path, out=tmp_path)
-    config = EnsembleConfig.from_figures(given)
+    config = CifarConfig.of(given)
     assert config.all_seeds == (7, 8, 9, 10, 11) and config.data_dir == tmp_path and config.reduced
+    assert config.shown_official(10_000) == 200 and CifarConfig.of(config) is config
     assert not EnsembleConfig().reduced and EnsembleConfig(images=39_999).reduced
     assert EnsembleConfig(legacy=True).network("leaky_square", 4) == NetworkConfig(output="softmax", seed=4)
 
@@ -184,6 +183,6 @@ def test_real_images_keep_their_classes_on_the_orbit(cifar10):
     config = NetworkConfig(images=100, epochs=5, seed=1)
     from papers.gradient_flow.networks.cifar.network import train
 
-    found = measure(config, train(config, cifar10).params, cifar10, (4,), (1e-3,), held_out=100, official=100)
+    found = evaluate(config, train(config, cifar10).params, cifar10, (4,), (1e-3,), held_out=100, official=100)
     change = found.held_out.mean_softmax[0, 0] - found.own_held_out[0]
     assert abs(change[KINDS.index("group")]) <= 0.02

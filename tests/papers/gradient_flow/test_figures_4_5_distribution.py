@@ -1,15 +1,13 @@
 """Figures 4 and 5: the draws against theory, and against NumPy's own evaluation of Q."""
 
-import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
 
-from papers.common.runs import RunDirectory
 from papers.gradient_flow import figures_4_5_distribution as distribution
-from papers.gradient_flow.networks.setting import FiguresConfig
+from papers.gradient_flow.figures import FiguresConfig
 from symjax.conserved import xavier_moments
 
 
@@ -72,12 +70,12 @@ def test_a_wrong_scale_of_the_weights_is_seen(charges):
     assert abs(charges[0].mean() - mean) > 20 * np.sqrt(variance / 1000)
 
 
-def test_figure(tmp_path, monkeypatch):
-    monkeypatch.setattr(distribution, "FIGURE_5", (distribution.Case("linear", *SHAPE, 0.0, 1.0),))
+def test_figure(tmp_path, carried_out):
+    experiment = distribution._experiment("Fig. 5", (distribution.Case("linear", *SHAPE, 0.0, 1.0),))
     config = FiguresConfig(figure="5", quick=True)
-    with RunDirectory.create(tmp_path / "run", dataclasses.asdict(config), "command") as directory:
-        claims = distribution.draw_5(directory, config, "command")
+    claims = carried_out(experiment, config, tmp_path / "run", "figure_5")
     mean, variance, _ = claims
+    assert {claim.figure for claim in claims} == {"Fig. 5"} and "variance 1.0" in mean.paper
     # of three experiments with 200 draws each: standard errors 0.6, and sqrt(2/600)
     assert abs(mean.measured) < 2.4 and abs(variance.measured) < 0.24
     assert all(claim.reduced and claim.verdict == "undecided" and claim.seeds == 3 for claim in claims)

@@ -2,15 +2,15 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from papers.common.cli import check, check_count, check_seed
-from papers.gradient_flow.networks.setting import MOST_RUNS, FiguresConfig
+from papers.gradient_flow.networks.config import ExperimentConfig
 
 TRAINING_IMAGES = 40_000
 EPOCHS = 10
-MOST_EPOCHS = 10_000
 QUICK_IMAGES = 2000
+MOST_EPOCHS = 10_000
 
 GroupActivation = Literal["leaky_square", "leaky_relu"]
 Output = Literal["logits", "softmax"]
@@ -56,22 +56,13 @@ class NetworkConfig:
         check_seed("seed", self.seed)
 
 
-@dataclasses.dataclass(frozen=True)
-class CifarSetting:
-    """What Figures 10 and 11 have in common."""
-
-    quick: bool = False
-    """A run shortened to a minute; its claims are marked as reduced."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CifarConfig(ExperimentConfig):
+    """What Figures 10 and 11 are told beside the rest."""
 
     legacy: bool = False
     """The authors' protocol: the cross-entropy of a softmax of a softmax, and in Figure 11 their attacks (each twice,
     clipped to [0, 1], balls of 0.3)."""
-
-    seeds: int = 3
-    """Trained networks; claims need at least 3."""
-
-    seed: int = 0
-    """The first seed; the others follow it."""
 
     images: int = TRAINING_IMAGES
     """Training images, the first ones of the training file."""
@@ -79,58 +70,40 @@ class CifarSetting:
     epochs: int = EPOCHS
     """Epochs of each training."""
 
-    official: int = 10_000
-    """Images of the official test split that are evaluated beside the held-out training images."""
+    official: int | None = None
+    """Images of the official test split that are evaluated beside the held-out training images; all in Figure 10 and
+    1,000 in Figure 11 by default."""
 
     networks: Path | None = None
     """Folder of trained networks, read where they are there and written where not; in the run directory by default."""
 
-    data_dir: Path | None = None
-    """Folder with the published archive or its unpacked folder."""
-
-    cache_dir: Path | None = None
-    """Folder of the prepared data and compiled programs."""
-
-    out: Path | None = None
-    """Run directory, new or empty; by default a new one under runs/gradient_flow, named after the time."""
-
-    resume: bool = False
-    """Continue a stopped run: what it has trained and measured is read; without --out the newest unfinished one."""
-
     def validate(self) -> None:
         """Refuse what no run can be; what depends on the data is checked once it is loaded."""
-        check_count("seeds", self.seeds, most=MOST_RUNS)
-        check_seed("seed", self.seed, self.seeds)
+        super().validate()
         check_count("epochs", self.epochs, most=MOST_EPOCHS)
         check(1 <= self.images <= 40_000, "images", self.images, "1 to 40000: the last 10000 are held out")
-        check(1 <= self.official <= 10_000, "official", self.official, "1 to 10000, the images of the test split")
-
-    @property
-    def all_seeds(self) -> tuple[int, ...]:
-        """The seeds, in order."""
-        return tuple(range(self.seed, self.seed + self.seeds))
+        fits = self.official is None or 1 <= self.official <= 10_000
+        check(fits, "official", self.official, "1 to 10000, the images of the test split")
 
     @property
     def reduced(self) -> bool:
         """Whether a run is smaller than the paper's."""
         return self.quick or self.images < TRAINING_IMAGES or self.epochs < EPOCHS
 
-    @property
-    def shown_official(self) -> int:
-        """How many images of the official test split are evaluated."""
-        return min(self.official, 200) if self.quick else self.official
+    def shown_official(self, default: int) -> int:
+        """Give how many images of the official test split are evaluated."""
+        official = self.official or default
+        return min(official, 200) if self.quick else official
 
     def network(self, activation: GroupActivation, seed: int) -> NetworkConfig:
-        """The training of one seed."""
+        """Give the training of one seed."""
         output = "softmax" if self.legacy else "logits"
         images, epochs = (min(self.images, QUICK_IMAGES), 1) if self.quick else (self.images, self.epochs)
         return NetworkConfig(activation, output, images=images, epochs=epochs, seed=seed)
 
     @classmethod
-    def from_figures(cls, config: FiguresConfig) -> Self:
-        """Translate the configuration of ``python -m papers.gradient_flow.figures``."""
-        shared = {
-            field: getattr(config, field)
-            for field in ("quick", "seeds", "seed", "data_dir", "cache_dir", "out", "resume")
-        }
-        return cls(**shared)
+    def of(cls, config: ExperimentConfig) -> "CifarConfig":
+        """Complete the configuration of another command, such as ``figures``, by the defaults of this one."""
+        if isinstance(config, CifarConfig):
+            return config
+        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(ExperimentConfig)})

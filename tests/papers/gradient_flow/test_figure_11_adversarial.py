@@ -10,9 +10,10 @@ import pytest
 
 from papers.common import cli
 from papers.common.errors import UserError
-from papers.common.runs import RunDirectory
 from papers.gradient_flow import adversarial
-from papers.gradient_flow.adversarial import AdversarialConfig, strengths
+from papers.gradient_flow import figure_11_adversarial as figure_11
+from papers.gradient_flow.adversarial import AdversarialConfig
+from papers.gradient_flow.claims import PAPER_ACCURACY
 from papers.gradient_flow.figure_11_adversarial.measure import (
     ADAPTIVE,
     CORRECTED,
@@ -21,14 +22,15 @@ from papers.gradient_flow.figure_11_adversarial.measure import (
     adaptive_loss,
     attack,
     held_out,
+    members,
     network_loss,
     prepare,
+    strengths,
     sweep,
 )
-from papers.gradient_flow.networks.cifar import runs as cifar_run
+from papers.gradient_flow.figures import FiguresConfig
+from papers.gradient_flow.networks.cifar.config import KINDS, CifarConfig, NetworkConfig
 from papers.gradient_flow.networks.cifar.network import build, initialise, pixels
-from papers.gradient_flow.networks.cifar.setting import KINDS, NetworkConfig
-from papers.gradient_flow.networks.setting import FiguresConfig
 
 IMAGES = 12
 CONFIG = NetworkConfig(activation="leaky_relu", images=8, seed=1)
@@ -142,17 +144,16 @@ def test_sweep(found, target, images):
 
 def test_strengths_are_those_of_the_table():
     shown = strengths()
-    assert len(shown) == 9 == len(adversarial.PAPER["group"])
+    assert len(shown) == 9 == len(PAPER_ACCURACY["group"])
     assert [strength.value for strength in shown if strength.method == "fgsm"] == [0, 0.003, 0.006, 0.009, 0.012]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_run_leaves_figure_arrays_claims_and_summary(random_images, monkeypatch, tmp_path, legacy):
-    monkeypatch.setattr(cifar_run, "load", lambda config: random_images)
+def test_a_run_leaves_figure_arrays_claims_and_summary(random_images, monkeypatch, tmp_path, carried_out, legacy):
+    monkeypatch.setattr(figure_11.measure, "load", lambda config: random_images)
     config = AdversarialConfig(quick=True, legacy=legacy, seeds=2, images=8, official=20)
-    with RunDirectory.create(tmp_path / "run", config, "command") as directory:
-        claims = adversarial.draw_setting(directory, config, "command")
+    claims = carried_out(figure_11.EXPERIMENT, config, tmp_path / "run", "figure_11")
     assert len(claims) == 4 * 7 + 4 + 6 + 3 and all(claim.reduced and claim.seeds == 2 for claim in claims)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["protocol"]["applications"] == (2 if legacy else 1)
@@ -165,8 +166,8 @@ def test_a_run_leaves_figure_arrays_claims_and_summary(random_images, monkeypatc
 
 
 def test_figures_command_is_translated(tmp_path):
-    config = AdversarialConfig.from_figures(FiguresConfig(figure="11", seeds=4, out=tmp_path))
-    assert config.seeds == 4 and config.official == 1000 and config.members == 200 and not config.reduced
+    config = CifarConfig.of(FiguresConfig(figure="11", seeds=4, out=tmp_path))
+    assert config.seeds == 4 and config.shown_official(1000) == 1000 and members(config) == 200 and not config.reduced
 
 
 def test_bad_input_is_one_sentence(capsys):

@@ -1,0 +1,169 @@
+"""One training with its charges recorded: two layers, the network of Figures 10 and 11, or VGG11."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from papers.common.errors import Divergence
+from papers.common.runs import RunDirectory
+from papers.common.signals import Interrupt
+from papers.common.training import Plan, Session, TrainState
+from papers.common.training.fit import Fetched
+from papers.common.training.history import History
+from papers.gradient_flow.networks import imbalance
+from papers.gradient_flow.networks.cifar import network as cifar_network
+from papers.gradient_flow.networks.cifar.config import NetworkConfig
+from papers.gradient_flow.networks.two_layer.descent import Job, train
+from papers.gradient_flow.networks.two_layer.starts import draw_elementwise, stack
+from papers.gradient_flow.networks.vgg11 import first_variables, vgg11
+from papers.gradient_flow.training.config import TrainConfig
+
+RECORDED = ("measured", "first_order", "second_order", "worst")
+"""Fields of :class:`papers.gradient_flow.networks.imbalance.Watched` that a run stores."""
+
+
+def measure(config: TrainConfig, directory: RunDirectory) -> dict[str, Any]:
+    """Train the network of a resolved configuration and store its history.
+
+    Args:
+      config: resolved.
+      directory: the open run directory; losses and errors of the law go to its metrics.
+
+    Returns:
+      Arrays: ``train_loss`` a step, ``step`` and ``measured`` (records, neurons) and the other records of the run,
+      ``start``, ``size`` and ``layer`` (neurons,).
+
+    Raises:
+      KeyboardInterrupt: the run was stopped, after its checkpoint.
+    """
+    if directory.resumed and config.network != "vgg11":
+        directory.restore_metrics()  # those take a minute and begin again
+    if config.network == "two_layer":
+        arrays = run_two_layer(config, directory)
+    elif config.network == "cifar":
+        arrays = run_cifar(config, directory)
+    else:
+        arrays = run_vgg11(config, directory)
+        if arrays is None:
+            raise KeyboardInterrupt
+    directory.save_arrays("history", **arrays)
+    return arrays
+
+
+def run_two_layer(config: TrainConfig, directory: RunDirectory) -> dict[str, Any]:
+    """Train a two-layer network of Figures 3 and 6 in float64; arrays as :func:`measure` gives them.
+
+    Raises:
+      Divergence: the loss or a charge is not finite.
+    """
+    start = stack([draw_elementwise(config.seed, config.scale, "authors")])
+    every = config.record_every
+    steps = np.unique(np.append(np.arange(0, config.steps, every), config.steps))
+    curves = train(Job(config.activation, start, np.array([config.learning_rate]), steps))
+    if not curves.finite.all():
+        at = int(steps[np.argmin(curves.finite[0])])
+        raise Divergence(f"the loss or a charge is not finite at step {at}: try a smaller --learning-rate")
+    for place in np.unique(np.geomspace(1, len(steps), 200).astype(int)) - 1:
+        total = curves.charge[0, place].sum()
+        directory.append({"step": int(steps[place]), "loss": curves.loss[0, place], "total_charge": total})
+    squares = [np.sum(np.square(leaf[0]), axis=0) for leaf in (start.output, start.input)]
+    layer = np.repeat(["hidden"], curves.charge.shape[-1])
+    charge, size = curves.charge[0], (squares[0] + squares[1]) / 2
+    return {
+        "train_loss": curves.loss[0],
+        "step": steps,
+        "measured": charge,
+        "start": charge[0],
+        "size": size,
+        "layer": layer,
+    }
+
+
+def report(state: TrainState) -> dict[str, jax.Array]:
+    """What is stored of the charges at the end of a chunk."""
+    return {name: getattr(state.monitor, name) for name in RECORDED}
+
+
+def run_vgg11(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndarray] | None:
+    """Train VGG11, with checkpoints; stop cleanly on SIGINT or SIGTERM.
+
+    Args:
+      config: resolved.
+      directory: open.
+
+    Returns:
+      The history's arrays with ``start``, ``size`` and ``layer``; None when stopped.
+
+    Raises:
+      UserError: a batch larger than the data, or nothing to resume.
+      Divergence: a loss is not finite; the newest checkpoint is kept.
+    """
+    dataset = config.load()
+    with Interrupt() as interrupt:
+        training = vgg11(dataset, config.width, config.precision)
+        variables = first_variables(dataset, config.width, config.precision, config.start, config.seed)
+        rate = np.asarray(config.learning_rate, config.precision)
+        state = training.begin(variables, rate, jax.random.PRNGKey(config.seed))
+        plan = Plan(
+            training.step,
+            report,
+            lambda state: training.evaluate(state, training.test),
+            training.train,
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            seed=config.seed,
+            record_every=config.record_every,
+            checkpoint_epochs=config.checkpoint_epochs,
+            fixed=_fixed(state.monitor, training.neurons),
+            line=line,
+        )
+        session = Session(directory, plan, state)
+        return session.arrays() if session.train(interrupt) else None
+
+
+def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndarray]:
+    """Train the network of Figures 10 and 11 as they do, charges watched; arrays as :func:`run_vgg11` gives them."""
+    dataset = config.load()
+    network = NetworkConfig(
+        activation=config.activation,
+        images=min(40_000, len(dataset.train.labels)),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+    )
+    variables = cifar_network.initialise(cifar_network.build(network), network.seed)
+    found = imbalance.neurons(imbalance.cifar_channels(variables, config.activation), jnp.float32)
+    # every leaf its own buffer: the driver donates the state
+    watched = jax.tree.map(jnp.copy, imbalance.start(found, variables["params"], config.learning_rate))
+    fixed, history = _fixed(watched, found), History()
+
+    def on_chunk(fetched: Fetched) -> None:
+        history.add(fetched)
+        directory.append({"step": fetched.step + len(fetched.metrics["loss"]), **line(fetched)})
+
+    trained = cifar_network.train(
+        network,
+        dataset,
+        partial(imbalance.observe, found, "other"),
+        monitor=watched,
+        chunk=config.record_every,
+        report=report,
+        on_chunk=on_chunk,
+    )
+    history.evaluate(len(history.arrays()["train_loss"]), {"top1": trained.test_accuracy})
+    return history.arrays() | fixed
+
+
+def line(fetched: Fetched) -> dict[str, float]:
+    """What ``metrics.jsonl`` says of a chunk: its mean loss, and the largest error of the exact law so far."""
+    return {"loss": float(fetched.metrics["loss"].mean()), "largest_law_error": float(np.max(fetched.report["worst"]))}
+
+
+def _fixed(watched: imbalance.Watched, neurons: imbalance.Neurons) -> dict[str, np.ndarray]:
+    """What no step changes: the first charges, the size they are judged by, and every neuron's layer."""
+    first = jax.device_get(watched)
+    return {"start": first.start, "size": first.size, "layer": imbalance.layers(neurons)}
