@@ -197,7 +197,7 @@ def _key(network: NetworkConfig, use: int) -> Array:
 
 
 class Measured(NamedTuple):
-    """Both sweeps, and how well the ensembles' maps are known, (kinds,); all with a leading axis of seeds in the end."""
+    """Both sweeps and how well the ensembles' maps are known, (kinds,); a leading axis of seeds in the end."""
 
     held_out: Sweep
     official: Sweep

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from papers.common.cli import check_count
+from papers.common.cli import check_count, check_seed
 
 Initialisation = Literal["authors", "independent"]
 

@@ -150,7 +150,8 @@ def test_a_run_leaves_what_it_measured(whole):
     out, arrays = whole
     names = {item.name for item in out.iterdir()}
     assert names == {
-        "config.json", "finished.json", "metrics.jsonl", "history.npz", "training.png", "training.npz", "claims.json", "checkpoints"
+        "config.json", "finished.json", "metrics.jsonl", "history.npz", "training.png", "training.npz", "claims.json",
+        "checkpoints",
     }  # fmt: skip
     assert arrays["train_loss"].shape == (STEPS,) and list(arrays["step"]) == [2, 4, 6, 8]
     assert list(arrays["test_step"]) == [0, 4, 8] and np.isfinite(arrays["test_loss"]).all()

@@ -141,7 +141,7 @@ def test_networks_are_read_again_and_not_mistaken(trained, random_images, tmp_pa
     assert len(calls) == 1 and isinstance(again, Trained)
     for found, expected in zip(jax.tree.leaves(again), jax.tree.leaves(first), strict=True):
         np.testing.assert_array_equal(found, expected)
-    with pytest.raises(UserError, match="holds a network of another training"):
+    with pytest.raises(UserError, match="holds no network of this training"):
         obtain(dataclasses.replace(SMALL, epochs=3), random_images, tmp_path / "networks")
 
 
