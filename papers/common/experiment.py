@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from papers.common.claims import Claim, Setting, format_claims
+from papers.common.flags import say_next
 from papers.common.runs import RunDirectory
 
 
@@ -67,4 +68,5 @@ def carry_out(
     directory.finish()
     print(format_claims(claims))
     print(f"the figure, its arrays and its claims are in {directory.path}")
+    say_next("read it as a page", f"python -m papers.report {directory.path}")
     return claims

@@ -24,6 +24,7 @@ from papers.gradient_flow.networks.cifar.config import NetworkConfig
 from papers.gradient_flow.networks.cifar.network import build, initialise
 from papers.gradient_flow.networks.vgg11 import first_variables
 from papers.gradient_flow.training.config import TrainConfig
+from symjax.channels import Channel, Scaling, Site
 
 # 32 images in batches of 8: 4 steps an epoch, a record every 2
 SMALL = TrainConfig(
@@ -124,11 +125,9 @@ def test_the_law_fails_where_the_update_is_not_descent(whole):
     """The observer, told that a decayed step is descent, predicts from the gradient alone: its prediction must miss."""
     params = {"a": {"kernel": np.ones((2, 1), np.float32), "bias": np.zeros(1, np.float32)}}
     params["b"] = {"kernel": np.full((1, 2), 3.0, np.float32)}
-    sites = [
-        imbalance.Site(("params", *path), axis=axis) for path, axis in ((("a", "kernel"), 1), (("b", "kernel"), 0))
-    ]
-    scaling = imbalance.Scaling("rescale", ((sites[0], 1), (sites[1], -1)))
-    found = imbalance.neurons({"h": imbalance.Channel(1, tuple(sites), (scaling,))}, np.float32)
+    sites = [Site(("params", *path), axis=axis) for path, axis in ((("a", "kernel"), 1), (("b", "kernel"), 0))]
+    scaling = Scaling("rescale", ((sites[0], 1), (sites[1], -1)))
+    found = imbalance.neurons({"h": Channel(1, tuple(sites), (scaling,))}, np.float32)
     watched = imbalance.start(found, params, 0.1)
     assert float(watched.start[0]) == pytest.approx((2 - 18) / 2) and float(watched.size[0]) == pytest.approx(10)
     gradient = jax.tree.map(lambda leaf: 0.01 * leaf, params)  # of a decay: not orthogonal to the generator
@@ -141,9 +140,9 @@ def test_the_law_fails_where_the_update_is_not_descent(whole):
 
 
 def test_channels_without_the_symmetry_are_refused():
-    site = imbalance.Site(("params", "a"), axis=0)
+    site = Site(("params", "a"), axis=0)
     with pytest.raises(ValueError, match="channels are h, but none of them has a rescale symmetry"):
-        imbalance.neurons({"h": imbalance.Channel(1, (site,), ())})
+        imbalance.neurons({"h": Channel(1, (site,), ())})
 
 
 def test_a_run_leaves_what_it_measured(whole):
