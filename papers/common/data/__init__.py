@@ -8,8 +8,8 @@ folder          the user's own: a folder of PNG or JPEG images for each class
 `load` gives a Dataset; `normalise` and `augment` are pure functions for the device. Importing this package imports
 neither jax nor tensorflow-datasets.
 
-To add a set, write a module with a function ``find(size, data_dir, cache_dir) -> Found`` beside the others, and name it
-in `SETS`: every command line offers it then.
+To add a set, write a module with a function ``outline(size, data_dir, cache_dir) -> Outline`` beside the others, and
+name it in `SETS`: every command line offers it then.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from papers.common.data import cifar10, digits, folder, tiny_imagenet
 from papers.common.data.dataset import Dataset, Split, check_batch, check_selection, fingerprint, select
-from papers.common.data.sets import Found
+from papers.common.data.outline import Outline
 from papers.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ __all__ = [
     "select",
 ]
 
-SETS: Mapping[str, Callable[[int | None, Path | None, Path | None], Found]] = {
-    "digits": digits.find,
-    "cifar10": cifar10.find,
-    "tiny_imagenet": tiny_imagenet.find,
-    "folder": folder.find,
+SETS: Mapping[str, Callable[[int | None, Path | None, Path | None], Outline]] = {
+    "digits": digits.outline,
+    "cifar10": cifar10.outline,
+    "tiny_imagenet": tiny_imagenet.outline,
+    "folder": folder.outline,
 }
-"""Every data set: its name on a command line -> ``find(size, data_dir, cache_dir)``."""
+"""Every data set: its name on a command line -> ``outline(size, data_dir, cache_dir)``."""
 
 Name = Literal[tuple(SETS)]
 """The type of a command line's field that names a set."""
@@ -84,11 +84,11 @@ def load(
     """
     if name not in SETS:
         raise UserError(f"data set is {name!r}, but must be one of {', '.join(SETS)}")
-    found = SETS[name](size, data_dir, cache_dir)
-    check_selection(name, found.classes, classes, limit)
-    images = int(found.train[:classes].sum())
+    outline = SETS[name](size, data_dir, cache_dir)
+    check_selection(name, outline.classes, classes, limit)
+    images = int(outline.train[:classes].sum())
     check_batch(batch_size, images if limit is None else min(images, limit))
-    return found.resize(select(found.load(), classes, limit))
+    return outline.resize(select(outline.load(), classes, limit))
 
 
 @lru_cache(maxsize=1)

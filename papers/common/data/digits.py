@@ -10,7 +10,7 @@ import numpy as np
 
 from papers.common.cli import check
 from papers.common.data.dataset import Dataset, Split
-from papers.common.data.sets import Found
+from papers.common.data.outline import Outline
 from papers.common.errors import UserError
 
 TEST_IMAGES = 360
@@ -18,10 +18,10 @@ SIZES = (32, 64)
 MD5 = "265453a2439934797bb770ce205b6fad"  # of the 1,797 rows of 65 numbers as bytes
 
 
-def find(size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Found:
+def outline(size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Outline:
     """Describe the digits, which need neither a source nor a cache."""
     dataset = load(size)
-    return Found(dataset.classes, np.bincount(dataset.train.labels), lambda: dataset)
+    return Outline(dataset.classes, np.bincount(dataset.train.labels), lambda: dataset)
 
 
 def load(size: int | None = None) -> Dataset:

@@ -14,7 +14,7 @@ from papers.common.data import cache, pixels
 from papers.common.data.dataset import Dataset, Split
 from papers.common.data.digits import stratified
 from papers.common.data.members import read_file, unreadable
-from papers.common.data.sets import SMALLEST, Found
+from papers.common.data.outline import SMALLEST, Outline
 from papers.common.data.tiny_imagenet import mean_and_std
 from papers.common.errors import UserError
 from papers.common.paths import shortened, user_path
@@ -40,7 +40,7 @@ class Listing(NamedTuple):
     """Changes with any name, size or time of a file."""
 
 
-def find(size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Found:
+def outline(size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Outline:
     """Describe a folder of images: a folder for each class, in train/ and in test/ or val/, or all in one to be split.
 
     An image that is not square loses what lies outside its largest central square; area averaging brings it to `size`.
@@ -64,7 +64,7 @@ def find(size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Fou
         raise unreadable(shortened(error.filename or root), error.strerror) from error
     side = size or _own_side(listing)
     train = np.bincount(listing.labels["train"], minlength=len(listing.classes))
-    return Found(len(listing.classes), train, lambda: _load(listing, side, cache_dir))
+    return Outline(len(listing.classes), train, lambda: _load(listing, side, cache_dir))
 
 
 def read_listing(root: Path) -> Listing:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from papers.common.data.members import Members
+from papers.common.data.outline import Outline, published
 from papers.common.data.pixels import decode
 from papers.common.data.recipe import Example, Recipe
-from papers.common.data.sets import Found, published
 from papers.common.data.source import Archive
 from papers.common.errors import UserError
 
@@ -30,7 +30,7 @@ TOLERANCE = 5e-4
 """Of the statistics; JPEG decoders differ by less."""
 
 
-def find(size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Found:
+def outline(size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Outline:
     """Describe the published set."""
     return published(recipe(), size, data_dir, cache_dir)
 

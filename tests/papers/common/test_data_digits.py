@@ -94,7 +94,7 @@ def test_select_without_arguments_copies_nothing():
 def test_a_command_loads_its_data_once(monkeypatch):
     """Once to refuse what they do not allow, once to train on them: the second time costs nothing."""
     asked = []
-    monkeypatch.setitem(SETS, "digits", lambda *options: asked.append(options) or digits.find(*options))
+    monkeypatch.setitem(SETS, "digits", lambda *options: asked.append(options) or digits.outline(*options))
     load_once.cache_clear()
     config = TrainConfig(limit=50, batch_size=10)
     config.preflight()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from papers.common.data import SETS, Dataset, Split, load
+from papers.common.data.outline import reduced
 from papers.common.data.pixels import area_average, square
-from papers.common.data.sets import reduced
 from papers.common.errors import UserError
 
 

@@ -15,7 +15,7 @@ SMALLEST = 8
 """Pixels a side of the smallest images that a set is reduced to."""
 
 
-class Found(NamedTuple):
+class Outline(NamedTuple):
     """Hold what is known of a set without its images, to refuse a selection before anything is prepared."""
 
     classes: int
@@ -27,7 +27,7 @@ class Found(NamedTuple):
     """Bring a selection of it to the size asked for."""
 
 
-def published(recipe: Recipe, size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Found:
+def published(recipe: Recipe, size: int | None, data_dir: Path | None, cache_dir: Path | None) -> Outline:
     """Describe a published set, whose numbers are known and whose classes are of equal size.
 
     A smaller `size` is reached by area averaging, with the set's own mean and deviation to normalise by; what is cached
@@ -53,7 +53,7 @@ def published(recipe: Recipe, size: int | None, data_dir: Path | None, cache_dir
         return Dataset(recipe.name, train, test, recipe.classes, 255.0, recipe.mean, recipe.std, recipe.augmentation)
 
     each = np.full(recipe.classes, recipe.counts["train"] // recipe.classes)
-    return Found(recipe.classes, each, load, lambda dataset: reduced(dataset, size))
+    return Outline(recipe.classes, each, load, lambda dataset: reduced(dataset, size))
 
 
 def reduced(dataset: Dataset, size: int | None) -> Dataset:
