@@ -197,6 +197,9 @@ def test_custom_against_scipy_in_both_precisions() -> None:
     single = jax.vmap(arctan.primitive)(jnp.array(points, jnp.float32))
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, exact, rtol=1e-5)
+    square = jnp.array([points, points])
+    np.testing.assert_allclose(arctan.primitive(square), [exact, exact], rtol=1e-12)
+    assert defined(square, arctan).tolist() == [[True] * 3] * 2
     # the derivative of the quadrature is the integrand itself
     np.testing.assert_allclose(jax.grad(arctan.primitive)(jnp.array(2.0)), np.arctan(2) * 5, rtol=1e-14)
 
@@ -210,6 +213,7 @@ def test_vanishing_derivative_has_a_status() -> None:
     assert jax.jit(jax.vmap(partial(defined, activation=gelu)))(x).tolist() == defined(x, gelu).tolist()
     relu = custom("my_relu", jax.nn.relu, base=0.5)
     assert defined(jnp.array([-1.0, 0.2, 2.0]), relu).tolist() == [False, True, True]
+    assert defined(x.reshape(1, 5), gelu).tolist() == [defined(x, gelu).tolist()]
     square = custom("square", lambda t: (t - 1) ** 3 + 1)  # sigma' touches 0 at 1 without changing its sign
     assert defined(jnp.array([0.5, 2.0]), square).tolist() == [True, False]
     assert defined(jnp.array([1.0, 800.0]), "tanh").tolist() == [True, False]
