@@ -91,6 +91,7 @@ class RunDirectory:
         self._metrics = Metrics(path)
         self._made: list[Path] = []
         self._began_here = False
+        self._told = False
 
     @classmethod
     def open(cls, config: RunConfig, command: str, data: str | None = None) -> RunDirectory:
@@ -297,6 +298,12 @@ class RunDirectory:
         """Write down that the run came to its end, with the SHA-256 of everything it leaves."""
         write_finished(self.path, self.run)
 
+    def tell_stopped(self, how: str = "stopped") -> None:
+        """Say once that the run was stopped, and the command that continues it."""
+        if not self._told:
+            self._told = True
+            print(f"{how}; continue with: {self.again}", flush=True)
+
     def close(self) -> None:
         """Close the metrics and give the lock back; closing twice does nothing."""
         self._metrics.close()
@@ -308,17 +315,18 @@ class RunDirectory:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Close; a run that began here, failed and saved nothing but what says so is taken away."""
         self._metrics.close()
-        if error is not None and self._began_here and not isinstance(error, Divergence):
-            self._discard()
+        gone = error is not None and self._began_here and not isinstance(error, Divergence) and self._discard()
+        if isinstance(error, KeyboardInterrupt) and not gone:
+            self.tell_stopped()
         self.close()
 
-    def _discard(self) -> None:
-        """Remove what the run made, if nothing in it was worth keeping."""
+    def _discard(self) -> bool:
+        """Remove what the run made, if nothing in it was worth keeping; whether it is gone."""
         with contextlib.suppress(OSError):
             own = {CONFIG, METRICS, LOCK}
             empty = [item for item in self.path.iterdir() if item.is_dir() and not any(item.iterdir())]
             if any(item.name not in own and item not in empty for item in self.path.iterdir()):
-                return
+                return False
             for folder in empty:
                 folder.rmdir()
             for name in (METRICS, CONFIG):
@@ -326,3 +334,5 @@ class RunDirectory:
             self._lock.release()
             for folder in self._made:
                 withdraw(folder)
+            return True
+        return False

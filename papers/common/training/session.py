@@ -107,7 +107,7 @@ class Session:
                 self._fit(interrupt)
         last, total = int(self.state.step), self.plan.total_steps
         if last < total:
-            print(f"stopped at step {last} of {total}; continue with: {self.directory.again}", flush=True)
+            self.directory.tell_stopped(f"stopped at step {last} of {total}")
         return last == total
 
     @property

@@ -95,7 +95,7 @@ def run(config: SweepConfig, command: str, finish: Any = None) -> Outcome:
             states, curves = _train(sweep, directory, interrupt)
         finished = int(curves.count) == len(curves.step)
         if not finished:
-            print(f"stopped at step {int(states.step[0])}; continue with: {directory.again}", flush=True)
+            directory.tell_stopped(f"stopped at step {int(states.step[0])}")
             return Outcome(directory.path, {}, False)
         arrays = results(sweep, states, curves)
         if finish is None:

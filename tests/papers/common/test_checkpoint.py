@@ -1,5 +1,6 @@
 """Checkpoints return to the bit, and damage of every kind is noticed and walked around."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -282,6 +283,58 @@ def test_a_save_that_is_really_killed(tmp_path):
         assert step == 1 and tree["x"].tolist() == [1.0, 1.0, 1.0]
         checkpoints.save(2, {"x": np.zeros(3)})
         assert checkpoints.restore({"x": np.zeros(3)}).step == 2
+
+
+FILLED = """
+import resource, sys
+import numpy as np
+from papers.common.checkpoint import Checkpoints
+checkpoints = Checkpoints(sys.argv[1], "run")
+noise = np.random.default_rng(0).normal(size=200_000)
+checkpoints.save(1, {"x": noise}, {"history": noise[:100]})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    checkpoints.save(2, {"x": noise + 1}, {"history": noise[:100]})
+except OSError as error:
+    print("OSError", error.errno, error.strerror)
+"""
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    """No file may grow beyond 100 kB: an error with the number of a full disk, and the step before is whole."""
+    root = Path(checkpoint.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", FILLED, str(tmp_path)], cwd=root, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.startswith("OSError ") and int(done.stdout.split()[1]) in (errno.ENOSPC, errno.EFBIG), done
+    restored = Checkpoints(tmp_path, "run").restore({"x": np.zeros(200_000)})
+    assert restored.step == 1 and restored.beside["history"].shape == (100,)
+    assert not (tmp_path / "manifest-2.json").exists() and not (tmp_path / "beside-2.npz").exists()
+
+
+def test_a_full_disk_is_known_by_whatever_wraps_it():
+    def wrapped(error, cause):
+        error.__cause__ = cause
+        return error
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert checkpoint.no_room(full) == errno.ENOSPC
+    assert checkpoint.no_room(wrapped(RuntimeError("while saving"), full)) == errno.ENOSPC
+    assert checkpoint.no_room(ValueError("INTERNAL: writing: No space left on device [errno 28]")) == errno.ENOSPC
+    assert checkpoint.no_room(OSError(errno.EACCES, "Permission denied")) is None
+
+
+def test_what_lies_beside_a_step_belongs_to_it_and_to_its_run(tmp_path):
+    with Checkpoints(tmp_path, "mine") as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, {"x": np.zeros(3)}, {"history": np.arange(step)})
+    restored = Checkpoints(tmp_path, "mine").restore({"x": np.zeros(3)})
+    assert restored.step == 2 and list(restored.beside["history"]) == [0, 1]
+    (tmp_path / "beside-2.npz").write_bytes((tmp_path / "beside-1.npz").read_bytes())
+    restored = Checkpoints(tmp_path, "mine").restore({"x": np.zeros(3)})
+    assert restored.step == 1 and "beside-2.npz" in restored.skipped[0].reason
+    with pytest.raises(UserError, match="its run is mine, not another"):
+        Checkpoints(tmp_path, "another").restore({"x": np.zeros(3)})
 
 
 def test_nothing_to_restore(tmp_path, two_steps):

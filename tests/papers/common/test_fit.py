@@ -343,3 +343,30 @@ def test_evaluation_of_a_model_leaves_the_state_alone(training, data):
     loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(IMAGES), data.labels]
     assert found["loss"] == pytest.approx(loss.mean(), rel=1e-5)
     assert found["top1"] == pytest.approx((logits.argmax(1) == np.asarray(data.labels)).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("driver", ["loop", "scan"])
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 2)])
+def test_a_metric_of_any_shape_has_one_entry_for_each_step(driver, chunk, shape):
+    """The same under both drivers: (steps, *shape), in the order of the steps."""
+
+    def step(state, batch):
+        metrics = {"loss": jnp.float32(0), "accuracy": jnp.float32(0), "rows": jnp.full(shape, state.step)}
+        return state._replace(step=state.step + 1), metrics
+
+    data, found = Data(jnp.zeros((14, 1, 1, 3), jnp.uint8), jnp.arange(14, dtype=jnp.int32)), []
+    fit(
+        step,
+        counting_state(14, 1),
+        data,
+        batch_size=4,
+        epochs=1,
+        seed=0,
+        chunk=chunk,
+        driver=driver,
+        on_chunk=lambda fetched: found.append((fetched.step, fetched.metrics["rows"])),
+    )
+    joined = np.concatenate([rows for _, rows in found])
+    assert all(rows.shape[1:] == shape for _, rows in found) and found[0][0] == 0
+    np.testing.assert_array_equal(joined, np.broadcast_to(np.arange(4).reshape(4, *[1] * len(shape)), (4, *shape)))

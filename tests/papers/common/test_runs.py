@@ -390,10 +390,11 @@ def test_a_run_that_saved_nothing_leaves_nothing(tmp_path, error):
     assert list((tmp_path / "mine").iterdir()) == []  # what was there before stays
 
 
-def test_a_run_that_saved_something_keeps_it(tmp_path):
+def test_a_run_that_saved_something_keeps_it_and_says_how_to_go_on(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt), RunDirectory.create(tmp_path / "run", {}, "prog") as run:
         run.save_arrays("curves", loss=np.zeros(3))
         raise KeyboardInterrupt
+    assert capsys.readouterr().out == "stopped; continue with: prog --resume\n"
     assert {item.name for item in (tmp_path / "run").iterdir()} == {"config.json", "curves.npz"}
 
 

@@ -439,3 +439,43 @@ def test_a_diverging_command_exits_with_3(tmp_path, monkeypatch, capsys):
     assert left.value.code == 3 and told.err.count("\n") == 1 and "Traceback" not in told.err
     assert told.err.startswith(f"{PROG}: the loss became nan at step 7 (last finite loss 2.")
     assert (tmp_path / "run" / "checkpoints" / "5").is_dir()
+
+
+def test_the_same_words_three_times_make_three_runs(whole, tmp_path, monkeypatch):
+    """As the README has them: without --out, in one folder."""
+    monkeypatch.chdir(tmp_path)
+    options = small_options("")[:-2]
+    for _ in range(3):
+        assert command(*options) == 0
+    first, second, third = sorted(item for item in (tmp_path / "runs/noether/train").iterdir() if not item.is_symlink())
+    for directory in (first, second, third):
+        assert_same_run(directory, whole.directory)
+    assert (tmp_path / "runs/noether/train/latest").resolve() == third
+
+
+def test_resume_without_out_continues_the_newest_unfinished_run(whole, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = small_options("")[:-2]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4)
+        with pytest.raises(SystemExit):
+            command(*options)
+    directory = next(item for item in (tmp_path / "runs/noether/train").iterdir() if not item.is_symlink())
+    told = capsys.readouterr().out
+    assert f"--out {directory.relative_to(tmp_path)} --resume" in told
+    assert command(*options) == 0  # another run, finished
+    assert command(*options, "--resume") == 0
+    assert_same_run(directory, whole.directory)
+    with pytest.raises(SystemExit):
+        command(*options, "--resume")
+    assert "holds no unfinished run to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--seed", "--epochs", "--batch-size", "--record-every", "--limit"])
+@pytest.mark.parametrize("value", [10**12, 10**30])
+def test_numbers_without_bound_are_refused_before_anything_is_made(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit) as left:
+        command("--out", tmp_path / "run", option, value)
+    told = capsys.readouterr().err
+    assert left.value.code == 2 and told.count("\n") == 1 and f"{option} is {value}, but must be" in told
+    assert not (tmp_path / "run").exists()
