@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.arguments import accumulation_dtype, floating_array, floating_tree, is_concrete
+from symjax.magnitude import power_of_two
 
 Params = Any
 Coordinates = Any
@@ -148,7 +149,11 @@ def pairing(symmetry: Symmetry, params: Params, covector: Params) -> Coordinates
       covector: pytree like ``params`` (a gradient, a momentum, or the parameters themselves).
 
     Returns:
-      A pytree like ``symmetry.zero``.
+      A pytree like ``symmetry.zero``, summed in at least float32.
+
+    Raises:
+      ValueError: a flow whose zero is not the identity, a covector of another structure or shape, what is no array of
+        real numbers, or a result that its dtype cannot hold; of traced values only structure and shapes are seen.
 
     Example:
       >>> import jax.numpy as jnp
@@ -161,7 +166,12 @@ def pairing(symmetry: Symmetry, params: Params, covector: Params) -> Coordinates
     wide = jax.tree.map(_widest, params, covector)
     moved, pull = jax.vjp(lambda s: symmetry.flow(s, wide), jax.tree.map(_wide, zero))
     paired = pull(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), covector, moved))[0]
-    _require_range("pairing", paired, (params, covector))
+    _require_range(
+        "pairing",
+        paired,
+        (params, covector),
+        lambda: pull(jax.tree.map(lambda leaf, like: _near_one(leaf).astype(like.dtype), covector, moved))[0],
+    )
     return paired
 
 
@@ -180,7 +190,11 @@ def symmetry_residual(symmetry: Symmetry, loss: Callable[..., jax.Array], params
       *args: whatever else the loss takes, a batch for instance.
 
     Returns:
-      A pytree like ``symmetry.zero``.
+      A pytree like ``symmetry.zero``, summed in at least float32.
+
+    Raises:
+      ValueError: a flow whose zero is not the identity, so that another point would be looked at; a loss that is no
+        scalar; what is no array of real numbers.
 
     Example:
       >>> import jax.numpy as jnp
@@ -194,7 +208,12 @@ def symmetry_residual(symmetry: Symmetry, loss: Callable[..., jax.Array], params
 
     def along(s: Coordinates) -> jax.Array:
         moved = symmetry.flow(s, wide)
-        return loss(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), moved, params), *args)
+        value = loss(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), moved, params), *args)
+        if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            raise ValueError(
+                f"loss gives shape {jnp.shape(value)} of {jnp.result_type(value)}, but must give a real scalar"
+            )
+        return value
 
     return jax.grad(along)(jax.tree.map(_wide, zero))
 
@@ -223,8 +242,10 @@ def noether_charge(symmetry: Symmetry, params: Params, velocity: Params, mass: j
       5.5
     """
     velocity, mass = floating_tree("velocity", velocity), floating_array("mass", mass, ())
-    momentum = jax.tree.map(lambda leaf: mass.astype(_wide(leaf).dtype) * _wide(leaf), velocity)
-    return pairing(symmetry, params, momentum)
+    paired = pairing(symmetry, params, velocity)
+    charge = jax.tree.map(lambda leaf: mass.astype(leaf.dtype) * leaf, paired)
+    _require_range("Noether charge", charge, (params, velocity, mass), lambda: paired)
+    return charge
 
 
 def kinetic_energy(velocity: Params, mass: jax.Array | float = 1.0) -> jax.Array:
@@ -241,7 +262,7 @@ def kinetic_energy(velocity: Params, mass: jax.Array | float = 1.0) -> jax.Array
     """
     velocity, mass = floating_tree("velocity", velocity), floating_array("mass", mass, ())
     energy = mass.astype(_sum_dtype(velocity)) / 2 * _squares(velocity)
-    _require_range("kinetic energy", energy, velocity)
+    _require_range("kinetic energy", energy, (velocity, mass), lambda: jnp.sign(mass) * _squares(_near_one(velocity)))
     return energy
 
 
@@ -280,12 +301,15 @@ def kinetic_symmetry_breaking(
     wide = jax.tree.map(_widest, params, velocity)
     velocity = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), velocity, wide)
 
-    def carried(s: Coordinates) -> jax.Array:
+    def carried(s: Coordinates, velocity: Params) -> jax.Array:
         moved = jax.jvp(lambda q: symmetry.flow(s, q), (wide,), (velocity,))[1]
         return mass.astype(_sum_dtype(moved)) / 2 * _squares(moved)
 
-    breaking = jax.grad(carried)(jax.tree.map(_wide, zero))
-    _require_range("kinetic symmetry breaking", breaking, velocity)
+    slope, zero = jax.grad(carried), jax.tree.map(_wide, zero)
+    breaking = slope(zero, velocity)
+    _require_range(
+        "kinetic symmetry breaking", breaking, (params, velocity, mass), lambda: slope(zero, _near_one(velocity))
+    )
     return breaking
 
 
@@ -350,22 +374,29 @@ def _squares(tree: Any) -> jax.Array:
     return sum(parts, jnp.zeros((), dtype))
 
 
-def _require_range(what: str, result: Any, inputs: Any) -> None:
-    """Refuse a concrete result that left the range of its dtype although everything that entered is finite."""
+def _require_range(what: str, result: Any, inputs: Any, again: Callable[[], Any] | None = None) -> None:
+    """Refuse a concrete result that left the range of its dtype although what entered is finite.
+
+    ``again`` gives the same for inputs near 1; where it is not zero, a result that is zero everywhere has been lost.
+    """
     if not is_concrete(result, inputs):
         return
-    values = [np.asarray(leaf) for leaf in jax.tree.leaves(result)]
-    if all(np.isfinite(value).all() and value.any() for value in values):
+    values, entered = ([np.asarray(leaf) for leaf in jax.tree.leaves(tree)] for tree in (result, inputs))
+    sizes = [float(np.max(np.abs(leaf.astype(np.float64)), initial=0.0)) for leaf in entered]
+    if not np.isfinite(sizes).all():
         return
-    entered = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(inputs)]
-    if not all(np.isfinite(leaf).all() for leaf in entered):
-        return
-    largest = max((float(np.abs(leaf).max(initial=0.0)) for leaf in entered), default=0.0)
-    if not all(np.isfinite(value).all() for value in values):
+    finite, held = (all(test(value).all() for value in values) for test in (np.isfinite, lambda value: value == 0))
+    lost = held and again is not None and any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(again()))
+    if lost or not finite:
         raise ValueError(
-            f"the {what} is larger than {values[0].dtype} can hold: the largest entry that enters is {largest:.3g}; "
-            "divide it by a power of two, or use float64"
+            f"the {what} is too {'small' if lost else 'large'} for {values[0].dtype}: the largest entry that enters is "
+            f"{max(sizes):.3g}; multiply it by a power of two, or use float64"
         )
+
+
+def _near_one(tree: Any) -> Any:
+    """A pytree divided by a power of two of the size of its largest entry, leaf by leaf."""
+    return jax.tree.map(lambda leaf: _wide(leaf) / power_of_two(_wide(leaf)), tree)
 
 
 def _shapes(tree: Any) -> list[tuple[int, ...]]:

@@ -21,7 +21,7 @@ from symjax.channels.describe import (
     leaf_paths,
     site_block,
 )
-from symjax.channels.layout import fits, index_labels, labels, spread
+from symjax.channels.layout import fits, index_labels, labels, spread, within
 
 __all__ = ["flip", "permute", "rescale"]
 
@@ -233,7 +233,7 @@ def _permute(perms: dict[str, jax.Array], variables: Variables, frozen: Frozen) 
                 [-1 if axis == site.axis else 1 for axis in range(leaf.ndim)]
             )
             held = batch if perms[name].ndim > 1 else []
-            inside = np.logical_and.reduce([label >= 0 for label in (*held, unit)])
+            inside = within(*held, unit)
             target = perms[name][(*held, unit)].astype(place.dtype)
             index = jnp.where(inside, place + stride * (target - unit), place)
             if index.size == leaf.shape[site.axis]:

@@ -3,7 +3,8 @@
 Every block is an affine map: the entry at ``p`` holds unit ``label[p]``, the next unit lies ``stride`` entries further.
 """
 
-from functools import lru_cache
+import operator
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from symjax.channels.describe import Block, Channel, Segment, Site, Variables, leaf_paths, site_block
 
-__all__ = ["Labels", "fits", "index_labels", "labels", "spread"]
+__all__ = ["Labels", "fits", "index_labels", "labels", "spread", "within"]
 
 
 class Labels(NamedTuple):
@@ -63,6 +64,11 @@ def index_labels(site: Site, channel: Channel, shape: tuple[int, ...]) -> list[n
     return [None if block is None else along(block, size) for block, size in blocks(site, channel)]
 
 
+def within(*indices: np.ndarray) -> np.ndarray | bool:
+    """Where all of these labels hold an index."""
+    return reduce(operator.and_, (label >= 0 for label in indices), True)
+
+
 def confined(site: Site, shape: tuple[int, ...]) -> np.ndarray | None:
     """Where the cuts of a term let it act, shaped to broadcast over the leaf; None for everywhere."""
     inside = None
@@ -80,11 +86,8 @@ def spread(values: jax.Array, over: tuple[int, ...], site: Site, channel: Channe
     """
     held = blocks(site, channel)
     if over == ():
-        chosen = [label >= 0 for label in index_labels(site, channel, shape) if label is not None]
-        inside = np.ones((1,) * len(shape), bool)
-        for part in chosen:
-            inside = inside & part
-        values = jnp.where(inside, values, jnp.zeros_like(values))
+        held = [label for label in index_labels(site, channel, shape) if label is not None]
+        values = jnp.where(within(*held) | np.zeros((1,) * len(shape), bool), values, jnp.zeros_like(values))
     elif len({held[i][0].axis for i in over}) == len(over):
         for place, i in enumerate(over):
             block, size = held[i]
@@ -93,9 +96,7 @@ def spread(values: jax.Array, over: tuple[int, ...], site: Site, channel: Channe
     else:
         named = index_labels(site, channel, shape)
         index = tuple(named[i] for i in over)
-        values = jnp.where(
-            np.logical_and.reduce([label >= 0 for label in index]), values[index], jnp.zeros((), values.dtype)
-        )
+        values = jnp.where(within(*index), values[index], jnp.zeros((), values.dtype))
     inside = confined(site, shape)
     return values if inside is None else jnp.where(inside, values, jnp.zeros_like(values))
 

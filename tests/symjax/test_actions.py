@@ -144,3 +144,28 @@ def test_jit_and_vmap_agree_with_a_loop(tolerance: Callable[..., float]) -> None
 def test_wrong_shapes_are_named_in_one_sentence(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         call()
+
+
+def test_integers_and_lists_become_real_numbers() -> None:
+    np.testing.assert_allclose(rotate([0.3], np.array([10, 0])), [10 * np.cos(0.3), 10 * np.sin(0.3)], rtol=1e-14)
+    np.testing.assert_array_equal(translate([0.5], np.zeros((1, 3), int)), [[0.5, 0.5, 0.5]])
+    np.testing.assert_array_equal(skew([2], 2), [[0, -2], [2, 0]])
+
+
+def test_low_precision_turns_in_float32() -> None:
+    q = jnp.asarray(np.random.default_rng(0).standard_normal((64, 3)), jnp.bfloat16)
+    s = np.random.default_rng(1).standard_normal(64 * 63 // 2) / 50
+    turned = rotate(jnp.asarray(s, jnp.bfloat16), q)
+    expected = scipy.linalg.expm(np.asarray(skew(np.asarray(jnp.asarray(s, jnp.bfloat16), np.float64), 64)))
+    assert turned.dtype == jnp.bfloat16
+    assert error(turned, expected @ np.asarray(q, np.float64)) < 2**-8
+
+
+@pytest.mark.parametrize("value", ["q", True, None, 1j])
+def test_what_is_no_array_of_real_numbers_is_refused(value: object) -> None:
+    for call in (lambda: rotate(value, jnp.ones(2)), lambda: rotate(jnp.ones(1), value), lambda: skew(value, 2)):
+        with pytest.raises(ValueError, match="but must be an array of real numbers"):
+            call()
+    for call in (lambda: translate(value, jnp.ones(2)), lambda: translate(1.0, value)):
+        with pytest.raises(ValueError, match="but must be an array of real numbers"):
+            call()

@@ -335,3 +335,94 @@ SCALE = Symmetry(scale, np.zeros(()))
 def test_bad_input_is_one_sentence(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         call(jnp.ones(2))
+
+
+def turned(s: jax.Array, q: jax.Array) -> jax.Array:
+    """A rotation by s + 1: no loss of the length changes along s, but s = 0 is not the identity."""
+    c, d = jnp.cos(s + 1), jnp.sin(s + 1)
+    return jnp.stack([c * q[0] - d * q[1], d * q[0] + c * q[1]])
+
+
+def test_a_flow_whose_zero_is_not_the_identity_is_refused_and_compiled_gives_the_formula() -> None:
+    symmetry, q = Symmetry(turned, jnp.zeros(())), jnp.asarray([1.0, 2.0])
+
+    def loss(q: jax.Array) -> jax.Array:
+        return jnp.sin(q[0]) + q @ q
+
+    for call in (
+        lambda: symmetry_residual(symmetry, loss, q),
+        lambda: pairing(symmetry, q, q),
+        lambda: generator(symmetry, q, 1.0),
+        lambda: noether_charge(symmetry, q, q),
+        lambda: kinetic_symmetry_breaking(symmetry, q, q),
+    ):
+        with pytest.raises(ValueError, match="moves params at symmetry.zero, but its zero must be the identity"):
+            call()
+    slope = (loss(turned(1e-6, q)) - loss(turned(-1e-6, q))) / 2e-6
+    compiled = jax.jit(lambda q: symmetry_residual(symmetry, loss, q))(q)
+    assert float(compiled) == pytest.approx(float(slope), rel=1e-8)
+    with pytest.raises(ValueError, match="loss gives shape"):
+        symmetry_residual(SCALE, lambda q: q, q)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_sums_of_low_precision_are_made_in_float32(dtype: Any) -> None:
+    """Against NumPy in float64 on the same numbers; a covector of another dtype too."""
+    w = jnp.asarray(np.random.default_rng(0).standard_normal((512, 4)), dtype)
+    exact = np.asarray(w, np.float64)
+    filters = Symmetry(lambda s, q: jnp.exp(s).astype(q.dtype)[None] * q, jnp.zeros(4, jnp.float32))
+    wide = w.astype(jnp.float32)
+    for point, covector in ((w, w), (wide, w), (w, wide)):
+        found = pairing(filters, point, covector)
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, (exact**2).sum(0), rtol=1e-6)
+    np.testing.assert_allclose(noether_charge(filters, w, w, 0.5), (exact**2).sum(0) / 2, rtol=1e-6)
+    np.testing.assert_allclose(kinetic_energy(w), (exact**2).sum() / 2, rtol=1e-6)
+    np.testing.assert_allclose(kinetic_symmetry_breaking(filters, w, w), (exact**2).sum(0), rtol=1e-6)
+    residual = symmetry_residual(filters, lambda q: jnp.sum(jnp.square(q.astype(jnp.float32))), w)
+    np.testing.assert_allclose(residual, 2 * (exact**2).sum(0), rtol=2e-3)  # the gradient itself is rounded to dtype
+
+
+def test_integers_and_lists_are_real_numbers() -> None:
+    symmetry = Symmetry(scale, 0)
+    assert float(pairing(symmetry, np.array([3, 4]), np.array([1, 2], np.int8))) == 11.0
+    assert float(noether_charge(symmetry, np.array([3, 4]), np.array([1, 2]), 2)) == 22.0
+    assert float(kinetic_energy(np.array([3, 4]))) == 12.5
+    np.testing.assert_array_equal(generator(symmetry, np.array([3, 4]), 2), [6.0, 8.0])
+    assert float(symmetry_residual(symmetry, lambda q: q @ q, np.array([3, 4]))) == 50.0
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-15, 1e15, 1e30])
+def test_sizes_are_right_or_refused(size: float) -> None:
+    """With a covector as large as the parameters are small the answer is of size 1; squares are refused when lost."""
+    q = jnp.asarray([3.0, 4.0], jnp.float32)
+    zero = Symmetry(scale, jnp.zeros((), jnp.float32))
+    found = pairing(zero, q * jnp.float32(size), q / jnp.float32(size))
+    assert float(found) == pytest.approx(25.0, rel=1e-6)
+    small = q * jnp.float32(size)
+    for name, call in {
+        "pairing": lambda: pairing(zero, small, small),
+        "kinetic energy": lambda: kinetic_energy(small),
+        "kinetic symmetry breaking": lambda: kinetic_symmetry_breaking(zero, small, small),
+    }.items():
+        if size in (1e-15, 1e15):
+            assert float(call()) / size**2 == pytest.approx(12.5 if "energy" in name else 25.0, rel=1e-5)
+        else:
+            word = "small" if size < 1 else "large"
+            with pytest.raises(ValueError, match=f"^the {name} is too {word} for float32: the largest entry"):
+                call()
+    if size < 1:  # truly zero
+        assert float(pairing(Symmetry(rotate, jnp.zeros(1, jnp.float32)), small, small)[0]) == 0.0
+
+
+def test_composed_symmetries_answer_by_name() -> None:
+    q = jnp.asarray([3.0, 4.0])
+    shift = Symmetry(lambda s, q: q + s, jnp.zeros(2), lambda s, q: jnp.all(q + s > 0))
+    both = compose(shift=shift, scale=Symmetry(scale, jnp.zeros(())))
+    found = pairing(both, q, q)
+    np.testing.assert_allclose(found["shift"], q)
+    assert float(found["scale"]) == pytest.approx(25.0)
+    moved = both.flow({"shift": jnp.ones(2), "scale": jnp.log(2.0)}, q)
+    np.testing.assert_allclose(moved, [8.0, 10.0], rtol=1e-14)
+    assert bool(both.valid(both.zero, q)) and not bool(both.valid({**both.zero, "shift": jnp.full(2, -3.0)}, q))
+    assert compose(scale=SCALE).valid is None
