@@ -60,12 +60,18 @@ def text(
     shown = list(fields(config_class, start))
     title = {name: group for group, names in GROUPS.items() for name in names}
     order = {name: place for names in GROUPS.values() for place, name in enumerate(names)}
+
+    def rank(field: Field) -> tuple[bool, int]:  # what must be given comes first
+        return field.default is not dataclasses.MISSING, order.get(field.name.rpartition(".")[2], 0)
+
     lines = [f"usage: {prog} [options]", ""]
     for paragraph in inspect.cleandoc(description or config_class.__doc__ or "").split("\n\n"):
         lines += [*textwrap.wrap(paragraph, COLUMNS), ""]
     for group in GROUPS:
         own = [field for field in shown if title.get(field.name.rpartition(".")[2], "the job") == group]
-        own.sort(key=lambda field: order.get(field.name.rpartition(".")[2], 0))
+        own.sort(
+            key=lambda field: (field.default is not dataclasses.MISSING, order.get(field.name.rpartition(".")[2], 0))
+        )
         if own:
             lines += [f"{group}:", *(line for field in own for line in _entry(_spell(field), _say(field))), ""]
     lines += ["help:", *_entry("-h, --help", "This text.")]

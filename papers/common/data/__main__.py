@@ -4,8 +4,10 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from papers.common.cli import main
+from papers.common.cli import check_count, main
 from papers.common.data import Name, load
+from papers.common.data.folder import LARGEST_SIDE
+from papers.common.data.outline import SMALLEST
 from papers.common.flags import say_next
 
 
@@ -24,6 +26,11 @@ class Config:
 
     cache_dir: Path | None = None
     """Where the prepared images go; by default $SYMJAX_PAPERS_CACHE or ~/.cache/symjax-papers."""
+
+    def validate(self) -> None:
+        """Refuse a size that no set has."""
+        if self.size is not None:
+            check_count("size", self.size, SMALLEST, LARGEST_SIDE)
 
 
 def entry(config: Config) -> None:

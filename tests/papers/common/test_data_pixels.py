@@ -66,7 +66,7 @@ def test_published_sets_are_not_enlarged(tmp_path, name):
 
 def test_every_command_line_offers_every_set(capsys):
     from papers.common import cli
-    from papers.gradient_flow.train_config import TrainConfig as GradientFlow
+    from papers.gradient_flow.training.config import TrainConfig as GradientFlow
     from papers.noether.figures import FiguresConfig
     from papers.noether.networks.config import TrainConfig
     from papers.noether.sweeps.config import SweepConfig

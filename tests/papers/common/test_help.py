@@ -78,7 +78,7 @@ def test_help_of_every_command(module):
 
 
 def test_help_shows_every_field_with_words():
-    for module in ("papers.noether.networks.config", "papers.gradient_flow.train_config"):
+    for module in ("papers.noether.networks.config", "papers.gradient_flow.training.config"):
         config_class = importlib.import_module(module).TrainConfig
         text = help.text(config_class, "prog", None)
         for field in help.fields(config_class):
