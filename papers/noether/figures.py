@@ -26,8 +26,9 @@ class FiguresConfig:
 
     place: ClassVar[str] = "noether/figures"
 
-    panel: PanelName | Literal["toys"] = "toys"
-    """a: learning rate; b: momentum; c: weight decay; d: initial norm; toys: figures of the theory, without data."""
+    panel: PanelName | Literal["norms", "toys"] = "toys"
+    """a: learning rate; b: momentum; c: weight decay; d: initial norm; norms: of the one finished run that --runs
+    names; toys: figures of the theory, without data."""
 
     values: tuple[float, ...] = ()
     """Values of what the panel varies; the panel's own grid by default."""
@@ -72,7 +73,7 @@ class FiguresConfig:
     """Folder of the prepared data."""
 
     runs: Path | None = None
-    """Folder of finished runs to draw, wherever they were made: nothing is run."""
+    """Folder of finished runs to draw, wherever they were made: nothing is run. With --panel norms, of one run."""
 
     out: Path | None = None
     """Folder of a panel's runs, and of the figures in a folder each; what is finished in it is used, what was stopped
@@ -87,8 +88,10 @@ class FiguresConfig:
             check_count("seeds", self.seeds, most=MOST_RUNS)
         self.base().validate()
         shown = " ".join(map(str, self.values))
+        check(self.panel != "norms" or self.runs is not None, "runs", self.runs, "a finished run with --panel norms")
         if self.panel == "toys" or self.runs is not None:
             why = "left out with --panel toys" if self.panel == "toys" else "left out with --runs, which has its own"
+            check(self.panel != "toys" or self.runs is None, "runs", self.runs, why)
             check(self.seeds is None, "seeds", self.seeds, why)
             check(not self.values, "values", shown, why)
             return
@@ -104,7 +107,7 @@ class FiguresConfig:
     @property
     def inside(self) -> str:
         """The folder of the figure in ``out``."""
-        return "toys" if self.panel == "toys" else f"panel-{self.panel}"
+        return self.panel if self.panel in ("norms", "toys") else f"panel-{self.panel}"
 
     def base(self) -> TrainConfig:
         """What all runs of a panel share."""
@@ -120,7 +123,7 @@ def entry(config: FiguresConfig) -> None:
 
     config = RunDirectory.take_up(config)
     RunDirectory.refuse(config)
-    if config.panel != "toys" and config.runs is None:
+    if config.panel in PANELS and config.runs is None:
         config.base().load()  # refuses what the data does not allow, before seconds of importing jax
     use_compilation_cache(config.cache_dir)
     from papers.common.environment import command_line
@@ -128,6 +131,8 @@ def entry(config: FiguresConfig) -> None:
     command = command_line("papers.noether.figures")
     if config.panel == "toys":
         _draw_toys(config, command)
+    elif config.panel == "norms":
+        _draw_norms(config, command)
     else:
         _draw_panel(config, command)
 
@@ -147,6 +152,19 @@ def _draw_toys(config: FiguresConfig, command: str) -> None:
     print(format_claims(claims))
     print(f"figures, arrays and claims are in {directory.path}")
     say_next("a panel of the paper", f"{PROG} --panel a")
+
+
+def _draw_norms(config: FiguresConfig, command: str) -> None:
+    from papers.common.runs import RunDirectory
+    from papers.noether.networks.finished import read_run
+    from papers.noether.norm_dynamics import publish
+
+    run, arrays = read_run(config.runs)
+    with RunDirectory.open(config, command) as directory:
+        publish(directory, arrays, run, command)
+        directory.finish()
+    print(f"figures, arrays and claims are in {directory.path}")
+    say_next("read it as a page", f"python -m papers.report {directory.path}")
 
 
 def _draw_panel(config: FiguresConfig, command: str) -> None:

@@ -28,7 +28,7 @@ def entry(config: SweepConfig) -> None:
     from papers.common.environment import command_line
     from papers.common.errors import Divergence
     from papers.common.runs import RunDirectory
-    from papers.noether.sweeps.draw import sweep_figure
+    from papers.noether.sweeps.draw import sweep_figure, table
     from papers.noether.sweeps.judge import sweep_claims
     from papers.noether.sweeps.measure import run
 
@@ -61,21 +61,6 @@ def describe(config: SweepConfig) -> str:
     axes = {name: getattr(config, axis) for name, axis in AXES.items()} | {"filter_norm": config.norm_rules}
     shown = "; ".join(f"{name.replace('_', ' ')} {' '.join(map(str, values))}" for name, values in axes.items())
     return f"{network} on {config.data}: {config.epochs} epochs, batch {config.batch_size}\n{shown}"
-
-
-def table(arrays: "dict[str, np.ndarray]") -> list[str]:
-    """One line for each combination: test accuracy over its seeds as mean and range, and how many diverged."""
-    names = [name for name in AXES if name != "seed"]
-    groups: dict[tuple, list[int]] = {}
-    for place, point in enumerate(zip(*(arrays[name].tolist() for name in names), strict=True)):
-        groups.setdefault(point, []).append(place)
-    rows = [(*(name.replace("_", " ") for name in names), "test accuracy", "diverged")]
-    for point, places in groups.items():
-        alive = [float(arrays["test_top1"][place]) for place in places if not arrays["diverged"][place]]
-        shown = f"{sum(alive) / len(alive):.3f} ({min(alive):.3f} to {max(alive):.3f})" if alive else "none"
-        rows.append((*map(str, point), shown, f"{len(places) - len(alive)} of {len(places)}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 if __name__ == "__main__":

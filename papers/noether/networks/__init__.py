@@ -3,8 +3,9 @@
 | file | what |
 |---|---|
 | `config.py`, `presets.py` | what a training run is, checked; the paper's panels as presets |
-| `charges.py` | the charges of a network in training, measured and predicted |
+| `charges/` | the charges of a network in training, measured and predicted |
 | `run.py` | a run from its configuration to its directory |
+| `finished.py` | a finished run read back |
 | `summary.py` | the few numbers of a run, layer by layer |
 | `laws.py` | claims: what the laws predict, judged over runs |
 """

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from papers.common.allocation import CONFIG
 from papers.common.errors import Divergence, InUse, UserError
@@ -10,6 +10,7 @@ from papers.common.finished import is_finished, load_arrays, read_config
 from papers.common.records import differences, to_json, with_defaults
 from papers.common.runs import MAY_DIFFER_ON_RESUME
 from papers.noether.networks.config import FilterNorm, TrainConfig
+from papers.noether.networks.finished import read_run
 from papers.noether.panels.definitions import PANELS, PanelName
 from papers.noether.panels.runs import Run, Runs, spell
 
@@ -122,12 +123,8 @@ def read_finished(name: PanelName, where: Path) -> Runs:
     panel = PANELS[name]
     found = []
     for folder in filter(is_finished, sorted(where.glob(f"{name}-*"))):
-        recorded = read_config(folder)["config"]
-        known = {field.name for field in dataclasses.fields(TrainConfig)}
-        values = {key: _as_field(value) for key, value in recorded.items() if key in known}
-        config = dataclasses.replace(TrainConfig(), **(values | {"out": folder}))
-        arm, value = config.filter_norm, float(getattr(config, panel.field))
-        found.append(Run(value, arm, config.seed, config, load_arrays(folder)))
+        config, arrays = read_run(folder)
+        found.append(Run(float(getattr(config, panel.field)), config.filter_norm, config.seed, config, arrays))
     settings = {(run.value, run.arm) for run in found}
     whole = {
         seed for seed in {run.seed for run in found} if {(r.value, r.arm) for r in found if r.seed == seed} == settings
@@ -141,7 +138,3 @@ def read_finished(name: PanelName, where: Path) -> Runs:
         print(f"left out, because not all their runs are finished: seeds {' '.join(map(str, part))}", flush=True)
     order = sorted(found, key=lambda run: (run.seed, run.value, panel.arms.index(run.arm)))
     return Runs(tuple(run for run in order if run.seed in whole))
-
-
-def _as_field(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -22,6 +22,21 @@ def sweep_figure(directory: RunDirectory, arrays: dict[str, np.ndarray]) -> None
     directory.save_figure(canvas.figure, "sweep", **arrays)
 
 
+def table(arrays: dict[str, np.ndarray]) -> list[str]:
+    """One line for each combination: test accuracy over its seeds as mean and range, and how many diverged."""
+    names = [name for name in AXES if name != "seed"]
+    groups: dict[tuple, list[int]] = {}
+    for place, point in enumerate(zip(*(arrays[name].tolist() for name in names), strict=True)):
+        groups.setdefault(point, []).append(place)
+    rows = [(*(name.replace("_", " ") for name in names), "test accuracy", "diverged")]
+    for point, places in groups.items():
+        alive = [float(arrays["test_top1"][place]) for place in places if not arrays["diverged"][place]]
+        shown = f"{sum(alive) / len(alive):.3f} ({min(alive):.3f} to {max(alive):.3f})" if alive else "none"
+        rows.append((*map(str, point), shown, f"{len(places) - len(alive)} of {len(places)}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def _losses(panel: Any, arrays: dict[str, np.ndarray]) -> None:
     seen = set()
     for place, rule in enumerate(arrays["filter_norm"].tolist()):
