@@ -40,7 +40,7 @@ def families(channels: Mapping[str, Channel], params: Any, last: str = "dense3")
       params: the parameters.
       last: name of the layer that gives the logits.
     """
-    relative = restrict(channels, "params")
+    relative = restrict(channels, "params") if channels else {}  # a single layer has no hidden channels
     filters = {name: _kernel_only(channel) for name, channel in relative.items() if _has(channel, "scale")}
     units = {name: channel for name, channel in relative.items() if not _has(channel, "scale")}
 
