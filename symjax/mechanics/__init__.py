@@ -6,3 +6,4 @@ from symjax.mechanics import discrete as discrete
 from symjax.mechanics import lagrangian as lagrangian
 from symjax.mechanics import laws as laws
 from symjax.mechanics import modified_ode as modified_ode
+from symjax.mechanics import noether_theorem as noether_theorem

@@ -1,11 +1,12 @@
-"""Learning rules as Lagrangians, and Noether's theorem with the terms a learning rule adds to it.
+"""Learning rules as Lagrangians, and their equations of motion.
 
 The Bregman Lagrangian of a loss f with a mirror map h and scales (alpha, beta, gamma) of time,
 
     L = e^{alpha + gamma} ( D_h(q + e^{-alpha} q', q) - e^{beta} f(q) ),
 
 has Nesterov's method, damped motion, natural gradient flow and gradient descent with momentum as special cases. A
-symmetry of f that its kinetic energy lacks does not conserve a charge, it drives it. (The scale beta is no momentum.)
+symmetry of f that its kinetic energy lacks does not conserve a charge, it drives it: `noether_theorem`. (The scale beta
+is no momentum.)
 
 Source: Tanaka & Kunin 2021, Noether's Learning Dynamics, Sec. 2-3, after Wibisono, Wilson & Jordan 2016, A variational
 perspective on accelerated methods in optimization.
@@ -19,7 +20,14 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
-from symjax.symmetry import Coordinates, Params, Symmetry, pairing
+from symjax.arguments import (
+    accurate_array,
+    accurate_tree,
+    inner_product,
+    real_numbers,
+    require_same_shapes,
+)
+from symjax.symmetry import Params
 
 Potential = Callable[[Params], jax.Array]
 Mirror = Callable[[Params], jax.Array]
@@ -35,25 +43,11 @@ class Scales(NamedTuple):
     gamma: Callable[[jax.Array], jax.Array]
 
 
-class NoetherTerms(NamedTuple):
-    """Terms of the generalised Noether theorem, each like the flow's coordinates.
+def moved(q: Params, scale: jax.Array, v: Params) -> Params:
+    """Return `q + scale v`, leaf by leaf.
 
-    `charge_motion + dissipation = dynamic_asymmetry + non_euclidean_metric + potential` along every solution.
+    Source: this library's bookkeeping.
     """
-
-    charge: Coordinates  #: <Delta, dQ>
-    charge_motion: Coordinates  #: d/dt <Delta, dQ>
-    dissipation: Coordinates  #: gamma' <Delta, dQ>
-    dynamic_asymmetry: Coordinates  #: <Delta, dQ'>
-    non_euclidean_metric: Coordinates  #: e^alpha <Delta - e^{-alpha} Hess h q', dQ>
-    potential: Coordinates  #: -e^{alpha + beta} <grad V, dQ>, zero if V has the symmetry
-
-
-def _dot(x: Params, y: Params) -> jax.Array:
-    return sum(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.sum(a * b), x, y)))
-
-
-def _move(q: Params, scale: jax.Array, v: Params) -> Params:
     return jax.tree.map(lambda a, b: a + scale * b, q, v)
 
 
@@ -62,7 +56,8 @@ def euclidean(q: Params) -> jax.Array:
 
     Source: Tanaka & Kunin 2021, Table 1.
     """
-    return _dot(q, q) / 2
+    q = accurate_tree("q", q)
+    return inner_product(q, q) / 2
 
 
 def with_decay(loss: Potential, weight_decay: ArrayLike) -> Potential:
@@ -70,7 +65,13 @@ def with_decay(loss: Potential, weight_decay: ArrayLike) -> Potential:
 
     Source: Tanaka & Kunin 2021, Eq. 4.
     """
-    return lambda q: loss(q) + jnp.asarray(weight_decay, loss(q).dtype) * euclidean(q)
+    accurate_array("weight_decay", weight_decay, ())
+
+    def potential(q: Params) -> jax.Array:
+        energy = euclidean(q)
+        return loss(q).astype(energy.dtype) + jnp.asarray(weight_decay, energy.dtype) * energy
+
+    return potential
 
 
 def nesterov_scales() -> Scales:
@@ -100,6 +101,8 @@ def damped_scales(*, mass: ArrayLike, friction: ArrayLike) -> Scales:
     Returns:
         Three functions of a floating scalar time, each a scalar of its dtype.
     """
+    for name, value in (("mass", mass), ("friction", friction)):
+        accurate_array(name, value, ())  # checked, and kept as it is: its dtype is that of the time
 
     def log_mass(t: jax.Array) -> jax.Array:
         return jnp.log(jnp.asarray(mass, t.dtype))
@@ -122,6 +125,8 @@ def sgd_scales(*, learning_rate: ArrayLike, momentum: ArrayLike) -> Scales:
     Returns:
         As for `damped_scales`.
     """
+    for name, value in (("learning_rate", learning_rate), ("momentum", momentum)):
+        accurate_array(name, value, ())
     return damped_scales(mass=learning_rate * (1 + momentum) / 2, friction=1 - momentum)
 
 
@@ -133,8 +138,10 @@ def bregman_divergence(mirror: Mirror, y: Params, x: Params) -> jax.Array:
     >>> print(float(bregman_divergence(euclidean, jnp.array([3.0]), jnp.array([1.0]))))
     2.0
     """
+    y, x = accurate_tree("y", y), accurate_tree("x", x)
+    require_same_shapes("y", y, "x", x)
     value, slope = jax.value_and_grad(mirror)(x)
-    return mirror(y) - value - _dot(slope, jax.tree.map(jnp.subtract, y, x))
+    return mirror(y) - value - inner_product(slope, jax.tree.map(jnp.subtract, y, x))
 
 
 def bregman_kinetic_energy(mirror: Mirror, alpha: ArrayLike, position: Params, velocity: Params) -> jax.Array:
@@ -146,9 +153,10 @@ def bregman_kinetic_energy(mirror: Mirror, alpha: ArrayLike, position: Params, v
     Deviation: Eq. 9's symbol carries a factor `e^gamma`, this does not; and the submission's table prints
     `e^{-2 alpha}|q'|^2` in the scale row, an erratum: by its own definition it is `e^{-alpha}|q'|^2 = m |q'|^2`.
     """
-    value = mirror(position)
-    alpha = jnp.asarray(alpha, value.dtype)
-    return jnp.exp(alpha) * bregman_divergence(mirror, _move(position, jnp.exp(-alpha), velocity), position)
+    position, velocity = accurate_tree("position", position), accurate_tree("velocity", velocity)
+    require_same_shapes("velocity", velocity, "position", position)
+    (alpha,) = real_numbers(mirror(position).dtype, alpha=alpha)
+    return jnp.exp(alpha) * bregman_divergence(mirror, moved(position, jnp.exp(-alpha), velocity), position)
 
 
 def bregman_lagrangian(potential: Potential, mirror: Mirror, scales: Scales, *, factor: Factor = "full") -> Lagrangian:
@@ -221,6 +229,9 @@ def euler_lagrange_residual(
     Returns:
         A pytree like q, zero along a solution.
     """
+    time, position, velocity = _state(time, position, velocity)
+    acceleration = accurate_tree("acceleration", acceleration)
+    require_same_shapes("acceleration", acceleration, "position", position)
     state, tangent = (time, position, velocity), (jnp.ones_like(time), velocity, acceleration)
     rate = jax.jvp(jax.grad(lagrangian, argnums=2), state, tangent)[1]
     return jax.tree.map(jnp.subtract, rate, jax.grad(lagrangian, argnums=1)(*state))
@@ -242,6 +253,7 @@ def euler_lagrange_acceleration(lagrangian: Lagrangian, time: jax.Array, positio
     Returns:
         q'', a pytree like q.
     """
+    time, position, velocity = _state(time, position, velocity)
     flat, unravel = ravel_pytree(velocity)
     zero = jax.tree.map(jnp.zeros_like, velocity)
     force, _ = ravel_pytree(euler_lagrange_residual(lagrangian, time, position, velocity, zero))
@@ -249,79 +261,8 @@ def euler_lagrange_acceleration(lagrangian: Lagrangian, time: jax.Array, positio
     return unravel(jnp.linalg.solve(inertia, -force))
 
 
-def noether_terms(
-    symmetry: Symmetry,
-    *,
-    mirror: Mirror,
-    scales: Scales,
-    potential: Potential,
-    time: jax.Array,
-    position: Params,
-    velocity: Params,
-    acceleration: Params,
-) -> NoetherTerms:
-    """Return every term of the generalised Noether theorem at one state, for all coordinates of a flow at once.
-
-    With `Delta = grad h(q + e^{-alpha} q') - grad h(q)` (so that `dL/dq' = e^gamma Delta`), dQ the generator and dQ'
-    its time derivative along the motion,
-
-        d/dt <Delta, dQ> + gamma' <Delta, dQ> = <Delta, dQ'> + e^alpha <Delta - e^{-alpha} Hess h q', dQ>
-                                                - e^{alpha + beta} <grad V, dQ>.
-
-    No symmetry is assumed; if V has it the last term is zero. Euclidean: `Delta = m q'`, the metric term vanishes, and
-    without kinetic symmetry breaking the charge decays as `e^{-mu t/m}`.
-
-    Source: Tanaka & Kunin 2021, Eq. 8 and 10-12 (re-derived).
-
-    Args:
-        symmetry: the flow, `flow(s, q) -> q`, and its zero.
-        mirror: h.
-        scales: alpha, beta, gamma.
-        potential: V, the loss, with its decay if any.
-        time: t, a floating scalar array.
-        position: q, a pytree.
-        velocity: q', like q.
-        acceleration: q'', like q, of the motion (`euler_lagrange_acceleration`).
-    """
-    gradient = jax.grad(mirror)
-
-    def momentum(t: jax.Array, q: Params, v: Params) -> Params:
-        return jax.tree.map(jnp.subtract, gradient(_move(q, jnp.exp(-scales.alpha(t)), v)), gradient(q))
-
-    def charge(t: jax.Array, q: Params, v: Params) -> Coordinates:
-        return pairing(symmetry, q, momentum(t, q, v))
-
-    def times(factor: jax.Array, coordinates: Coordinates) -> Coordinates:
-        return jax.tree.map(lambda leaf: factor * leaf, coordinates)
-
-    state, tangent = (time, position, velocity), (jnp.ones_like(time), velocity, acceleration)
-    value, motion = jax.jvp(charge, state, tangent)
-    delta = momentum(*state)
-    turning = jax.jvp(lambda q: pairing(symmetry, q, delta), (position,), (velocity,))[1]
-    alpha = scales.alpha(time)
-    leading = jax.jvp(gradient, (position,), (velocity,))[1]
-    metric = pairing(symmetry, position, _move(delta, -jnp.exp(-alpha), leading))
-    pull = pairing(symmetry, position, jax.grad(potential)(position))
-    return NoetherTerms(
-        charge=value,
-        charge_motion=motion,
-        dissipation=times(jax.grad(scales.gamma)(time), value),
-        dynamic_asymmetry=turning,
-        non_euclidean_metric=times(jnp.exp(alpha), metric),
-        potential=times(-jnp.exp(alpha + scales.beta(time)), pull),
-    )
-
-
-def noether_theorem_error(terms: NoetherTerms) -> Coordinates:
-    """Return how far the two sides are apart, relative to the largest term; zero along exact solutions.
-
-    Source: the balance of `NoetherTerms`, Tanaka & Kunin 2021, Eq. 8; the scale is this library's choice.
-    """
-
-    def compare(_: jax.Array, *parts: jax.Array) -> jax.Array:
-        motion, dissipation, asymmetry, metric, potential = parts
-        scale = jnp.max(jnp.abs(jnp.stack(parts)), axis=0)
-        gap = jnp.abs(motion + dissipation - asymmetry - metric - potential)
-        return jnp.where(scale > 0, gap / jnp.where(scale > 0, scale, 1), 0)
-
-    return jax.tree.map(compare, *terms)
+def _state(time: jax.Array, position: Params, velocity: Params) -> tuple[jax.Array, Params, Params]:
+    time = accurate_array("time", time, ())
+    position, velocity = accurate_tree("position", position), accurate_tree("velocity", velocity)
+    require_same_shapes("velocity", velocity, "position", position)
+    return time, position, velocity

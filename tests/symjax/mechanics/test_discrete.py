@@ -327,3 +327,17 @@ def test_charges_are_the_momenta_of_the_trajectory():
     np.testing.assert_allclose(
         jax.jit(discrete.noether_charge_central)(states[n], states[n + 1], **hyper), central, rtol=1e-11
     )
+
+
+def test_what_a_projection_sees_is_the_predicted_value() -> None:
+    """Compensated like it: to the last bit in float32, where the sum still owes to the increments."""
+    rng = np.random.default_rng(0)
+    state = discrete.quadratic_start(jnp.zeros(20, jnp.float32))
+    owed = False
+    for _ in range(20):
+        square, residual = (jnp.asarray(rng.standard_normal(20), jnp.float32) for _ in range(2))
+        hyper = {"learning_rate": 0.3, "momentum": 0.9, "weight_decay": 0.0}
+        state = discrete.quadratic_step(state, square=square, residual=residual, **hyper)
+        np.testing.assert_array_equal(state.unprojected, discrete.quadratic_value(state))
+        owed |= bool((state.increment + state.compensation != state.increment - state.compensation).any())
+    assert owed

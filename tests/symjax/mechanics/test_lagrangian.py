@@ -143,3 +143,43 @@ def test_float32_keeps_its_type():
     assert found.dtype == jnp.float32
     exact = accelerate(law, jnp.array(0.1), *start())
     np.testing.assert_allclose(found, exact, rtol=1e-4)
+
+
+def test_numbers_of_every_type() -> None:
+    """Integers, lists and half precision in the place of float64, and what is no number by its name."""
+    rule = {"learning_rate": 0.5, "momentum": 0.5}
+    q, v, a = {"w": np.array([1, 2])}, {"w": np.array([2, -1])}, {"w": np.array([0, 1])}
+    exact = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), (q, v, a))
+    loss = lambda p: jnp.sum(p["w"] ** 2)  # noqa: E731
+    full = lagrangian.sgd_lagrangian(loss, weight_decay=1, **rule)
+    for low in ((q, v, a), jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), (q, v, a))):
+        dtype = jnp.float64 if low[0] is q else jnp.float32
+        found = lagrangian.euler_lagrange_residual(full, jnp.ones((), dtype), *low)["w"]
+        np.testing.assert_allclose(
+            found, lagrangian.euler_lagrange_residual(full, jnp.ones(()), *exact)["w"], rtol=1e-5
+        )
+        assert found.dtype == dtype
+        energy = lagrangian.bregman_kinetic_energy(lagrangian.euclidean, 0, *low[:2])
+        np.testing.assert_allclose(energy, 2.5, rtol=1e-6)
+        np.testing.assert_allclose(lagrangian.bregman_divergence(lagrangian.euclidean, *low[:2]), 5.0, rtol=1e-6)
+        np.testing.assert_allclose(lagrangian.with_decay(loss, 2)(low[0]), 10.0, rtol=1e-6)
+    acceleration = lagrangian.euler_lagrange_acceleration(full, 1, q, v)["w"]
+    np.testing.assert_allclose(
+        acceleration, lagrangian.euler_lagrange_acceleration(full, jnp.ones(()), *exact[:2])["w"], rtol=1e-12
+    )
+    for call, words in (
+        (lambda: lagrangian.sgd_scales(learning_rate="a", momentum=0.5), "learning_rate is 'a', but"),
+        (lambda: lagrangian.damped_scales(mass=1.0, friction=None), "friction is None, but"),
+        (lambda: lagrangian.with_decay(loss, True), "weight_decay is True, but"),
+        (lambda: lagrangian.euclidean("q"), "q is 'q', but"),
+        (lambda: lagrangian.bregman_divergence(lagrangian.euclidean, q, [1, 2]), "y has shapes .*, but those of x are"),
+        (lambda: lagrangian.euler_lagrange_residual(full, "t", q, v, a), "time is 't', but"),
+        (lambda: lagrangian.euler_lagrange_residual(full, 1.0, q, v, None), "acceleration has no leaves"),
+        (
+            lambda: lagrangian.euler_lagrange_acceleration(full, 1.0, q, q["w"]),
+            "velocity has shapes .* position",
+        ),
+        (lambda: lagrangian.bregman_kinetic_energy(lagrangian.euclidean, 1j, q, v), "alpha is 1j, but"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()

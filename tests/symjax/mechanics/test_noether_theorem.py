@@ -9,7 +9,7 @@ import pytest
 import scipy.integrate
 
 from symjax import symmetry
-from symjax.mechanics import lagrangian, modified_ode
+from symjax.mechanics import lagrangian, modified_ode, noether_theorem
 
 MASS, FRICTION = 0.4, 0.7
 SCALES = lagrangian.damped_scales(mass=MASS, friction=FRICTION)
@@ -66,7 +66,7 @@ def law(mirror, name):
 
 def terms(mirror, name, *state, potential=None):
     """Terms at one state (t, q, q', q'')."""
-    return lagrangian.noether_terms(
+    return noether_theorem.noether_terms(
         symmetry.Symmetry(SYMMETRIES[name][1], jnp.zeros(())),
         mirror=MIRRORS[mirror],
         scales=SCALES,
@@ -110,8 +110,8 @@ def test_noether_theorem_with_exact_derivatives(mirror, name):
         return terms(mirror, name, time, q, v, a), terms(mirror, name, time, q, v, a + v)
 
     found, wrong = evaluate(jnp.asarray(np.asarray(q) + noise[0]), jnp.asarray(np.asarray(v) + noise[1]))
-    assert np.abs(lagrangian.noether_theorem_error(found)).max() < 1e-9
-    assert np.abs(lagrangian.noether_theorem_error(wrong)).max() > 1e-2
+    assert np.abs(noether_theorem.noether_theorem_error(found)).max() < 1e-9
+    assert np.abs(noether_theorem.noether_theorem_error(wrong)).max() > 1e-2
     assert np.abs(found.potential).max() < 1e-12  # the loss has the symmetry
     if mirror == "euclidean":
         assert np.abs(found.non_euclidean_metric).max() < 1e-13
@@ -172,10 +172,10 @@ def test_terms_for_a_vector_of_coordinates():
         "acceleration": v,
         "position": q,
     }
-    both = lagrangian.noether_terms(symmetry.Symmetry(flow, jnp.zeros(2)), **common)
+    both = noether_theorem.noether_terms(symmetry.Symmetry(flow, jnp.zeros(2)), **common)
     for i in range(2):
         alone = symmetry.Symmetry(lambda s, q, i=i: flow(s * jnp.eye(2)[i], q), jnp.zeros(()))
-        one = lagrangian.noether_terms(alone, **common)
+        one = noether_theorem.noether_terms(alone, **common)
         for found, expected in zip(both, one, strict=True):
             np.testing.assert_allclose(found[i], expected, rtol=1e-12, atol=1e-15)
 
@@ -201,3 +201,23 @@ def test_euler_lagrange_under_cosh_against_scipy():
     ]
     np.testing.assert_allclose(q[-1], solved[:3], rtol=1e-7)
     np.testing.assert_allclose(v[-1], solved[3:], rtol=1e-6)
+
+
+def test_terms_of_integers_and_half_precision() -> None:
+    scale = symmetry.Symmetry(lambda s, q: jnp.exp(s).astype(q.dtype) * q, jnp.zeros(()))
+    common = {
+        "mirror": lagrangian.euclidean,
+        "scales": lagrangian.damped_scales(mass=1, friction=2),
+        "potential": lambda q: jnp.sum(q**3),
+    }
+    whole = {"position": np.array([1, 2]), "velocity": np.array([2, -1]), "acceleration": np.array([0, 1])}
+    found = noether_theorem.noether_terms(scale, time=1, **whole, **common)
+    # by hand: <q, q'> = 0, |q'|^2 + <q, q''> = 7, mu/m times the charge, |q'|^2, no metric term, -<grad V, q> = -27
+    np.testing.assert_allclose(np.array(found), [0, 7, 0, 5, 0, -27], atol=1e-12)
+    half = {name: jnp.asarray(value, jnp.bfloat16) for name, value in whole.items()}
+    low = noether_theorem.noether_terms(scale, time=jnp.float16(1), **half, **common)
+    np.testing.assert_allclose(np.array(low), [0, 7, 0, 5, 0, -27], atol=1e-4)
+    with pytest.raises(ValueError, match="velocity has shapes .*, but those of position are"):
+        noether_theorem.noether_terms(scale, time=1, **{**whole, "velocity": np.ones(3)}, **common)
+    with pytest.raises(ValueError, match="time is 'now', but"):
+        noether_theorem.noether_terms(scale, time="now", **whole, **common)
