@@ -95,7 +95,7 @@ def spell(value: float) -> str:
 
 PANELS: dict[str, Panel] = {
     "a": Panel(
-        "Free norms keep learning at rates where fixed ones fail",
+        "Free and fixed norms end alike at a small learning rate; at a large one free norms win",
         *("learning_rate", "learning rate", (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), _STANDARD, False, _learning_rate),
         least=1,
     ),
