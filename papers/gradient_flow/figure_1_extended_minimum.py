@@ -108,7 +108,7 @@ def draw(run: Orbits, config: ExperimentConfig) -> Picture:
     panel = canvas.axes[0, 1]
     panel.plot(run.s, run.charge.T, "o-", markersize=3, linewidth=1, color=COLOURS["fixed"])
     panel.axhline(0, color="0.5", linewidth=0.7)
-    panel.set_title("Q changes along the orbit, the loss does not")
+    panel.set_title("Q changes along the orbit, the loss does not", fontsize=9)
     panel.set(xlabel=r"$s$, of $(U e^s,\ e^{-s} V)$", ylabel="Q")
     return Picture(canvas.figure, run._asdict())
 
@@ -136,7 +136,7 @@ def _draw_valley(figure) -> None:
     for us, vs in zip(*map(np.asarray, descend(jnp.asarray(x[4::8]), jnp.asarray(y[4::8]))), strict=True):
         panel.plot(us, vs, (1 - us * vs) ** 2, color=COLOURS["free"], linewidth=1.2)
     panel.plot([], [], [], color=COLOURS["free"], label="gradient flow")
-    panel.set_title(r"$L = (1 - uv)^2$")
+    panel.set_title(r"$L = (1 - uv)^2$", fontsize=9)
     panel.set(xlabel="u", ylabel="v", zlabel="L", zlim=(0, 1.5))
     panel.view_init(elev=42, azim=38)
     panel.tick_params(labelsize=8)

@@ -91,7 +91,7 @@ def _starts(seed: int) -> tuple[float, np.ndarray]:
 def draw(run: Plane, config: ExperimentConfig) -> Picture:
     """Draw the first seed's trajectories on the curves of constant Q, with the minimum and the generator along it."""
     del config
-    canvas = new_figure(1, 1, width=4.4, height=4.2)
+    canvas = new_figure(1, 1, width=4.4, height=4.8)
     panel = canvas.axes[0, 0]
     target, reach = float(run.target[0]), 2.5
     grid = np.linspace(-reach, reach, 300)
@@ -110,7 +110,10 @@ def draw(run: Plane, config: ExperimentConfig) -> Picture:
         panel.plot(us[0], vs[0], "o", markersize=3, color=COLOURS["free"])
     panel.plot([], [], color=COLOURS["free"], label="gradient flow")
     panel.set(xlabel="u", ylabel="v", xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    panel.legend(fontsize=8, loc="upper left")
+    panel.set_title("Gradient flow keeps Q and crosses the orbits", fontsize=9)
+    canvas.figure.legend(
+        *panel.get_legend_handles_labels(), loc="outside lower center", fontsize=8, frameon=False, ncols=2
+    )
     return Picture(canvas.figure, run._asdict())
 
 

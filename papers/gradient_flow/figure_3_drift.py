@@ -139,8 +139,8 @@ def draw(found: dict[str, Drift], config: ExperimentConfig) -> Picture:
                     label = f"$\\eta$ = {rate:g}" if place == 0 else None
                     panel.plot(drift.steps[1:], values[place, index, 1:], color=SERIES[index], lw=1, label=label)
             panel.set(xscale="log", yscale="log", xlabel="steps")
-        canvas.axes[0, column].set_title(f"{name}: Q drifts in proportion to $\\eta$")
-        canvas.axes[1, column].set_title(f"{name}: distance to the target")
+        canvas.axes[0, column].set_title(f"{name}: Q drifts in proportion to $\\eta$", fontsize=9)
+        canvas.axes[1, column].set_title(f"{name}: distance to the target", fontsize=9)
     rounded, panel = found[ROUNDED], canvas.axes[0, list(STEPS).index("linear")]
     for index in range(len(RATES)):
         label = "float32" if index == 0 else None
@@ -148,7 +148,9 @@ def draw(found: dict[str, Drift], config: ExperimentConfig) -> Picture:
         panel.plot(rounded.steps[1:], values, color=SERIES[index], lw=1.4, ls=":", label=label)
     canvas.axes[0, 0].set_ylabel("|drift of Q| / D")
     canvas.axes[1, 0].set_ylabel("|F - Y|")
-    canvas.figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    canvas.figure.legend(
+        *panel.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
+    )
     arrays = {}
     for name, drift in found.items():
         plain = name.replace(", ", "_")

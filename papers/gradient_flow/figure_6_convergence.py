@@ -77,7 +77,7 @@ def draw(found: dict[str, Convergence], config: ExperimentConfig) -> Picture:
                 panel.plot(run.steps[1:], values, color=SERIES[column], lw=1, label=label)
         panel.axhline(CLOSE, color="0.6", linewidth=0.7)
         panel.set(xscale="log", yscale="log", ylim=(1e-6, 100), xlabel="steps")
-        panel.set_title(f"{name}: larger weights, faster")
+        panel.set_title(f"{name}: larger weights, faster", fontsize=9)
         panel.legend(fontsize=8, loc="lower left", frameon=False)
     canvas.axes[0, 0].set_ylabel("|F - Y|")
     arrays = {f"{name}_{field}": values for name, run in found.items() for field, values in run._asdict().items()}

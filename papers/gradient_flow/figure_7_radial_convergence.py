@@ -139,7 +139,7 @@ def draw(found: dict[str, Radial], config: ExperimentConfig) -> Picture:
         sentences = ("smaller Q, faster", "one curve in t/Q")
         for panel, x, sentence in zip(canvas.axes[:, place], ("steps", "t / Q"), sentences, strict=True):
             panel.set(xscale="log", yscale="log", ylim=(1e-10, 1), xlabel=x, ylabel="MSE / |Y|")
-            panel.set_title(f"{VERSIONS[name]}: {sentence}")
+            panel.set_title(f"{VERSIONS[name]}: {sentence}", fontsize=9)
             panel.legend(fontsize=8, loc="lower left", frameon=False)
     arrays = {
         f"{name}_{field}": getattr(run, field) for name, run in found.items() for field in ("steps", "loss", "charge")

@@ -103,9 +103,9 @@ def draw(run: Models, config: ExperimentConfig) -> Picture:
             panel.plot([], [], "o", markersize=3, color=COLOURS[role], label=f"{quantity}, measured")
             panel.plot(model.charge, getattr(model.expected, quantity)[:shown].T, **style("prediction"))
         panel.plot([], [], label="closed form", **style("prediction"))
-        panel.set_title(f"Q decides rate and sharpness: $L = {what}$")
+        panel.set_title(f"Q decides rate and sharpness: $L = {what}$", fontsize=9)
         panel.set(xlabel="Q", ylabel=f"rate, largest eigenvalue ({shown} targets)")
-        panel.legend(frameon=False)
+        panel.legend(frameon=False, fontsize=8)
     canvas.axes[0, 1].set(xscale="log", yscale="log")
     _draw_decay(canvas.axes[0, 2], run.quotient)
     arrays = {
@@ -123,7 +123,7 @@ def _draw_decay(panel, run: Rates) -> None:
     longest = float(jnp.max(run.times[0] / run.charge[:, None]))
     grid = np.linspace(0.0, longest, 50)
     panel.plot(grid, np.exp(-4 * grid), label=r"bound $e^{-4t/Q}$", **style("prediction"))
-    panel.set_title("one curve in t/Q, under the bound")
+    panel.set_title("one curve in t/Q, under the bound", fontsize=9)
     panel.set(xlabel="t / Q", ylabel="L / L(0)", yscale="log")
     panel.legend(fontsize=8, frameon=False)
 

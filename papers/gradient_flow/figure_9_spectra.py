@@ -111,7 +111,7 @@ def draw(found: dict[str, Spectra], config: ExperimentConfig) -> Picture:
     for row, (activation, run) in zip(canvas.axes, found.items(), strict=True):
         for panel, scale, q, values in zip(row, SCALES, run.charge[0], run.eigenvalues[0], strict=True):
             panel.stairs(np.histogram(values, BINS)[0], BINS, fill=True, color=COLOURS["fixed"])
-            panel.set_title(f"{activation}, std {scale:g}, Q = {q:.3g}")
+            panel.set_title(f"{activation}, std {scale:g}, Q = {q:.3g}", fontsize=9)
             panel.set(xlim=(0, 250), ylim=(0, 30))
     for panel in canvas.axes[-1]:
         panel.set_xlabel("eigenvalue")

@@ -128,8 +128,9 @@ def _histogram(panel: Any, case: Case, q: np.ndarray) -> None:
         label="normal of theory's mean and variance",
     )
     panel.set_title(
-        f"{case.words}: Q as theory has it\n"
-        f"mean {q.mean():.2f}, theory {mean:.2f}\nvariance {q.var(ddof=1):.2f}, theory {variance:.2f}"
+        f"{case.words}: as theory has it\nmean {q.mean():.2f}, theory {mean:.2f}\n"
+        f"variance {q.var(ddof=1):.2f}, theory {variance:.2f}",
+        fontsize=9,
     )
     panel.ticklabel_format(axis="x", useOffset=False)
     panel.locator_params(axis="x", nbins=4)

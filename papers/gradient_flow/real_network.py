@@ -214,20 +214,21 @@ def draw(trainings: Trainings, config: ExperimentConfig) -> Picture:
         slopes.plot(RATES, each[..., index].mean(axis=0), linewidth=0.6, alpha=0.6, color="grey", label=label)
     line = final[:, -1].mean() * kept["rates"] / RATES[-1]
     slopes.plot(RATES, line, label="slope 1", **style("prediction"))
-    losses.set(xlabel="time eta n", ylabel="cross-entropy", title="The network learns", yscale="log")
+    losses.set(xlabel="time eta n", ylabel="cross-entropy", yscale="log")
     drifts.set(
         xlabel="time eta n",
         ylabel="drift of Q, rms over neurons",
-        title="Q drifts less at a smaller rate",
         yscale="log",
     )
     slopes.set(
         xlabel="eta",
         ylabel="at the end, rms over neurons",
-        title="Q drifts less, the norms do not",
         xscale="log",
         yscale="log",
     )
+    sentences = ("The network learns", "Q drifts less at a smaller rate", "Q drifts less, the norms do not")
+    for panel, sentence in zip(canvas.axes[0], sentences, strict=True):
+        panel.set_title(sentence, fontsize=9)
     drifts.legend(fontsize=8, frameon=False)
     slopes.legend(fontsize=8, frameon=False)
     return Picture(canvas.figure, kept | {"final_drift": final, "change_of_size": grown, "by_layer": each})

@@ -28,7 +28,7 @@ def _picture(grid: Grid, config: ExperimentConfig) -> Any:
         for kind, (index, axes) in zip(KINDS, enumerate(panels), strict=True):
             shown = values[..., index].mean(axis=0).T
             image = axes.imshow(shown, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
-            axes.set_title(f"{kind.replace('_', ' ')}\n{name}")
+            axes.set_title(f"{kind.replace('_', ' ')}\n{name}", fontsize=9)
             axes.set_xticks(range(len(sizes(config))), sizes(config), fontsize=8)
             axes.set_yticks(range(len(epsilons(config))), [f"{epsilon:g}" for epsilon in epsilons(config)], fontsize=8)
             axes.set(xlabel="members", ylabel="ε" if index == 0 else "")

@@ -51,7 +51,7 @@ def _picture(found: Sweep, seeds: int) -> Any:
         axes.axhline(CHANCE, color="0.5", linewidth=0.8, linestyle="--", label="chance")
         axes.set(xlabel=label, ylabel="accuracy (mean softmax)", ylim=(0, 0.85), xticks=x)
     for axes, method in zip(canvas.axes[0], ("FGSM", "PGD"), strict=True):
-        axes.set_title(f"{method}: the ensembles, attacked and spared")
+        axes.set_title(f"{method}: the ensembles, attacked and spared", fontsize=9)
     handles = canvas.axes[0, 0].get_legend_handles_labels()
     canvas.figure.legend(*handles, loc="outside lower center", fontsize=8, frameon=False, ncols=3)
     return canvas.figure

@@ -16,12 +16,12 @@ def draw(measured: Measured, config: ExperimentConfig) -> Picture:
     canvas = new_figure(3, 3, width=3.6, height=2.7)
     for column, (name, places) in zip(canvas.axes.T, measured.places.items(), strict=True):
         _draw_places(column[0], places.charge, places.sharpness, name, "largest eigenvalue")
-        column[0].set_title(f"{name}: Q changes the sharpness of one function")
+        column[0].set_title(f"{name}: Q changes the sharpness of one function", fontsize=9)
         _draw_places(column[1], places.charge, places.time, name, "time to 1 % of the loss")
-        column[1].set_title(f"{name}: Q changes the time to a shifted target")
+        column[1].set_title(f"{name}: Q changes the time to a shifted target", fontsize=9)
     for panel, (name, sharpness) in zip(canvas.axes[2], measured.equal.items(), strict=False):
         _draw_equal(panel, sharpness)
-        panel.set_title(f"{name}: one function from several scales")
+        panel.set_title(f"{name}: one function from several scales", fontsize=9)
     _draw_prediction(canvas.axes[2, 2], measured.places)
     arrays = {
         f"{name}_{field}": value for name, run in measured.places.items() for field, value in run._asdict().items()
@@ -65,6 +65,6 @@ def _draw_prediction(panel: Any, found: dict[str, Places]) -> None:
         panel.plot(places.predicted_time.ravel(), places.time.ravel(), "o", markersize=3, label=name)
     ends = [min(p.time.min() for p in found.values()), max(p.time.max() for p in found.values())]
     panel.plot(ends, ends, label="equal", **style("prediction"))
-    panel.set_title("time, from the spectrum and measured")
+    panel.set_title("time, from the spectrum and measured", fontsize=9)
     panel.set(xlabel="predicted", ylabel="measured")
     panel.legend(fontsize=8, frameon=False)
