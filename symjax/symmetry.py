@@ -23,10 +23,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from symjax.arguments import accumulation_dtype, floating_array, floating_tree, is_concrete
-from symjax.magnitude import power_of_two
+from symjax.arguments import floating_array, floating_tree
+from symjax.contract import (
+    at_zero,
+    near_one,
+    require_like,
+    require_range,
+    require_symmetry,
+    sum_dtype,
+    sum_of_squares,
+    widen,
+    widen_both,
+)
 
 Params = Any
 Coordinates = Any
@@ -90,7 +99,7 @@ def compose(**symmetries: Symmetry) -> Symmetry:
     if not symmetries:
         raise ValueError("compose has nothing to join, but needs one Symmetry at least, by name")
     for name, symmetry in symmetries.items():
-        _require_symmetry(name, symmetry)
+        require_symmetry(name, symmetry)
 
     def flow(s: Coordinates, params: Params) -> Params:
         for name, symmetry in symmetries.items():
@@ -130,8 +139,8 @@ def generator(symmetry: Symmetry, params: Params, direction: Coordinates) -> Par
       >>> print(generator(scale, jnp.array([3.0, 4.0]), jnp.ones(())))
       [3. 4.]
     """
-    zero, params = _at(symmetry, params)
-    direction = _like("direction", direction, "symmetry.zero", zero)
+    zero, params = at_zero(symmetry, params)
+    direction = require_like("direction", direction, "symmetry.zero", zero)
     return jax.jvp(lambda s: symmetry.flow(s, params), (zero,), (direction,))[1]
 
 
@@ -161,16 +170,16 @@ def pairing(symmetry: Symmetry, params: Params, covector: Params) -> Coordinates
       >>> print(pairing(scale, jnp.array([3.0, 4.0]), jnp.array([1.0, 1.0])))
       7.0
     """
-    zero, params = _at(symmetry, params)
-    covector = _like("covector", covector, "params", params, keep=True)
-    wide = jax.tree.map(_widest, params, covector)
-    moved, pull = jax.vjp(lambda s: symmetry.flow(s, wide), jax.tree.map(_wide, zero))
+    zero, params = at_zero(symmetry, params)
+    covector = require_like("covector", covector, "params", params, keep=True)
+    wide = jax.tree.map(widen_both, params, covector)
+    moved, pull = jax.vjp(lambda s: symmetry.flow(s, wide), jax.tree.map(widen, zero))
     paired = pull(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), covector, moved))[0]
-    _require_range(
+    require_range(
         "pairing",
         paired,
         (params, covector),
-        lambda: pull(jax.tree.map(lambda leaf, like: _near_one(leaf).astype(like.dtype), covector, moved))[0],
+        lambda: pull(jax.tree.map(lambda leaf, like: near_one(leaf).astype(like.dtype), covector, moved))[0],
     )
     return paired
 
@@ -203,8 +212,8 @@ def symmetry_residual(symmetry: Symmetry, loss: Callable[..., jax.Array], params
       >>> print(abs(symmetry_residual(scale, direction_only, jnp.array([3.0, 4.0]))) < 1e-6)
       True
     """
-    zero, params = _at(symmetry, params)
-    wide = jax.tree.map(_wide, params)
+    zero, params = at_zero(symmetry, params)
+    wide = jax.tree.map(widen, params)
 
     def along(s: Coordinates) -> jax.Array:
         moved = symmetry.flow(s, wide)
@@ -215,7 +224,7 @@ def symmetry_residual(symmetry: Symmetry, loss: Callable[..., jax.Array], params
             )
         return value
 
-    return jax.grad(along)(jax.tree.map(_wide, zero))
+    return jax.grad(along)(jax.tree.map(widen, zero))
 
 
 def noether_charge(symmetry: Symmetry, params: Params, velocity: Params, mass: jax.Array | float = 1.0) -> Coordinates:
@@ -244,7 +253,7 @@ def noether_charge(symmetry: Symmetry, params: Params, velocity: Params, mass: j
     velocity, mass = floating_tree("velocity", velocity), floating_array("mass", mass, ())
     paired = pairing(symmetry, params, velocity)
     charge = jax.tree.map(lambda leaf: mass.astype(leaf.dtype) * leaf, paired)
-    _require_range("Noether charge", charge, (params, velocity, mass), lambda: paired)
+    require_range("Noether charge", charge, (params, velocity, mass), lambda: paired)
     return charge
 
 
@@ -261,8 +270,10 @@ def kinetic_energy(velocity: Params, mass: jax.Array | float = 1.0) -> jax.Array
       A scalar, of at least float32.
     """
     velocity, mass = floating_tree("velocity", velocity), floating_array("mass", mass, ())
-    energy = mass.astype(_sum_dtype(velocity)) / 2 * _squares(velocity)
-    _require_range("kinetic energy", energy, (velocity, mass), lambda: jnp.sign(mass) * _squares(_near_one(velocity)))
+    energy = mass.astype(sum_dtype(velocity)) / 2 * sum_of_squares(velocity)
+    require_range(
+        "kinetic energy", energy, (velocity, mass), lambda: jnp.sign(mass) * sum_of_squares(near_one(velocity))
+    )
     return energy
 
 
@@ -296,108 +307,18 @@ def kinetic_symmetry_breaking(
       2.5
     """
 
-    zero, params = _at(symmetry, params)
-    velocity, mass = _like("velocity", velocity, "params", params, keep=True), floating_array("mass", mass, ())
-    wide = jax.tree.map(_widest, params, velocity)
+    zero, params = at_zero(symmetry, params)
+    velocity, mass = require_like("velocity", velocity, "params", params, keep=True), floating_array("mass", mass, ())
+    wide = jax.tree.map(widen_both, params, velocity)
     velocity = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), velocity, wide)
 
     def carried(s: Coordinates, velocity: Params) -> jax.Array:
         moved = jax.jvp(lambda q: symmetry.flow(s, q), (wide,), (velocity,))[1]
-        return mass.astype(_sum_dtype(moved)) / 2 * _squares(moved)
+        return mass.astype(sum_dtype(moved)) / 2 * sum_of_squares(moved)
 
-    slope, zero = jax.grad(carried), jax.tree.map(_wide, zero)
+    slope, zero = jax.grad(carried), jax.tree.map(widen, zero)
     breaking = slope(zero, velocity)
-    _require_range(
-        "kinetic symmetry breaking", breaking, (params, velocity, mass), lambda: slope(zero, _near_one(velocity))
+    require_range(
+        "kinetic symmetry breaking", breaking, (params, velocity, mass), lambda: slope(zero, near_one(velocity))
     )
     return breaking
-
-
-def _require_symmetry(name: str, symmetry: Any) -> None:
-    if not callable(getattr(symmetry, "flow", None)) or not hasattr(symmetry, "zero"):
-        raise ValueError(f"{name} is a {type(symmetry).__name__}, but must be a Symmetry(flow, zero)")
-
-
-def _at(symmetry: Symmetry, params: Params) -> tuple[Coordinates, Params]:
-    """The zero and the parameters as floating arrays; the contract of the flow is checked where it can be looked at."""
-    _require_symmetry("symmetry", symmetry)
-    zero, params = floating_tree("symmetry.zero", symmetry.zero), floating_tree("params", params)
-    if not is_concrete(zero, params):
-        return zero, params
-    with jax.ensure_compile_time_eval():  # concrete parameters inside somebody's jit
-        moved = symmetry.flow(zero, params)
-    if jax.tree.structure(moved) != jax.tree.structure(params) or _shapes(moved) != _shapes(params):
-        raise ValueError("symmetry.flow gives parameters of another structure or other shapes than it is given")
-    if not is_concrete(moved):  # inside a compiled function even the known is traced
-        return zero, params
-    for (path, leaf), after in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(moved), strict=True):
-        before, after = np.asarray(leaf, np.float64), np.asarray(after, np.float64)
-        size = np.max(np.abs(before), initial=0.0, where=np.isfinite(before))
-        same = (before == after) | (np.isnan(before) & np.isnan(after))
-        with np.errstate(invalid="ignore"):
-            near = np.abs(after - before) <= 1e3 * float(jnp.finfo(leaf.dtype).eps) * size
-        if not np.all(same | near):
-            raise ValueError(
-                f"symmetry.flow moves params{jax.tree_util.keystr(path)} at symmetry.zero, but its zero must be the "
-                "identity"
-            )
-    return zero, params
-
-
-def _like(name: str, tree: Any, other: str, like: Any, keep: bool = False) -> Any:
-    """A pytree of floating arrays of another's structure and shapes, and unless ``keep`` of its dtypes."""
-    tree = floating_tree(name, tree)
-    if jax.tree.structure(tree) != jax.tree.structure(like):
-        raise ValueError(f"{name} has another tree structure than {other}: it must have the same leaves")
-    for (path, leaf), other_leaf in zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(like), strict=True):
-        if leaf.shape != other_leaf.shape:
-            where = jax.tree_util.keystr(path)
-            raise ValueError(f"{name}{where} has shape {leaf.shape}, but {other}{where} has {other_leaf.shape}")
-    return tree if keep else jax.tree.map(lambda leaf, one: leaf.astype(one.dtype), tree, like)
-
-
-def _wide(leaf: jax.Array) -> jax.Array:
-    return leaf.astype(accumulation_dtype(leaf.dtype))
-
-
-def _widest(leaf: jax.Array, other: jax.Array) -> jax.Array:
-    return leaf.astype(accumulation_dtype(leaf.dtype, other.dtype))
-
-
-def _sum_dtype(tree: Any) -> Any:
-    return accumulation_dtype(*(leaf.dtype for leaf in jax.tree.leaves(tree)))
-
-
-def _squares(tree: Any) -> jax.Array:
-    dtype = _sum_dtype(tree)
-    parts = [jnp.sum(jnp.square(_wide(leaf))).astype(dtype) for leaf in jax.tree.leaves(tree)]
-    return sum(parts, jnp.zeros((), dtype))
-
-
-def _require_range(what: str, result: Any, inputs: Any, again: Callable[[], Any] | None = None) -> None:
-    """Refuse a concrete result that left the range of its dtype although what entered is finite.
-
-    ``again`` gives the same for inputs near 1; where it is not zero, a result that is zero everywhere has been lost.
-    """
-    if not is_concrete(result, inputs):
-        return
-    values, entered = ([np.asarray(leaf) for leaf in jax.tree.leaves(tree)] for tree in (result, inputs))
-    sizes = [float(np.max(np.abs(leaf.astype(np.float64)), initial=0.0)) for leaf in entered]
-    if not np.isfinite(sizes).all():
-        return
-    finite, held = (all(test(value).all() for value in values) for test in (np.isfinite, lambda value: value == 0))
-    lost = held and again is not None and any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(again()))
-    if lost or not finite:
-        raise ValueError(
-            f"the {what} is too {'small' if lost else 'large'} for {values[0].dtype}: the largest entry that enters is "
-            f"{max(sizes):.3g}; multiply it by a power of two, or use float64"
-        )
-
-
-def _near_one(tree: Any) -> Any:
-    """A pytree divided by a power of two of the size of its largest entry, leaf by leaf."""
-    return jax.tree.map(lambda leaf: _wide(leaf) / power_of_two(_wide(leaf)), tree)
-
-
-def _shapes(tree: Any) -> list[tuple[int, ...]]:
-    return [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]

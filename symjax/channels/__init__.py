@@ -21,12 +21,11 @@ from symjax.channels.describe import (
     Site,
     Variables,
     leaf_paths,
-    restrict,
-    unsigned,
 )
 from symjax.channels.flows import mixings, scalings
 from symjax.channels.layers import Layer, require_layers
 from symjax.channels.linear import mix
+from symjax.channels.select import restrict, unsigned
 
 __all__ = [
     "Block",

@@ -17,11 +17,11 @@ from symjax.channels.describe import (
     Sign,
     Site,
     Variables,
-    described,
     leaf_paths,
     site_block,
 )
 from symjax.channels.layout import fits, index_labels, labels, spread, within
+from symjax.channels.refuse import described
 
 __all__ = ["flip", "permute", "rescale"]
 

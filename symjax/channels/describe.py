@@ -1,10 +1,7 @@
-"""The words of a description: sites, scalings, linear groups and signs of a channel, and what is refused of them."""
+"""The words of a description: sites, scalings, linear groups and signs of a channel."""
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from math import isfinite
-from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 
@@ -24,8 +21,7 @@ __all__ = [
     "UpTo",
     "Variables",
     "leaf_paths",
-    "restrict",
-    "unsigned",
+    "site_block",
 ]
 
 Variables = Any
@@ -187,191 +183,6 @@ def leaf_paths(variables: Variables) -> dict[Path, Any]:
     return {plain(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]}
 
 
-def restrict(channels: Channels, prefix: str | int) -> dict[str, Channel]:
-    """Keep the sites below ``prefix`` and make their paths relative to it, e.g. to ``"params"`` alone.
-
-    Used where a function takes the parameters without the running statistics: a training loss uses the batch's own
-    statistics, so its scalings are complete with the parameters' sites.
-
-    Source: this library's bookkeeping, no equation of a paper.
-
-    Args:
-      channels: description of the channels.
-      prefix: first key, index or name of the paths to keep.
-
-    Returns:
-      Channel name -> :class:`Channel`, for the channels that have a site there.
-
-    Raises:
-      ValueError: a prefix that no site has, or a description that is refused.
-
-    Example:
-      >>> channel = Channel(2, (Site(("params", "kernel"), 1), Site(("batch_stats", "mean"), 0)))
-      >>> restrict({"conv": channel}, "params")["conv"].sites[0].path
-      ('kernel',)
-    """
-    described(channels)
-
-    def relative(sites: Iterable[Site]) -> tuple[Site, ...]:
-        return tuple(site._replace(path=site.path[1:]) for site in sites if site.path[:1] == (prefix,))
-
-    def terms(part: Scaling | Mixing) -> Any:
-        return tuple((relative([site])[0], degree) for site, degree in part.terms if relative([site]))
-
-    result = {}
-    for name, channel in channels.items():
-        scalings, mixings = (
-            tuple(part._replace(terms=terms(part)) for part in parts if terms(part))
-            for parts in (channel.scalings, channel.mixings)
-        )
-        signs = tuple(sign._replace(sites=relative(sign.sites)) for sign in channel.signs if relative(sign.sites))
-        if sites := relative(channel.sites):
-            result[name] = channel._replace(sites=sites, scalings=scalings, mixings=mixings, signs=signs)
-    if not result:
-        first = sorted({str(site.path[0]) for channel in channels.values() for site in channel.sites if site.path})
-        raise ValueError(f"no site's path begins with {prefix!r}; the paths begin with {', '.join(first) or 'nothing'}")
-    return result
-
-
-def unsigned(channel: Channel) -> Channel:
-    """Take every degree of a channel's scalings by its size, without its sign.
-
-    The pairing of the parameters with the resulting flow is the sum of the squares whose difference the channel's own
-    flow gives: the size beside which an imbalance is large or small.
-
-    Source: this library's bookkeeping.
-
-    Args:
-      channel: the description.
-
-    Returns:
-      The same channel with the degrees' absolute values.
-
-    Example:
-      >>> site = Site(("w",), 0)
-      >>> unsigned(Channel(1, (site,), (Scaling("rescale", ((site, -2.0),)),))).scalings[0].terms[0][1]
-      2.0
-    """
-    described({"the channel": channel})
-    scalings = tuple(
-        scaling._replace(terms=tuple((site, abs(degree)) for site, degree in scaling.terms))
-        for scaling in channel.scalings
-    )
-    return channel._replace(scalings=scalings)
-
-
-def described(channels: Channels) -> tuple[tuple[str, Channel], ...]:
-    """Refuse a description that is vacuous or contradicts itself; return it as something hashable."""
-    if not isinstance(channels, Mapping) or not channels:
-        raise ValueError(f"channels is {_short(channels)}, but must map a name to each Channel, one at least")
-    for name, channel in channels.items():
-        if not isinstance(channel, Channel):
-            raise ValueError(f"channel {name!r} is {_short(channel)}, but must be a Channel")
-        try:
-            if problem := _problem(channel):
-                raise ValueError(f"channel {name!r} {problem}")
-        except TypeError:
-            raise ValueError(f"channel {name!r} holds lists or arrays, but a description is made of tuples") from None
-    return tuple(channels.items())
-
-
-@lru_cache(4096)
-def _problem(channel: Channel) -> str:
-    """Say what is wrong with a channel's description, in the words after its name; nothing if it is sound."""
-    if not all(_count(size) for size in channel.shape):
-        return f"has size {channel.size!r} and batch {channel.batch!r}, but they must be positive integers"
-    if not channel.sites:
-        return "has no sites, but needs one at least: nothing would move"
-    if twice := _twice(channel.sites):
-        return f"lists {twice} twice"
-    for site in channel.sites:
-        if problem := _site_problem(site, channel):
-            return problem
-        if site.cuts or site.axis is None:
-            return f"has the site {site}, but only a term may have cuts or no axis"
-    for parts, word in ((channel.scalings, "scaling"), (channel.mixings, "mixing"), (channel.signs, "sign")):
-        if twice := _twice([part.name for part in parts]):
-            return f"has two of kind {word} named {twice!r}, but each needs a name of its own"
-        for part in parts:
-            if problem := _part_problem(part, channel):
-                return f"has the {word} {part.name!r}, which {problem}"
-    return ""
-
-
-def _part_problem(part: Scaling | Mixing | Sign, channel: Channel) -> str:
-    if not isinstance(part.name, str) or not part.name:
-        return "has no name: it must be a text"
-    if isinstance(part, Mixing):
-        indices, allowed, holds = part.over or (), len(channel.batch), (*(part.over or ()), -1)
-        if part.over is None:
-            holds = (*range(len(channel.batch)), -1)
-    else:
-        indices, allowed, holds = part.over, len(channel.shape), part.over
-    places = [i % len(channel.shape) if isinstance(i, Integral) else None for i in indices]
-    if len(set(places)) < len(places) or not all(isinstance(i, Integral) and -allowed <= i < allowed for i in indices):
-        return f"runs over {part.over!r}, but may name each of the {allowed} indices once"
-    terms = [(site, 1) for site in part.sites] if isinstance(part, Sign) else part.terms
-    if not terms:
-        return "has no terms, but needs one at least: nothing would move"
-    if twice := _twice([site for site, _ in terms]):
-        return f"lists {twice} twice"
-    if isinstance(part, Scaling) and part.up_to not in get_args(UpTo):
-        return f"holds up to {part.up_to!r}, but must be one of {', '.join(map(repr, get_args(UpTo)))}"
-    if isinstance(part, Mixing) and part.group not in get_args(Group):
-        return f"is of the group {part.group!r}, but must be one of {', '.join(map(repr, get_args(Group)))}"
-    for site, degree in terms:
-        if problem := _site_problem(site, channel):
-            return problem
-        if isinstance(part, Mixing) and degree not in (1, -1):
-            return f"gives {site} the variance {degree!r}, but writers have 1 and readers -1"
-        if not isinstance(degree, Real) or isinstance(degree, bool) or not isfinite(degree) or degree == 0:
-            return f"gives {site} the degree {degree!r}, but it must be a finite number that is not zero"
-        if holds and site._replace(cuts=()) not in channel.sites:
-            return f"names {site}, but that is none of the channel's sites"
-        for i in (i % len(channel.shape) for i in holds):
-            if i < len(channel.batch) and (not site.batch or site.batch[i] is None):
-                return f"runs over the batch index {i}, but {site} does not hold it"
-    return ""
-
-
-def _site_problem(site: Site, channel: Channel) -> str:
-    """Say what is wrong with a site as such, before its leaf is seen."""
-    if not isinstance(site, Site) or not isinstance(site.path, tuple):
-        return f"has the site {site!r}, but it must be a Site whose path is a tuple"
-    if len(site.batch) not in (0, len(channel.batch)):
-        return f"has the site {site} with {len(site.batch)} batch blocks, but has {len(channel.batch)} batch indices"
-    if site.axis is None and (site.batch or site.within or site[2:5] != (1, None, 1)):
-        return f"has the site {site} without an axis, but with a layout of one"
-    blocks = [block for block in (site_block(site), *site.batch, *site.cuts) if block is not None]
-    for block in blocks:
-        if not isinstance(block, Block) or not _whole(block.axis):
-            return f"has the site {site}, but an axis is a non-negative integer: count it from the front"
-        levels = (*block.within, Segment(block.offset or 0, 1, block.outer, block.inner))
-        for level in levels:
-            if not (_count(level.outer) and _count(level.inner) and _count(level.size) and _whole(level.offset)):
-                return f"has the site {site}, but sizes, outer and inner must be positive and offset not negative"
-    if not all(_count(cut.size) for cut in site.cuts):
-        return f"has the site {site}, but each of its cuts needs a size"
-    return ""
-
-
 def site_block(site: Site) -> Block | None:
     """The layout of a site's units; None where it has no axis."""
     return None if site.axis is None else Block(site.axis, site.outer, site.offset, site.inner, site.within)
-
-
-def _twice(items: Iterable[Any]) -> Any:
-    seen = set()
-    return next((item for item in items if item in seen or seen.add(item)), None)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
-
-
-def _count(value: Any) -> bool:
-    return _whole(value) and value > 0
-
-
-def _short(value: Any) -> str:
-    return "empty" if value == {} else f"a {type(value).__name__}"

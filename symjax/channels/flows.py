@@ -6,9 +6,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from symjax.channels.acting import parts_of, rescale
-from symjax.channels.describe import Channel, Channels, Mixing, Scaling, Variables, described
+from symjax.channels.describe import Channel, Channels, Mixing, Scaling, Variables
 from symjax.channels.layout import fits
 from symjax.channels.linear import act
+from symjax.channels.refuse import described
 from symjax.groups import algebra_shape, exponential
 from symjax.symmetry import Symmetry
 

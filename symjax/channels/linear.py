@@ -8,8 +8,9 @@ import numpy as np
 
 from symjax.arguments import accumulation_dtype, floating_array
 from symjax.channels.acting import Frozen, Named, checked, parts_of
-from symjax.channels.describe import Channel, Channels, Mixing, Site, Variables, described, leaf_paths, site_block
+from symjax.channels.describe import Channel, Channels, Mixing, Site, Variables, leaf_paths, site_block
 from symjax.channels.layout import confined, labels
+from symjax.channels.refuse import described
 from symjax.groups import contragredient, require_element
 
 __all__ = ["mix"]
