@@ -224,6 +224,8 @@ def scalar(name: str, value: Any) -> float:
     """
     if isinstance(value, jax.core.Tracer):
         raise ValueError(f"{name} is traced, but must be one number that is known before anything is compiled")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)  # no array, and so no device: it is asked for when the library is imported
     with jax.ensure_compile_time_eval():
         if floating_array(name, value).size != 1:
             raise ValueError(f"{name} has shape {np.shape(value)}, but must be one number")

@@ -31,8 +31,8 @@ def entry(config: TrainConfig) -> None:
         jax.config.update("jax_enable_x64", True)
     command = command_line("papers.gradient_flow.train")
     with RunDirectory.open(config, command, config.fingerprint()) as directory:
-        print("one seed decides no finding: these need three", flush=True)
         carry_out(EXPERIMENT, config, directory, name="training", command=command, reduced=True)
+        print("(one seed decides no finding: these need three)")
 
 
 if __name__ == "__main__":

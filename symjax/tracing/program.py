@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import source_info_util
-from jax.extend.core import ClosedJaxpr, Literal
 
 from symjax.tracing.constants import fold
 
@@ -55,11 +53,13 @@ class Program(NamedTuple):
 
 def source_line(equation: Equation) -> str:
     """File, line and function where the user wrote an equation."""
+    from jax.extend import source_info_util  # late: it brings half of jax along
+
     # innermost first: an equation inside jax's own functions knows no line of the user's
     return next((line for source in reversed(equation.source) if (line := source_info_util.summarize(source))), "")
 
 
-def flatten(closed: ClosedJaxpr, leaves: int) -> Program:
+def flatten(closed: Any, leaves: int) -> Program:
     """Flatten a jaxpr whose first ``leaves`` arguments are the variables' leaves and the rest the inputs."""
     arguments = tuple(Value(var.aval.shape, var.aval.dtype) for var in closed.jaxpr.invars)
     builder = _Builder()
@@ -72,13 +72,14 @@ class _Builder:
         self.equations: list[Equation] = []
         self.sources: list[Any] = []
 
-    def run(self, closed: ClosedJaxpr, arguments: Sequence[Value]) -> list[Value]:
+    def run(self, closed: Any, arguments: Sequence[Value]) -> list[Value]:
         jaxpr = closed.jaxpr
         values = dict(zip(jaxpr.constvars, map(constant, closed.consts), strict=True))
         values.update(zip(jaxpr.invars, arguments, strict=True))
 
         def read(atom: Any) -> Value:
-            return constant(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else values[atom]
+            # a literal has a value of its own, a variable has none
+            return constant(atom.val, atom.aval.dtype) if hasattr(atom, "val") else values[atom]
 
         for eqn in jaxpr.eqns:
             inputs = [read(atom) for atom in eqn.invars]
@@ -103,7 +104,9 @@ class _Builder:
     def call(self, eqn: Any, inputs: list[Value]) -> list[Value]:
         """Look through jit, remat, closed_call, custom_jvp and custom_vjp."""
         inner = next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params)
-        if not isinstance(inner, ClosedJaxpr):
+        if not hasattr(inner, "consts"):  # remat holds a jaxpr without constants
+            from jax.extend.core import ClosedJaxpr
+
             inner = ClosedJaxpr(inner, ())
         return self.run(inner, inputs)
 
