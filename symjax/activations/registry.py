@@ -111,6 +111,11 @@ def leaky_relu(slope: float = 0.01) -> Activation:
     value = scalar("slope", slope)
     if not (value > 0 and isfinite(value)):
         raise ValueError(f"slope is {slope}, but a leaky ReLU needs a positive finite one (0 is 'relu')")
+    return _leaky(value)
+
+
+def _leaky(value: float) -> Activation:
+    """Make :func:`leaky_relu` of a slope that was read; nothing is allocated, so that the registry may be imported."""
     return Activation(
         name="leaky_relu",
         function=functions.Leaky(value),
@@ -136,7 +141,7 @@ def is_library(activation: Activation) -> bool:
       (True, False)
     """
     if isinstance(activation.function, functions.Leaky):
-        return activation == leaky_relu(activation.function.slope)
+        return activation == _leaky(activation.function.slope)
     return activation == _REGISTRY.get(activation.name)
 
 
@@ -190,7 +195,7 @@ _REGISTRY = {
             1.0,
             "positive_diagonal",
         ),
-        leaky_relu(),
+        _leaky(0.01),
         Activation(
             "leaky_square",
             functions.leaky_square,
