@@ -12,7 +12,7 @@ import numpy as np
 
 from symjax.tracing.describe import Layouts, Linear, Path, Place, Scaling, Sign, Span, Term
 
-__all__ = ["flip", "leaf_paths", "mix", "permute", "positions", "rescale"]
+__all__ = ["flip", "leaf_paths", "mix", "permute", "positions", "rescale", "spread_on"]
 
 Leaves = dict[Path, Any]
 Permutable = Mapping[str, tuple[tuple[str, int], ...]]
@@ -98,6 +98,13 @@ def rescale(coordinates: Sequence[Any], leaves: Leaves, scalings: Sequence[Scali
         for term in scaling.terms:
             _on_block(result, term.place, _multiply(_space(s).exp(float(term.degree) * s), term))
     return result
+
+
+def spread_on(array: Any, values: Any, term: Term) -> Any:
+    """Add values, which run along a term's digits, to a block of an array."""
+    leaves = {term.place.path: array}
+    _on_block(leaves, term.place, lambda block: block + _spread(values, _axes(term), block.ndim).astype(block.dtype))
+    return leaves[term.place.path]
 
 
 def flip(signs: Sequence[Any], leaves: Leaves, families: Sequence[Sign]) -> Leaves:

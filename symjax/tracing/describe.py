@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-__all__ = ["Class", "Digit", "Linear", "Path", "Place", "Refusal", "Scaling", "Sign", "Site", "Span", "Term"]
+__all__ = ["Class", "Digit", "Linear", "Path", "Place", "Refusal", "Scaling", "Shift", "Sign", "Site", "Span", "Term"]
 
 Path = tuple[str | int, ...]
 
@@ -98,6 +98,36 @@ class Sign(NamedTuple):
     over: tuple[str, ...]
     shape: tuple[int, ...]
     terms: tuple[Term, ...]
+
+
+class Shift(NamedTuple):
+    """A family of translations: ``degree * u`` is added to each place, and what that changes is absorbed.
+
+    Attributes:
+      name: its own.
+      over: classes the coordinates run over.
+      shape: of the coordinates.
+      terms: where it acts by itself.
+      absorbed: leaves that take up what would change behind, by an amount that depends on the other parameters.
+      centred: as for a scaling.
+      up_to: as for a scaling.
+    """
+
+    name: str
+    over: tuple[str, ...]
+    shape: tuple[int, ...]
+    terms: tuple[Term, ...]
+    absorbed: tuple[Path, ...] = ()
+    centred: bool = False
+    up_to: str = ""
+
+    @property
+    def dimension(self) -> int:
+        """Number of independent coordinates."""
+        count = 1
+        for size in self.shape:
+            count *= size - 1 if self.centred else size
+        return count
 
 
 class Linear(NamedTuple):

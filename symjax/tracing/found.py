@@ -8,19 +8,21 @@ import jax.numpy as jnp
 
 from symjax.tracing.action import leaf_paths
 from symjax.tracing.axes import Axis
-from symjax.tracing.describe import Class, Layouts, Linear, Path, Refusal, Scaling, Sign
+from symjax.tracing.describe import Class, Layouts, Linear, Path, Refusal, Scaling, Shift, Sign
 from symjax.tracing.generators import generators
 from symjax.tracing.ladder import climb
 from symjax.tracing.names import Names
 from symjax.tracing.program import Program, flatten
 from symjax.tracing.rules import RULES, UNKNOWN
+from symjax.tracing.shifts import walk_shifts
+from symjax.tracing.translate import Slices
 from symjax.tracing.walk import walk_axes, walk_units
 
 __all__ = ["Check", "Item", "Model", "Symmetries", "analyse", "trace_program"]
 
 
 class Item(NamedTuple):
-    """One group: a kind ("permutation", "scaling", "sign", "linear") and its name."""
+    """One group: a kind ("permutation", "scaling", "sign", "linear", "shift") and its name."""
 
     kind: str
     name: str
@@ -47,6 +49,7 @@ class Model(NamedTuple):
     paths: tuple[Path, ...]
     layouts: Layouts
     epsilons: frozenset[tuple[int, int]]
+    slices: Slices
 
 
 class Symmetries(NamedTuple):
@@ -59,6 +62,7 @@ class Symmetries(NamedTuple):
       scalings: families of positive scalings, a basis.
       signs: families of sign changes.
       linear: matrix groups; a GL contains the scaling of the same class.
+      shifts: families of translations.
       refused: primitives that were not followed, and what they froze.
       unread: leaves that the outputs do not depend on.
       checked: the numerical check, None where only shapes were given.
@@ -70,6 +74,7 @@ class Symmetries(NamedTuple):
     scalings: tuple[Scaling, ...]
     signs: tuple[Sign, ...]
     linear: tuple[Linear, ...]
+    shifts: tuple[Shift, ...]
     refused: tuple[Refusal, ...]
     unread: tuple[Path, ...]
     checked: Check | None
@@ -79,7 +84,8 @@ class Symmetries(NamedTuple):
     def dimension(self) -> int:
         """Dimension of all continuous symmetries together."""
         scalings = sum(scaling.dimension for scaling in self.scalings)
-        return scalings + sum(linear.dimension - linear.diagonal for linear in self.linear)
+        linear = sum(linear.dimension - linear.diagonal for linear in self.linear)
+        return scalings + linear + sum(shift.dimension for shift in self.shifts)
 
     def __str__(self) -> str:
         from symjax.tracing.report import table
@@ -88,7 +94,8 @@ class Symmetries(NamedTuple):
 
     def __repr__(self) -> str:
         counts = f"{len(self.permutations)} permutation classes, {len(self.scalings)} scalings, {len(self.signs)} signs"
-        return f"<Symmetries: {counts}, {len(self.linear)} linear groups, dimension {self.dimension}>"
+        counts += f", {len(self.linear)} linear groups, {len(self.shifts)} translations"
+        return f"<Symmetries: {counts}, dimension {self.dimension}>"
 
 
 def trace_program(apply: Callable[..., Any], variables: Any, x: Any) -> tuple[Program, tuple[Path, ...]]:
@@ -137,14 +144,19 @@ def analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
     for atom in ladder.together:
         if atom not in linear and (group := names.orthogonal(atom)) is not None:
             linear[atom] = group
+    shifts = walk_shifts(axes, ladder, RULES)
+    slices = Slices(shifts.flows, shifts.absorbed, shifts.makers)
+    families = tuple(names.sign(signs, generator) for generator in generators(signs))
+    names.labels.clear()
     return Symmetries(
         classes=names.classes({atom: group.group for atom, group in linear.items()}),
         permutations=names.permutable(),
         scalings=tuple(scalings),
-        signs=tuple(names.sign(signs, generator) for generator in generators(signs)),
+        signs=families,
         linear=tuple(linear.values()),
+        shifts=tuple(names.shift(shifts, generator) for generator in generators(shifts)),
         refused=names.refusals(),
         unread=tuple(path for path, leaf in zip(paths, program.leaves, strict=True) if leaf not in names.path),
         checked=None,
-        model=Model(program, paths, names.layouts(), frozenset(place for place, _ in units.epsilons)),
+        model=Model(program, paths, names.layouts(), frozenset(place for place, _ in units.epsilons), slices),
     )

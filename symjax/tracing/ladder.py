@@ -8,7 +8,7 @@ operation; with a scaling of degrees +1 and -1 they are contractions of a space 
 import itertools
 
 from symjax.tracing.axes import Axis, monomials
-from symjax.tracing.constants import any_degree
+from symjax.tracing.constants import any_degree, varies
 from symjax.tracing.program import Equation, Value
 from symjax.tracing.walk import AxesWalk, Rule
 
@@ -105,8 +105,22 @@ def climb(axes: AxesWalk, rules: dict[str, Rule]) -> Ladder:
             rule.linear(ladder, equation)
         varied = frozenset().union(*map(ladder.of, equation.inputs))
         for out in equation.outputs:
-            ladder.carry(out, varied & ladder.atoms(out))
+            ladder.carry(out, (varied & ladder.atoms(out)) | _constants(ladder, equation, out))
     return ladder
+
+
+def _constants(ladder: Ladder, equation: Equation, out: Value) -> Atoms:
+    """Atoms that a constant operand makes the output vary along: its own axes' where it has the output's rank."""
+    found: set[Axis] = set()
+    for value in equation.inputs:
+        if value.constant is None or not value.shape:
+            continue
+        if len(value.shape) != len(out.shape):
+            return ladder.atoms(out)
+        for axis, size in enumerate(value.shape):
+            if size > 1 and (size != out.shape[axis] or varies(value.constant, axis)):
+                found |= {atom for m in monomials(ladder.axes.axes[out][axis]) for atom, _ in m.factors}
+    return frozenset(found)
 
 
 def moves(ladder: Ladder, equation: Equation) -> None:

@@ -7,11 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.tracing.axes import Axis
-from symjax.tracing.describe import Class, Digit, Layouts, Linear, Path, Place, Refusal, Scaling, Sign, Site, Span, Term
+from symjax.tracing.describe import (
+    Class,
+    Digit,
+    Layouts,
+    Linear,
+    Path,
+    Place,
+    Refusal,
+    Scaling,
+    Shift,
+    Sign,
+    Site,
+    Span,
+    Term,
+)
 from symjax.tracing.generators import Generator
 from symjax.tracing.ladder import Ladder
 from symjax.tracing.program import Value, source_line
 from symjax.tracing.rules import RULES
+from symjax.tracing.shifts import Absorbed, ShiftsWalk
 from symjax.tracing.walk import AxesWalk, UnitsWalk
 
 __all__ = ["Names"]
@@ -78,6 +93,19 @@ class Names:
         """A family of sign changes."""
         names, shape = self.over(generator.atoms)
         return Sign(self.label(names), names, shape, self.terms(walk, generator))
+
+    def shift(self, walk: ShiftsWalk, generator: Generator) -> Shift:
+        """A family of translations."""
+        names, shape = self.over(generator.atoms)
+        moved = generator.vector
+
+        def touches(taken: Absorbed) -> bool:
+            forms = map(walk.system.reduce, taken.forms)
+            return any(sum(c * moved.get(unknown, 0) for unknown, c in form.items()) for form in forms)
+
+        absorbed = tuple(dict.fromkeys(self.path[taken.leaf] for taken in walk.absorbed if touches(taken)))
+        terms = self.terms(walk, generator)
+        return Shift(self.label(names), names, shape, terms, absorbed, generator.centred, generator.up_to)
 
     def over(self, atoms: tuple[Axis, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Names and sizes of atoms."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from symjax.tracing.describe import Class, Linear, Path, Scaling, Sign, Term
+from symjax.tracing.describe import Class, Linear, Path, Scaling, Shift, Sign, Term
 from symjax.tracing.found import Symmetries
 
 __all__ = ["table"]
@@ -18,6 +18,8 @@ def table(found: Symmetries) -> str:
         lines += ["", *_rows(("positive scaling", "dimension", "", "degrees"), [_scaling(s) for s in found.scalings])]
     if found.linear:
         lines += ["", *_rows(("matrices on", "dimension", "group", "variances"), [_linear(g) for g in found.linear])]
+    if found.shifts:
+        lines += ["", *_rows(("translation", "dimension", "", "of"), [_shift(s) for s in found.shifts])]
     if found.signs:
         lines += ["", *_rows(("signs", "generators", "", "where"), [_sign(s) for s in found.signs])]
     lines += [""] + _remarks(found)
@@ -57,6 +59,14 @@ def _sign(sign: Sign) -> tuple[str, str, str, str]:
     for size in sign.shape:
         count *= size
     return sign.name, str(count), "", _list(list(dict.fromkeys(_path(term.place.path) for term in sign.terms)))
+
+
+def _shift(shift: Shift) -> tuple[str, str, str, str]:
+    text = _degrees(shift.terms)
+    if shift.absorbed:
+        text += f"; taken up by {_list([_path(path) for path in shift.absorbed])}"
+    note = f"up to {shift.up_to}" if shift.up_to else ""
+    return shift.name, str(shift.dimension), f"{note} mean zero".strip() if shift.centred else note, text
 
 
 def _degrees(terms: Sequence[Term]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from symjax.tracing import ladder
+from symjax.tracing import rules_shifts as shifts
 from symjax.tracing.axes import Axis, Cause, freeze, monomials, product, unify
 from symjax.tracing.program import Equation
 from symjax.tracing.units import ANY, CONSTANT, Part, Units, combine, regroup, scale, vanish
@@ -280,19 +281,23 @@ def _frozen(size: int, cause: Cause) -> Axis:
 UNKNOWN = Rule(unknown_axes, unknown_units)
 
 CONTRACT = {
-    "dot_general": Rule(dot_axes, dot_units, ladder.contract),
-    "conv_general_dilated": Rule(conv_axes, conv_units, ladder.convolve),
-    "reduce_sum": Rule(reduce_axes, reduce_units, ladder.reduce),
+    "dot_general": Rule(dot_axes, dot_units, ladder.contract, shifts.dot),
+    "conv_general_dilated": Rule(conv_axes, conv_units, ladder.convolve, shifts.conv),
+    "reduce_sum": Rule(reduce_axes, reduce_units, ladder.reduce, shifts.sums),
     "reduce_prod": Rule(reduce_axes, reduce_prod),
-    **{name: Rule(reduce_axes, reduce_extreme) for name in ("reduce_max", "reduce_min")},
+    **{name: Rule(reduce_axes, reduce_extreme, None, shifts.extremes) for name in ("reduce_max", "reduce_min")},
     **{name: Rule(reduce_axes, reduce_logical) for name in ("reduce_and", "reduce_or", "reduce_xor")},
     **{name: Rule(argument_axes, argument_units) for name in ("argmax", "argmin")},
     **{
         name: Rule(along_axes, along_units)
         for name in (
-            *("reduce_window_max", "reduce_window_min", "reduce_window_sum", "rev"),
+            *("reduce_window_sum", "rev"),
             *("cumsum", "cummax", "cummin", "cumprod", "cumlogsumexp"),
         )
     },
-    "gather": Rule(gather_axes, gather_units, ladder.gathered),
+    **{
+        name: Rule(along_axes, along_units, None, shifts.extremes)
+        for name in ("reduce_window_max", "reduce_window_min")
+    },
+    "gather": Rule(gather_axes, gather_units, ladder.gathered, shifts.gathered),
 }

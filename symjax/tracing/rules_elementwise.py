@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from symjax.tracing import ladder
+from symjax.tracing import rules_shifts as shifts
 from symjax.tracing.axes import Axis, Cause, unify
 from symjax.tracing.program import Equation, Value
 from symjax.tracing.units import ANY, CONSTANT, Units, combine, equate, scale, vanish
@@ -189,21 +190,21 @@ def _rooted(walk: UnitsWalk, value: Value) -> bool:
     return False
 
 
-LINEAR = {
-    "square": ladder.squared,
-    **dict.fromkeys(("neg", "convert_element_type", "copy", "copy_p", "stop_gradient"), ladder.moves),
-}
+_SAME = ("convert_element_type", "copy", "copy_p", "stop_gradient")
 
 ELEMENTWISE = {
-    **{name: Rule(axes, unary, LINEAR.get(name)) for name in UNARY},
-    "mul": Rule(axes, multiply, ladder.multiply),
-    "div": Rule(axes, multiply, ladder.divide),
-    **{name: Rule(axes, add, ladder.sums) for name in ("add", "sub", "add_any")},
-    **{name: Rule(axes, extreme) for name in ("max", "min")},
+    **{name: Rule(axes, unary) for name in UNARY},
+    **{name: Rule(axes, unary, ladder.moves, shifts.passes) for name in _SAME},
+    "neg": Rule(axes, unary, ladder.moves, shifts.negate),
+    "square": Rule(axes, unary, ladder.squared, shifts.square),
+    "integer_pow": Rule(axes, integer_pow, ladder.squared, shifts.square),
+    "pow": Rule(axes, general_pow),
+    "mul": Rule(axes, multiply, ladder.multiply, shifts.multiply),
+    "div": Rule(axes, multiply, ladder.divide, shifts.divide),
+    **{name: Rule(axes, add, ladder.sums, shifts.add) for name in ("add", "sub", "add_any")},
+    **{name: Rule(axes, extreme, None, shifts.larger) for name in ("max", "min")},
     **{name: Rule(axes, compare) for name in ("gt", "ge", "lt", "le", "eq", "ne")},
     **{name: Rule(axes, ordered) for name in ("and", "or", "xor", "rem", "atan2", "nextafter")},
-    "select_n": Rule(axes, select, ladder.select),
+    "select_n": Rule(axes, select, ladder.select, shifts.select),
     "clamp": Rule(axes, clamp),
-    "integer_pow": Rule(axes, integer_pow, ladder.squared),
-    "pow": Rule(axes, general_pow),
 }

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from symjax.tracing import rules_shifts as shifts
 from symjax.tracing.axes import Axis, Cause, concatenate, freeze, product, split, unify
 from symjax.tracing.ladder import moves
 from symjax.tracing.program import Equation
@@ -74,7 +75,7 @@ def _renamed(names: Callable[[Equation], tuple[list, list]]) -> Rule:
         part = walk.part(inputs[0], equation.inputs[0], [name if name in layouts else None for name in before], layouts)
         return [combine(walk.system, [part], layouts, after)]
 
-    return Rule(axes, units, moves)
+    return Rule(axes, units, moves, shifts.moves)
 
 
 def _transpose(equation: Equation) -> tuple[list, list]:
@@ -306,14 +307,14 @@ def _frozen(size: int, cause: Cause) -> Axis:
 
 
 SHAPE = {
-    "reshape": Rule(reshape_axes, reshape_units, moves),
+    "reshape": Rule(reshape_axes, reshape_units, moves, shifts.moves),
     "transpose": _renamed(_transpose),
     "broadcast_in_dim": _renamed(_broadcast),
     "squeeze": _renamed(_squeeze),
-    "concatenate": Rule(concatenate_axes, concatenate_units, moves),
-    "slice": Rule(slice_axes, slice_units, moves),
-    "split": Rule(split_axes, split_units, moves),
-    "pad": Rule(pad_axes, pad_units, moves),
-    "dynamic_slice": Rule(dynamic_slice_axes, dynamic_slice_units, moves),
-    "dynamic_update_slice": Rule(update_axes, update_units, moves),
+    "concatenate": Rule(concatenate_axes, concatenate_units, moves, shifts.moves),
+    "slice": Rule(slice_axes, slice_units, moves, shifts.moves),
+    "split": Rule(split_axes, split_units, moves, shifts.moves),
+    "pad": Rule(pad_axes, pad_units, moves, shifts.moves),
+    "dynamic_slice": Rule(dynamic_slice_axes, dynamic_slice_units, moves, shifts.moves),
+    "dynamic_update_slice": Rule(update_axes, update_units, moves, shifts.moves),
 }

@@ -15,6 +15,7 @@ import numpy as np
 from symjax.tracing.action import flip, leaf_paths, mix, permute, rescale
 from symjax.tracing.found import Check, Item, Symmetries
 from symjax.tracing.program import evaluate
+from symjax.tracing.translate import directions
 
 __all__ = ["act", "draw", "items_of", "nearby", "verify"]
 
@@ -59,10 +60,12 @@ def verify(found: Symmetries, variables: Any, x: Any, key: jax.Array | None = No
     with jax.enable_x64(True):
         trial = _Trial(found, before, inputs, random)
         items = items_of(found)
-        failed = trial.bisect(items)
+        failed = trial.bisect(items) + trial.bisect([Item("shift", shift.name) for shift in found.shifts])
         gone = {item for item, _ in failed}
         kept = [item for item in items if item not in gone]
-        result = Check(trial.change(kept), trial.change(kept, partly=True), tuple(failed))
+        moved = [item for item in (Item("shift", shift.name) for shift in found.shifts) if item not in gone]
+        error = max(trial.change(kept), trial.change(moved))
+        result = Check(error, trial.change(kept, partly=True), tuple(failed))
     return _without(found, gone)._replace(checked=result)
 
 
@@ -72,7 +75,16 @@ class _Trial:
     def __init__(self, found: Symmetries, before: dict, inputs: list, random: np.random.Generator) -> None:
         self.found, self.before, self.inputs, self.random = found, before, inputs, random
         program, zeroed = found.model.program, found.model.epsilons
-        self.forward = jax.jit(partial(evaluate, program, wanted=program.outputs, zeroed=zeroed, dtype=jnp.float64))
+        outputs = partial(evaluate, program, wanted=program.outputs, dtype=jnp.float64)
+        self.forward = jax.jit(partial(outputs, zeroed=zeroed))
+
+        def real_outputs(leaves: list) -> list:
+            rest = iter(leaves)
+            whole = [next(rest) if _real(leaf) else leaf for leaf in before.values()]
+            outs = outputs(whole, inputs)  # what shifts absorb is exact with the epsilons as they are
+            return [out for out in outs if jnp.issubdtype(out.dtype, jnp.floating)]
+
+        self.tangent = jax.jit(lambda leaves, tangents: jax.jvp(real_outputs, (leaves,), (tangents,))[1])
         self.base = self.outputs(before)
         if not all(np.all(np.isfinite(out)) for out in self.base):
             raise ValueError("the model's outputs are not finite near these variables, so nothing can be checked there")
@@ -83,10 +95,33 @@ class _Trial:
 
     def change(self, chosen: Sequence[Item], partly: bool = False) -> float:
         """Largest relative change of the outputs under a random element of some groups."""
+        if chosen and chosen[0].kind == "shift":
+            return self.derivative(chosen)
         after = act(self.found, draw(self.found, chosen, self.random), self.before)
         if partly:
-            after = {path: after[path] if n % 2 else self.before[path] for n, path in enumerate(after)}
+            moved = [path for path in after if after[path] is not self.before[path]]
+            after |= {path: self.before[path] for path in moved[::2]}
         return max(map(_difference, self.base, self.outputs(after)), default=0.0)
+
+    def derivative(self, chosen: Sequence[Item]) -> float:
+        """Derivative of the outputs along random translations, relative to that where leaves move out of step."""
+        found, wanted = self.found, {item.name for item in chosen}
+        shifts = [shift for shift in found.shifts if shift.name in wanted]
+        coordinates = [jnp.asarray(self.random.normal(size=shift.shape)) for shift in shifts]
+        before = {path: jnp.asarray(leaf) for path, leaf in self.before.items()}
+        step = directions(found.model.program, found.model.paths, found.model.slices, shifts, coordinates, before)
+        whole = self.along(list(map(step.get, before)))
+        torn = self.along([None if step.get(p) is None else step[p] * self.random.normal() for p in before])
+        scale = max(map(np.max, map(np.abs, torn)), default=0.0)
+        largest = float(max(map(np.max, map(np.abs, whole)), default=0.0) / (scale or 1.0))
+        return largest if np.isfinite(largest) else np.inf
+
+    def along(self, steps: list[Any]) -> list[np.ndarray]:
+        """Derivative of the outputs along additions to the leaves."""
+        leaves = [leaf for leaf in self.before.values() if _real(leaf)]
+        given = [s for s, leaf in zip(steps, self.before.values(), strict=True) if _real(leaf)]
+        tangents = [np.zeros_like(leaf) if s is None else np.asarray(s) for s, leaf in zip(given, leaves, strict=True)]
+        return [np.asarray(out, np.float64) for out in self.tangent(leaves, tangents)]
 
     def bisect(self, items: Sequence[Item]) -> list[tuple[Item, float]]:
         """The groups that change the outputs."""
@@ -117,6 +152,7 @@ def _without(found: Symmetries, gone: set[Item]) -> Symmetries:
         scalings=kept("scaling", found.scalings),
         signs=kept("sign", found.signs),
         linear=linear,
+        shifts=kept("shift", found.shifts),
     )
 
 

@@ -21,12 +21,14 @@ class Rule(NamedTuple):
     Attributes:
       axes: ``axes(walk, equation, inputs) -> outputs``, the axes of each; unifies and freezes on the way.
       units: ``units(walk, equation, inputs) -> outputs``, the units of each; sets equations on the way.
-      linear: ``linear(ladder, equation)``, reports the atoms on which the primitive is not linear.
+      linear: ``linear(ladder, equation)``, reports the atoms on which the primitive is not linear; None: all.
+      shifts: ``shifts(walk, equation, tokens) -> outputs``, what becomes of additions; None: they must vanish.
     """
 
     axes: Callable[["AxesWalk", Equation, list[tuple[Axis, ...]]], list[tuple[Axis, ...]]]
     units: Callable[["UnitsWalk", Equation, list[Units]], list[Units]]
     linear: Callable[[Any, Equation], None] | None = None
+    shifts: Callable[[Any, Equation, list[Any]], list[Any]] | None = None
 
 
 class AxesWalk:
