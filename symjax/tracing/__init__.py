@@ -1,12 +1,13 @@
 """Symmetries found from a model's own program: point :func:`symmetries` at it.
 
-* :func:`symmetries`: every permutation, positive scaling, sign and linear group of the parameters, checked.
-* :func:`verify`: the check again, at other variables.
+* :func:`symmetries`: every permutation, positive scaling, sign, linear group and translation of the parameters.
+* :func:`verify`: the check of them on the model, which :func:`symmetries` makes by itself, at other variables.
 
 The program is the jaxpr of ``apply(variables, x)``, flattened (:mod:`~symjax.tracing.program`). One walk types every
 axis (:mod:`~symjax.tracing.axes`), a second one the units of every tensor (:mod:`~symjax.tracing.units`), over the
 rationals for positive scalings and modulo two for signs; a third one finds where matrices may act
-(:mod:`~symjax.tracing.ladder`). One table says what each primitive means (:mod:`~symjax.tracing.rules`).
+(:mod:`~symjax.tracing.ladder`), a fourth follows translations (:mod:`~symjax.tracing.shifts`). One table says what each
+primitive means (:mod:`~symjax.tracing.rules`).
 """
 
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from typing import Any
 
 import jax
 
-from symjax.tracing.describe import Class, Linear, Refusal, Scaling, Sign
+from symjax.tracing.describe import Class, Linear, Refusal, Scaling, Shift, Sign
 from symjax.tracing.found import Check, Symmetries, analyse, trace_program
 from symjax.tracing.verify import verify
 
-__all__ = ["Check", "Class", "Linear", "Refusal", "Scaling", "Sign", "Symmetries", "symmetries", "verify"]
+__all__ = ["Check", "Class", "Linear", "Refusal", "Scaling", "Shift", "Sign", "Symmetries", "symmetries", "verify"]
 
 
 def symmetries(apply: Callable[[Any, Any], Any], variables: Any, x: Any, key: jax.Array | None = None) -> Symmetries:
@@ -50,7 +51,7 @@ def symmetries(apply: Callable[[Any, Any], Any], variables: Any, x: Any, key: ja
       ...     return jnp.maximum(x @ variables["in"], 0.0) @ variables["out"]
       >>> variables = {"in": jnp.ones((2, 3)), "out": jnp.ones((3, 4))}
       >>> symmetries(apply, variables, jnp.ones((5, 2)))
-      <Symmetries: 1 permutation classes, 1 scalings, 0 signs, 0 linear groups, dimension 3>
+      <Symmetries: 1 permutation classes, 1 scalings, 0 signs, 0 linear groups, 0 translations, dimension 3>
     """
     program, paths = trace_program(apply, variables, x)
     found = analyse(program, paths)

@@ -46,17 +46,19 @@ def permute(perms: Mapping[str, Any], leaves: Leaves, layouts: Layouts, permutab
     plain = {name: perm for name, perm in perms.items() if np.ndim(perm) == 1}
     for name in perms.keys() - plain.keys():
         order = [*(other for other, _ in permutable[name]), name]
-        for path, layout in layouts.items():
-            for place in _blocks(path, layout, name):
+        for layout in layouts:
+            for place in layout.places():
                 digits = [digit.name for span in place.spans for digit in span.digits]
-                axes = [digits.index(other) for other in order]
-                _on_block(result, place, _take(perms[name], axes))
-    for path, layout in layouts.items():
-        for axis, spans in enumerate(layout):
+                if name in digits:
+                    _on_block(result, place, _take(perms[name], [digits.index(other) for other in order]))
+    for layout in layouts:
+        whole = result[layout.path]
+        part = whole if layout.lead is None else whole[layout.lead]
+        for axis, spans in enumerate(layout.columns):
             moved = [span for span in spans if any(digit.name in plain for digit in span.digits)]
             if moved:
-                index = _reordered(moved, plain, result[path].shape[axis])
-                result[path] = _space(result[path]).take(result[path], index, axis=axis)
+                part = _space(part).take(part, _reordered(moved, plain, part.shape[axis]), axis=axis)
+                result[layout.path] = part if layout.lead is None else _put(result[layout.path], layout.lead, part)
     return result
 
 
@@ -70,11 +72,6 @@ def _reordered(spans: Sequence[Span], perms: Mapping[str, Any], length: int) -> 
             total = total + unit.reshape(_along(place, len(span.digits))) * digit.stride
         index = _put(index, positions(span).ravel(), total.ravel())
     return index
-
-
-def _blocks(path: Path, layout: tuple[tuple[Span, ...], ...], name: str) -> list[Place]:
-    places = [Place(path, tuple(layout[axis][n] for axis, n in enumerate(b))) for b in np.ndindex(*map(len, layout))]
-    return [place for place in places if any(digit.name == name for span in place.spans for digit in span.digits)]
 
 
 def _take(perm: Any, axes: list[int]) -> Callable[[Any], Any]:
@@ -120,7 +117,7 @@ def mix(matrices: Sequence[Any], leaves: Leaves, groups: Sequence[Linear]) -> Le
     """Act with a matrix, or with its inverse transpose, along the digit of the class."""
     result = dict(leaves)
     for matrix, linear in zip(matrices, groups, strict=True):
-        inverse = _space(matrix).linalg.inv(matrix).swapaxes(-1, -2) if linear.group != "O" else matrix
+        inverse = _space(matrix).linalg.inv(matrix).swapaxes(-1, -2) if linear.group == "general_linear" else matrix
         for term in linear.terms:
             _on_block(result, term.place, _matmul(matrix if term.degree == 1 else inverse, term))
     return result

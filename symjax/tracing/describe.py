@@ -1,10 +1,25 @@
 """What was found, in words that need no jaxpr: classes, scalings, signs, linear groups, and what was refused."""
 
-from collections.abc import Mapping
+import itertools
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-__all__ = ["Class", "Digit", "Linear", "Path", "Place", "Refusal", "Scaling", "Shift", "Sign", "Site", "Span", "Term"]
+__all__ = [
+    "Class",
+    "Digit",
+    "Layout",
+    "Layouts",
+    "Linear",
+    "Path",
+    "Place",
+    "Refusal",
+    "Scaling",
+    "Shift",
+    "Sign",
+    "Site",
+    "Span",
+    "Term",
+]
 
 Path = tuple[str | int, ...]
 
@@ -25,18 +40,20 @@ class Span(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A block of a leaf: one span for each axis."""
+    """A block of a leaf: one span for each axis, and the lengths of the axes."""
 
     path: Path
     spans: tuple[Span, ...]
+    shape: tuple[int, ...] = ()
 
 
 class Site(NamedTuple):
-    """One axis of a leaf where the units of a class appear, and the spans that hold them."""
+    """One axis of a leaf, or of one entry of a stack, where the units of a class appear; the spans hold them."""
 
     path: Path
     axis: int
     spans: tuple[Span, ...]
+    lead: int | None = None
 
 
 class Class(NamedTuple):
@@ -45,7 +62,7 @@ class Class(NamedTuple):
     Attributes:
       size: how many.
       sites: where they appear.
-      group: what acts on them: "S" permutations, "GL", "O", "-" nothing but scalings.
+      group: what acts on them: "general_linear", "orthogonal", "symmetric" (permutations), "" nothing but scalings.
       frozen: why they cannot be permuted; empty where they can.
     """
 
@@ -135,7 +152,7 @@ class Linear(NamedTuple):
 
     Attributes:
       name: the class.
-      group: "GL" or "O".
+      group: "general_linear" or "orthogonal".
       size: of the matrices.
       batch: classes the matrix depends on, one matrix for each setting, and their sizes.
       terms: where it acts; ``along`` names the batch indices first, the class last; the degree is the variance.
@@ -146,11 +163,12 @@ class Linear(NamedTuple):
     size: int
     batch: tuple[tuple[str, int], ...]
     terms: tuple[Term, ...]
+    scaling: str = ""  # the name of the scaling that it contains
 
     @property
     def diagonal(self) -> int:
         """Dimension of the scalings it contains."""
-        count = self.size if self.group == "GL" else 0
+        count = self.size if self.group == "general_linear" else 0
         for _, size in self.batch:
             count *= size
         return count
@@ -158,7 +176,7 @@ class Linear(NamedTuple):
     @property
     def dimension(self) -> int:
         """Dimension of the group."""
-        count = self.size**2 if self.group == "GL" else self.size * (self.size - 1) // 2
+        count = self.size**2 if self.group == "general_linear" else self.size * (self.size - 1) // 2
         for _, size in self.batch:
             count *= size
         return count
@@ -172,5 +190,25 @@ class Refusal(NamedTuple):
     leaves: tuple[Path, ...]
 
 
-Layouts = Mapping[Path, tuple[tuple[Span, ...], ...]]
-Variables = Any
+class Layout(NamedTuple):
+    """How the axes of a leaf, or of one entry of a stack of layers, are cut.
+
+    Attributes:
+      path: of the leaf.
+      columns: spans of each axis; without the first one if it is a stack's.
+      shape: of the whole leaf.
+      lead: which entry of the stack; None for a leaf as it is.
+    """
+
+    path: Path
+    columns: tuple[tuple[Span, ...], ...]
+    shape: tuple[int, ...]
+    lead: int | None = None
+
+    def places(self) -> list[Place]:
+        """All blocks."""
+        first = () if self.lead is None else (Span(self.lead, ()),)
+        return [Place(self.path, (*first, *spans), self.shape) for spans in itertools.product(*self.columns)]
+
+
+Layouts = tuple[Layout, ...]

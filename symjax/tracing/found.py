@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from symjax.channels import Channel
+from symjax.symmetry import Symmetry
 from symjax.tracing.action import leaf_paths
 from symjax.tracing.axes import Axis
 from symjax.tracing.describe import Class, Layouts, Linear, Path, Refusal, Scaling, Shift, Sign
 from symjax.tracing.generators import generators
 from symjax.tracing.ladder import climb
-from symjax.tracing.names import Names
+from symjax.tracing.names import Names, Origin
 from symjax.tracing.program import Program, flatten
 from symjax.tracing.rules import RULES, UNKNOWN
 from symjax.tracing.shifts import walk_shifts
@@ -81,6 +83,20 @@ class Symmetries(NamedTuple):
     model: Model
 
     @property
+    def channels(self) -> dict[str, Channel]:
+        """What was found as channels, for :func:`symjax.channels.permute`, ``rescale``, ``mix`` and ``flip``."""
+        from symjax.tracing.channels import channels
+
+        return channels(self)
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """All continuous symmetries composed: kind ("scalings", "linear", "shifts") -> name -> coordinates."""
+        from symjax.tracing.channels import symmetry
+
+        return symmetry(self)
+
+    @property
     def dimension(self) -> int:
         """Dimension of all continuous symmetries together."""
         scalings = sum(scaling.dimension for scaling in self.scalings)
@@ -132,14 +148,18 @@ def analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
     axes = walk_axes(program, RULES, UNKNOWN)
     units, signs = (walk_units(axes, RULES, UNKNOWN, modulo_two) for modulo_two in (False, True))
     ladder = climb(axes, RULES)
-    names = Names(axes, paths, ladder)
+    origins = {
+        leaf: Origin(paths[number], program.shapes[number], lead)
+        for leaf, (number, lead) in zip(program.leaves, program.origins, strict=True)
+    }
+    names = Names(axes, origins, ladder)
     scalings = []
     linear: dict[Axis, Linear] = {}
     for generator in generators(units):
         scalings.append(names.scaling(units, generator))
         for atom in generator.atoms:
             if atom not in linear and (group := names.general_linear(units, generator, atom)) is not None:
-                linear[atom] = group
+                linear[atom] = group._replace(scaling=scalings[-1].name)
     names.labels.clear()
     for atom in ladder.together:
         if atom not in linear and (group := names.orthogonal(atom)) is not None:
@@ -156,7 +176,7 @@ def analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
         linear=tuple(linear.values()),
         shifts=tuple(names.shift(shifts, generator) for generator in generators(shifts)),
         refused=names.refusals(),
-        unread=tuple(path for path, leaf in zip(paths, program.leaves, strict=True) if leaf not in names.path),
+        unread=tuple(path for path in paths if path not in names.path.values()),
         checked=None,
         model=Model(program, paths, names.layouts(), frozenset(place for place, _ in units.epsilons), slices),
     )

@@ -87,12 +87,15 @@ class _Space:
 
     def restrict(self, vector: Vector, kind: Kind) -> Vector:
         """The same coefficients on functions of fewer atoms."""
-        found = {}
+        found: Vector = {}
         for unknown, coefficient in vector.items():
             leaf, block, chosen = self.walk.unknowns[unknown]
             codes = frozenset(code for code, atom in chosen if id(atom) in kind)
-            found[self.index[id(leaf), block, codes]] = coefficient
-        return found
+            number = self.index[id(leaf), block, codes]
+            # a leaf with one atom on two axes is met twice
+            total = found.get(number, 0) + coefficient
+            found[number] = total % self.modulus if self.modulus else total
+        return {number: coefficient for number, coefficient in found.items() if coefficient}
 
     def solves(self, vector: Vector) -> bool:
         """Whether a vector satisfies every equation."""

@@ -1,7 +1,8 @@
 """What the walks found, in names: an atom is called after the first leaf it occurs in."""
 
 import itertools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ from symjax.tracing.axes import Axis
 from symjax.tracing.describe import (
     Class,
     Digit,
+    Layout,
     Layouts,
     Linear,
     Path,
@@ -29,20 +31,28 @@ from symjax.tracing.rules import RULES
 from symjax.tracing.shifts import Absorbed, ShiftsWalk
 from symjax.tracing.walk import AxesWalk, UnitsWalk
 
-__all__ = ["Names"]
+__all__ = ["Names", "Origin"]
+
+
+class Origin(NamedTuple):
+    """The leaf that a value of the program is, or the entry of a stacked leaf."""
+
+    path: Path
+    shape: tuple[int, ...]
+    lead: int | None
 
 
 class Names:
     """Names for atoms, and the walk's results in those names."""
 
-    def __init__(self, axes: AxesWalk, paths: tuple[Path, ...], ladder: Ladder) -> None:
+    def __init__(self, axes: AxesWalk, origins: dict[Value, Origin], ladder: Ladder) -> None:
         self.axes, self.ladder = axes, ladder
         self.labels: dict[str, int] = {}
         order = dict.fromkeys(value for equation in axes.program.equations for value in equation.inputs)
         order.update(dict.fromkeys(axes.program.outputs))
-        path_of = dict(zip(axes.program.leaves, paths, strict=True))
-        self.read = [value for value in order if value in path_of]
-        self.path = {leaf: path_of[leaf] for leaf in self.read}
+        self.read = [value for value in order if value in origins]
+        self.path = {leaf: origins[leaf].path for leaf in self.read}
+        self.origins = origins
         self.name: dict[Axis, str] = {}
         taken: set[str] = set()
         self.sites: dict[Axis, list[tuple[Value, int]]] = {}
@@ -55,7 +65,7 @@ class Names:
                         if (leaf, place) not in self.sites.setdefault(atom, []):
                             self.sites[atom].append((leaf, place))
                         if atom not in self.name:
-                            self.name[atom] = _fresh(self.path[leaf], place, taken)
+                            self.name[atom] = _fresh(origins[leaf], place, taken)
 
     def span(self, monomial: Any) -> Span:
         return Span(
@@ -65,24 +75,34 @@ class Names:
 
     def layouts(self) -> Layouts:
         """Spans of every axis of every leaf that is read."""
-        return {
-            self.path[leaf]: tuple(tuple(map(self.span, column)) for column in self.axes.layout(leaf))
+        return tuple(
+            Layout(
+                self.path[leaf],
+                tuple(tuple(map(self.span, column)) for column in self.axes.layout(leaf)),
+                self.origins[leaf].shape,
+                self.origins[leaf].lead,
+            )
             for leaf in self.read
             if jnp.issubdtype(leaf.dtype, jnp.floating)
-        }
+        )
 
     def terms(self, walk: UnitsWalk, generator: Generator) -> tuple[Term, ...]:
-        terms = []
-        for number, degree in generator.vector.items():
-            unknown = walk.unknowns[number]
-            code_of = {id(atom): code for code, atom in unknown.chosen}
-            along = tuple(divmod(code_of[id(atom)], 16) for atom in generator.atoms)
-            terms.append(Term(self.place(unknown.leaf, unknown.block), degree, along))
-        return tuple(terms)
+        """Where a generator acts."""
+        return tuple(self.term(walk, number, degree, generator.atoms) for number, degree in generator.vector.items())
 
-    def place(self, leaf: Value, block: tuple[int, ...]) -> Place:
-        layout = self.axes.layout(leaf)
-        return Place(self.path[leaf], tuple(self.span(layout[axis][n]) for axis, n in enumerate(block)))
+    def term(self, walk: UnitsWalk, number: int, degree: Any, atoms: Sequence[Axis]) -> Term:
+        """The place of an unknown, and the digits that some atoms are there."""
+        unknown = walk.unknowns[number]
+        code_of = {id(atom): divmod(code, 16) for code, atom in unknown.chosen}
+        return self.at(unknown.leaf, unknown.block, degree, [code_of[id(atom)] for atom in atoms])
+
+    def at(self, leaf: Value, block: tuple[int, ...], degree: Any, along: Sequence[tuple[int, int]]) -> Term:
+        """A term at a block of a leaf."""
+        layout, origin = self.axes.layout(leaf), self.origins[leaf]
+        spans = tuple(self.span(layout[axis][n]) for axis, n in enumerate(block))
+        if origin.lead is not None:
+            spans, along = (Span(origin.lead, ()), *spans), [(axis + 1, digit) for axis, digit in along]
+        return Term(Place(origin.path, spans, origin.shape), degree, tuple(along))
 
     def scaling(self, walk: UnitsWalk, generator: Generator) -> Scaling:
         """A family of positive scalings."""
@@ -144,14 +164,9 @@ class Names:
         if covered != set(self.occurrences(atom)):
             return None
         batch = [other for other in generator.atoms if other is not atom]
-        terms = []
-        for number, degree in generator.vector.items():
-            unknown = walk.unknowns[number]
-            code_of = {id(other): divmod(code, 16) for code, other in unknown.chosen}
-            along = tuple(code_of[id(other)] for other in (*batch, atom))
-            terms.append(Term(self.place(unknown.leaf, unknown.block), degree, along))
+        terms = [self.term(walk, number, degree, (*batch, atom)) for number, degree in generator.vector.items()]
         sizes = tuple((self.name[other], other.size) for other in batch)
-        return Linear(self.name[atom], "GL", atom.size, sizes, tuple(terms))
+        return Linear(self.name[atom], "general_linear", atom.size, sizes, tuple(terms))
 
     def orthogonal(self, atom: Axis) -> Linear | None:
         """O where only linear operations and norms meet a class."""
@@ -166,10 +181,9 @@ class Names:
                 for axis, number in enumerate(block)
                 for digit, (other, _) in enumerate(layout[axis][number].factors)
             }
-            along = (*(where[id(other)] for other in batch), place)
-            terms.append(Term(self.place(leaf, block), 1, along))
+            terms.append(self.at(leaf, block, 1, [*(where[id(other)] for other in batch), place]))
         sizes = tuple((self.name[other], other.size) for other in batch)
-        return Linear(self.name[atom], "O", atom.size, sizes, tuple(terms))
+        return Linear(self.name[atom], "orthogonal", atom.size, sizes, tuple(terms))
 
     def depends(self, atom: Axis) -> list[Axis]:
         """Atoms on which a permutation or matrix of this one may depend."""
@@ -192,9 +206,12 @@ class Names:
                 spans = tuple(
                     self.span(m) for m in self.axes.layout(leaf)[place] if any(other is atom for other, _ in m.factors)
                 )
-                sites.append(Site(self.path[leaf], place, spans))
+                origin = self.origins[leaf]
+                sites.append(Site(origin.path, place + (origin.lead is not None), spans, origin.lead))
             frozen = atom.frozen.why if atom.frozen is not None else ""
-            found[self.name[atom]] = Class(atom.size, tuple(sites), groups.get(atom, "-" if frozen else "S"), frozen)
+            found[self.name[atom]] = Class(
+                atom.size, tuple(sites), groups.get(atom, "" if frozen else "symmetric"), frozen
+            )
         return found
 
     def refusals(self) -> tuple[Refusal, ...]:
@@ -214,10 +231,10 @@ class Names:
         return tuple(result)
 
 
-def _fresh(path: Path, axis: int, taken: set[str]) -> str:
+def _fresh(origin: Origin, axis: int, taken: set[str]) -> str:
     """A name from a leaf's path, not used yet; the axis tells the second of a leaf from the first."""
-    parts = [str(part) for part in path if part != "params"]
-    base = "/".join(parts[:-1] or parts)
+    parts = [str(part) for part in origin.path if part != "params"]
+    base = "/".join(parts[:-1] or parts) + ("" if origin.lead is None else f"/{origin.lead}")
     names = itertools.chain((base, f"{base}[{axis}]"), (f"{base}[{axis}]#{count}" for count in itertools.count(2)))
     name = next(name for name in names if name not in taken)
     taken.add(name)

@@ -43,9 +43,20 @@ class Equation(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A flat function of leaves (the variables) and inputs."""
+    """A flat function of leaves (the variables) and inputs.
+
+    Attributes:
+      leaves: a leaf that is only read as a stack of layers is one value for each layer.
+      origins: for each of them the number of the variables' leaf, and which entry of the stack it is or None.
+      shapes: of the variables' leaves.
+      inputs: the inputs' leaves.
+      outputs: what the function returns.
+      equations: in an order in which they can be computed.
+    """
 
     leaves: tuple[Value, ...]
+    origins: tuple[tuple[int, int | None], ...]
+    shapes: tuple[tuple[int, ...], ...]
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     equations: tuple[Equation, ...]
@@ -64,7 +75,43 @@ def flatten(closed: Any, leaves: int) -> Program:
     arguments = tuple(Value(var.aval.shape, var.aval.dtype) for var in closed.jaxpr.invars)
     builder = _Builder()
     outputs = builder.run(closed, arguments)
-    return Program(arguments[:leaves], arguments[leaves:], tuple(outputs), _live(builder.equations, outputs))
+    equations = _live(builder.equations, outputs)
+    return _unstacked(arguments[:leaves], arguments[leaves:], tuple(outputs), equations)
+
+
+def _unstacked(
+    leaves: tuple[Value, ...], inputs: tuple[Value, ...], outputs: tuple[Value, ...], equations: tuple[Equation, ...]
+) -> Program:
+    """Take each entry of a stack that a loop cut apart for a leaf of its own."""
+    readers: dict[Value, list[Equation]] = {}
+    for equation in equations:
+        for value in equation.inputs:
+            readers.setdefault(value, []).append(equation)
+    values, origins, gone = [], [], set()
+    for number, leaf in enumerate(leaves):
+        cuts = readers.get(leaf, [])
+        if len(cuts) != 1 or leaf in outputs or not _is_stack(cuts[0], readers):
+            values.append(leaf)
+            origins.append((number, None))
+            continue
+        gone.add(id(cuts[0]))
+        for lead, row in enumerate(cuts[0].outputs):
+            for squeeze in readers.get(row, []):
+                gone.add(id(squeeze))
+                values.append(squeeze.outputs[0])
+                origins.append((number, lead))
+    kept = tuple(equation for equation in equations if id(equation) not in gone)
+    return Program(tuple(values), tuple(origins), tuple(leaf.shape for leaf in leaves), inputs, outputs, kept)
+
+
+def _is_stack(cut: Equation, readers: Mapping[Value, list[Equation]]) -> bool:
+    if cut.name != "split" or cut.params["axis"] != 0 or set(cut.params["sizes"]) != {1}:
+        return False
+    return all(
+        reader.name == "squeeze" and tuple(reader.params["dimensions"]) == (0,)
+        for row in cut.outputs
+        for reader in readers.get(row, [])
+    )
 
 
 class _Builder:
@@ -227,7 +274,8 @@ def evaluate(
       zeroed: (equation, operand) pairs that read zero instead: epsilons, to check what holds up to them.
       dtype: of the arithmetic in place of every floating dtype the program names; None keeps them.
     """
-    values = dict(zip((*program.leaves, *program.inputs), map(_cast(dtype), (*leaves, *inputs)), strict=True))
+    given = [leaves[number] if lead is None else leaves[number][lead] for number, lead in program.origins]
+    values = dict(zip((*program.leaves, *program.inputs), map(_cast(dtype), (*given, *inputs)), strict=True))
 
     def read(value: Value) -> Any:
         return values[value] if value.constant is None else _cast(dtype)(value.constant)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from symjax.tracing.describe import Class, Linear, Path, Scaling, Shift, Sign, Term
+from symjax.tracing.describe import Class, Linear, Path, Scaling, Shift, Sign, Site, Term
 from symjax.tracing.found import Symmetries
 
 __all__ = ["table"]
 
 _WIDTH = 100
+_LETTERS = {"symmetric": "S", "orthogonal": "O", "general_linear": "GL"}
 
 
 def table(found: Symmetries) -> str:
@@ -35,12 +36,14 @@ def _headline(found: Symmetries) -> str:
 
 def _class(found: Symmetries, name: str) -> tuple[str, str, str, str]:
     one: Class = found.classes[name]
-    group = one.group if one.group != "S" else f"S{one.size}"
-    if one.group in ("GL", "O"):
-        group = f"{one.group}({one.size})"
+    group = f"{_LETTERS[one.group]}({one.size})"
     if found.permutations[name]:
         group += " for each " + ", ".join(other for other, _ in found.permutations[name])
-    return name, str(one.size), group, _list([f"{_path(site.path)}[{site.axis}]" for site in one.sites])
+    return name, str(one.size), group, _list([_site(site) for site in one.sites])
+
+
+def _site(site: Site) -> str:
+    return f"{_path(site.path)}[{site.axis}]" + ("" if site.lead is None else f" of layer {site.lead}")
 
 
 def _scaling(scaling: Scaling) -> tuple[str, str, str, str]:
@@ -51,7 +54,7 @@ def _scaling(scaling: Scaling) -> tuple[str, str, str, str]:
 
 def _linear(group: Linear) -> tuple[str, str, str, str]:
     times = "".join(f" x {size}" for _, size in group.batch)
-    return group.name, str(group.dimension), f"{group.group}({group.size}){times}", _degrees(group.terms)
+    return group.name, str(group.dimension), f"{_LETTERS[group.group]}({group.size}){times}", _degrees(group.terms)
 
 
 def _sign(sign: Sign) -> tuple[str, str, str, str]:

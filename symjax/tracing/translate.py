@@ -50,17 +50,25 @@ def directions(
             leaf = leaves[term.place.path]
             before = added.get(term.place.path, jnp.zeros(jnp.shape(leaf), jnp.result_type(leaf)))
             added[term.place.path] = spread_on(before, float(term.degree) * u, term)
-    own = dict(zip(program.leaves, paths, strict=True))
-    tangents = _Tangents(slices, {leaf: leaves[path] for leaf, path in own.items()}, added, own)
+    own = {leaf: (paths[n], lead) for leaf, (n, lead) in zip(program.leaves, program.origins, strict=True)}
+    given = {leaf: _entry(leaves[path], lead) for leaf, (path, lead) in own.items()}
+    # copies: an absorbing leaf changes what is added to it, not what its own tokens say
+    first = {leaf: _entry(added[path], lead) for leaf, (path, lead) in own.items() if path in added}
+    tangents = _Tangents(slices, given, first)
     for absorbed in slices.absorbed:
         parts = [tangents.of(absorbed.value, operator) for operator in absorbed.operators]
         parts = [part for part in parts if part is not None]
         if parts:
-            path = own[absorbed.leaf]
+            path, lead = own[absorbed.leaf]
             whole = jnp.broadcast_to(absorbed.factor * sum(parts), _joint(absorbed))
             step = tangents.pull(absorbed.leaf, absorbed.operand, whole)
-            added[path] = added[path] + step if path in added else step
+            before = added.get(path, jnp.zeros(jnp.shape(leaves[path]), step.dtype))
+            added[path] = before + step if lead is None else before.at[lead].add(step)
     return added
+
+
+def _entry(leaf: Any, lead: int | None) -> Any:
+    return leaf if lead is None else leaf[lead]
 
 
 def _joint(absorbed: Absorbed) -> tuple[int, ...]:
@@ -70,10 +78,8 @@ def _joint(absorbed: Absorbed) -> tuple[int, ...]:
 class _Tangents:
     """Derivatives of values along what was added to the leaves, one operator at a time, where something asks."""
 
-    def __init__(self, slices: Slices, leaves: Mapping[Value, Any], added: Mapping[Path, Any], own: Any) -> None:
-        self.slices, self.leaves = slices, leaves
-        # copies: an absorbing leaf changes what is added to it, not what its own tokens say
-        self.added = {leaf: added[path] for leaf, path in own.items() if path in added}
+    def __init__(self, slices: Slices, leaves: Mapping[Value, Any], added: Mapping[Value, Any]) -> None:
+        self.slices, self.leaves, self.added = slices, leaves, added
         self.known: dict[tuple[Value, Operator], Any] = {}
         self.values: dict[Value, Any] = {}
 

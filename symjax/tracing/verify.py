@@ -51,7 +51,7 @@ def verify(found: Symmetries, variables: Any, x: Any, key: jax.Array | None = No
     """
     program, paths = found.model.program, found.model.paths
     given, _ = leaf_paths(variables)
-    shapes = {path: leaf.shape for path, leaf in zip(paths, program.leaves, strict=True)}
+    shapes = dict(zip(paths, program.shapes, strict=True))
     if {path: jnp.shape(leaf) for path, leaf in given.items()} != shapes:
         raise ValueError("variables have another structure than those whose symmetries were found")
     random = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).ravel())
@@ -112,7 +112,8 @@ class _Trial:
         step = directions(found.model.program, found.model.paths, found.model.slices, shifts, coordinates, before)
         whole = self.along(list(map(step.get, before)))
         torn = self.along([None if step.get(p) is None else step[p] * self.random.normal() for p in before])
-        scale = max(map(np.max, map(np.abs, torn)), default=0.0)
+        # where each leaf's own part changes nothing, both are rounding
+        scale = max([*map(np.max, map(np.abs, torn)), *(1e-3 * np.max(np.abs(out)) for out in self.base)], default=0.0)
         largest = float(max(map(np.max, map(np.abs, whole)), default=0.0) / (scale or 1.0))
         return largest if np.isfinite(largest) else np.inf
 
@@ -141,9 +142,9 @@ def _without(found: Symmetries, gone: set[Item]) -> Symmetries:
     lost = {group.name for group in found.linear} - {group.name for group in linear}
     unmoved = {name for name in found.permutations if Item("permutation", name) in gone}
     classes = {
-        name: one._replace(group="-", frozen="failed the check")
+        name: one._replace(group="", frozen="failed the check")
         if name in unmoved
-        else one._replace(group="S" if name in lost else one.group)
+        else one._replace(group="symmetric" if name in lost else one.group)
         for name, one in found.classes.items()
     }
     return found._replace(
@@ -186,7 +187,7 @@ def draw(found: Symmetries, chosen: Sequence[Item], random: np.random.Generator)
 def _matrix(linear: Any, random: np.random.Generator) -> np.ndarray:
     shape = (*(size for _, size in linear.batch), linear.size, linear.size)
     orthogonal = np.linalg.qr(random.normal(size=shape))[0]
-    if linear.group == "O":
+    if linear.group == "orthogonal":
         return orthogonal
     factors = np.exp(random.uniform(-0.5, 0.5, shape[:-1]))
     return orthogonal * factors[..., None] @ np.linalg.qr(random.normal(size=shape))[0]

@@ -1,0 +1,202 @@
+"""What was found as channels, the form that :mod:`symjax.channels` acts on, and as one continuous symmetry."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax import channels as hand
+from symjax.groups import algebra_shape, exponential
+from symjax.symmetry import Symmetry, compose
+from symjax.tracing.action import leaf_paths, mix, rescale
+from symjax.tracing.describe import Linear, Path, Place, Scaling, Term
+from symjax.tracing.found import Symmetries
+from symjax.tracing.translate import directions
+
+__all__ = ["channels", "symmetry"]
+
+
+def channels(found: Symmetries) -> dict[str, hand.Channel]:
+    """Describe what was found by channels, for :func:`symjax.channels.permute`, ``rescale``, ``mix`` and ``flip``.
+
+    A class is a channel; what its permutations may depend on are its batch indices. Left out are scalings whose
+    coordinates have mean zero, families over two classes of which neither depends on the other, and classes inside a
+    stack of layers, whose entries a channel cannot tell apart: :attr:`Symmetries.symmetry` has them all.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      found: from :func:`symjax.tracing.symmetries`.
+
+    Returns:
+      Class name -> :class:`symjax.channels.Channel`.
+    """
+    stacked = {name for name, one in found.classes.items() if any(site.lead is not None for site in one.sites)}
+    batches = {
+        name: tuple(other for other, _ in batch) for name, batch in found.permutations.items() if name not in stacked
+    }
+    parts: dict[str, dict[str, list]] = {name: {"scalings": [], "mixings": [], "signs": []} for name in batches}
+    for scaling in found.scalings:
+        name = _owner(scaling.over, batches)
+        if name is not None and not scaling.centred:
+            word = "scale" if scaling.up_to == "epsilon" else "rescale"
+            taken = [part.name for part in parts[name]["scalings"]]
+            terms = tuple(
+                (_term_site(term, scaling.over, name, batches[name]), _number(term)) for term in scaling.terms
+            )
+            over = tuple(_index(other, name, batches[name]) for other in scaling.over)
+            parts[name]["scalings"].append(hand.Scaling(_unused(word, taken), terms, scaling.up_to, over))
+    for sign in found.signs:
+        name = _owner(sign.over, batches)
+        if name is not None:
+            taken = [part.name for part in parts[name]["signs"]]
+            sites = tuple(_term_site(term, sign.over, name, batches[name]) for term in sign.terms)
+            over = tuple(_index(other, name, batches[name]) for other in sign.over)
+            parts[name]["signs"].append(hand.Sign(_unused("flip", taken), sites, over))
+    for linear in found.linear:
+        names = (*(other for other, _ in linear.batch), linear.name)
+        if linear.name in batches and _owner(names, batches) == linear.name:
+            own = batches[linear.name]
+            terms = tuple((_term_site(term, names, linear.name, own), int(term.degree)) for term in linear.terms)
+            over = tuple(own.index(other) for other, _ in linear.batch)
+            parts[linear.name]["mixings"].append(hand.Mixing("mix", linear.group, terms, over))
+    return {
+        name: hand.Channel(
+            found.classes[name].size,
+            tuple(dict.fromkeys(_sites(found, name, batches[name]))),
+            batch=tuple(size for _, size in found.permutations[name]),
+            **{kind: tuple(held) for kind, held in own.items()},
+        )
+        for name, own in parts.items()
+    }
+
+
+def _owner(over: tuple[str, ...], batches: dict[str, tuple[str, ...]]) -> str | None:
+    """The class that a family over several belongs to: the one that depends on the others."""
+    if not over:
+        return next(iter(batches), None)
+    return next((name for name in over if name in batches and {*over} - {name} <= {*batches[name]}), None)
+
+
+def _index(other: str, name: str, batch: tuple[str, ...]) -> int:
+    return -1 if other == name else batch.index(other)
+
+
+def _unused(word: str, taken: list[str]) -> str:
+    return word if word not in taken else f"{word} {len([t for t in taken if t.startswith(word)]) + 1}"
+
+
+def _number(term: Term) -> float:
+    return float(term.degree)
+
+
+def _block(place: Place, axis: int, digit: int) -> dict[str, Any]:
+    """Where one digit of a span runs: the segment of the axis first, then outer and inner factors."""
+    span = place.spans[axis]
+    length = int(np.prod([each.size for each in span.digits]))
+    unit = span.digits[digit]
+    outer = length // (unit.size * unit.stride)
+    within = () if span.offset == 0 and length == place.shape[axis] else (hand.Segment(span.offset, length),)
+    return {"axis": axis, "outer": outer, "inner": unit.stride, "within": within}
+
+
+def _site(place: Place, where: dict[str, tuple[int, int]], name: str, batch: Iterable[str]) -> hand.Site:
+    blocks = tuple(hand.Block(**_block(place, *where[other])) if other in where else None for other in batch)
+    return hand.Site(place.path, **_block(place, *where[name]), batch=blocks)
+
+
+def _digits(place: Place) -> dict[str, tuple[int, int]]:
+    return {digit.name: (axis, k) for axis, span in enumerate(place.spans) for k, digit in enumerate(span.digits)}
+
+
+def _sites(found: Symmetries, name: str, batch: tuple[str, ...]) -> Iterable[hand.Site]:
+    for layout in found.model.layouts:
+        for place in layout.places():
+            for axis, span in enumerate(place.spans):
+                for k, digit in enumerate(span.digits):
+                    if digit.name == name:
+                        yield _site(place, _digits(place) | {name: (axis, k)}, name, batch)
+
+
+def _term_site(term: Term, over: tuple[str, ...], name: str, batch: tuple[str, ...]) -> hand.Site:
+    place = term.place
+    if not over:
+        return hand.Site(place.path, cuts=_cuts(place, ()))
+    where = _digits(place) | dict(zip(over, term.along, strict=True))
+    site = _site(place, where, name, batch)
+    return site._replace(cuts=_cuts(place, {where[other][0] for other in (name, *batch) if other in where}))
+
+
+def _cuts(place: Place, held: Any) -> tuple[hand.Block, ...]:
+    cuts = []
+    for axis, span in enumerate(place.spans):
+        length = int(np.prod([digit.size for digit in span.digits]))
+        if axis not in held and length != place.shape[axis]:
+            cuts.append(hand.Block(axis, offset=span.offset, size=length))
+    return tuple(cuts)
+
+
+def symmetry(found: Symmetries, dtype: Any = None) -> Symmetry:
+    """Compose all continuous symmetries that were found: ``scalings``, ``linear`` and ``shifts``, by name.
+
+    A scaling that a general linear group contains is left to the group.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      found: from :func:`symjax.tracing.symmetries`.
+      dtype: of the coordinates; None takes jax's default float.
+
+    Returns:
+      A :class:`symjax.symmetry.Symmetry` with coordinates kind -> name -> array.
+
+    Raises:
+      ValueError: nothing continuous was found.
+    """
+    dtype = jnp.result_type(float) if dtype is None else dtype
+    contained = {linear.scaling for linear in found.linear}
+    scalings = tuple(scaling for scaling in found.scalings if scaling.name not in contained)
+    kinds = {
+        "scalings": (lambda s, v: _scaled(s, v, scalings), {one.name: one.shape for one in scalings}),
+        "linear": (lambda s, v: _mixed(s, v, found.linear), {one.name: _algebra(one) for one in found.linear}),
+        "shifts": (lambda s, v: _shifted(s, v, found), {one.name: one.shape for one in found.shifts}),
+    }
+    parts = {
+        kind: Symmetry(flow, {name: jnp.zeros(shape, dtype) for name, shape in shapes.items()})
+        for kind, (flow, shapes) in kinds.items()
+        if shapes
+    }
+    if not parts:
+        raise ValueError("no continuous symmetry was found, so there is no flow")
+    return compose(**parts)
+
+
+def _algebra(linear: Linear) -> tuple[int, ...]:
+    return (*(size for _, size in linear.batch), *algebra_shape(linear.group, linear.size))
+
+
+def _scaled(s: Any, variables: Any, scalings: tuple[Scaling, ...]) -> Any:
+    leaves, structure = leaf_paths(variables)
+    moved = rescale([s[one.name] for one in scalings], _arrays(leaves), scalings)
+    return jax.tree.unflatten(structure, list(moved.values()))
+
+
+def _mixed(s: Any, variables: Any, groups: tuple[Linear, ...]) -> Any:
+    leaves, structure = leaf_paths(variables)
+    matrices = [exponential(one.group, jnp.asarray(s[one.name]), one.size)[0] for one in groups]
+    return jax.tree.unflatten(structure, list(mix(matrices, _arrays(leaves), groups).values()))
+
+
+def _shifted(s: Any, variables: Any, found: Symmetries) -> Any:
+    leaves, structure = leaf_paths(variables)
+    leaves = _arrays(leaves)
+    coordinates = [s[one.name] for one in found.shifts]
+    added = directions(found.model.program, found.model.paths, found.model.slices, found.shifts, coordinates, leaves)
+    moved = {path: leaf + added[path].astype(leaf.dtype) if path in added else leaf for path, leaf in leaves.items()}
+    return jax.tree.unflatten(structure, list(moved.values()))
+
+
+def _arrays(leaves: dict[Path, Any]) -> dict[Path, Any]:
+    return {path: jnp.asarray(leaf) for path, leaf in leaves.items()}
