@@ -10,7 +10,7 @@ from PIL import Image
 from papers.common.claims import Setting, Statement, judge
 from papers.common.errors import UserError
 from papers.common.records import dump
-from papers.report import gather, html, markdown
+from papers.report import committed, gather, html, markdown
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {
@@ -155,3 +155,8 @@ def test_no_runs_is_said(tmp_path):
 def test_numbers_that_are_not_finite_are_said(tmp_path):
     claim = json.loads(dump([judge(statement(), [float("nan")], setting())]))[0]
     assert gather.number(claim).startswith("not finite")
+
+
+def test_committed_pages_agree_with_the_claims():
+    for file, text in committed.pages(ROOT).items():
+        assert file.read_text() == text, f"{file.name}: run python -m papers.report --update"
