@@ -195,12 +195,24 @@ class _Builder:
         parts = self.bind_many(jax.lax.split_p, [value], {"sizes": sizes, "axis": 0}) if length > 1 else [value]
         return [self.bind(jax.lax.squeeze_p, [part], {"dimensions": (0,)}) for part in parts]
 
-    def stack(self, values: list[Value]) -> Value:
-        """Stack arrays along a new first axis."""
+    def stack(self, values: list[Value], axis: int = 0) -> Value:
+        """Stack arrays along a new axis."""
         shape = values[0].shape
-        params = {"shape": (1, *shape), "broadcast_dimensions": tuple(range(1, len(shape) + 1)), "sharding": None}
+        places = tuple(place for place in range(len(shape) + 1) if place != axis)
+        params = {"shape": (*shape[:axis], 1, *shape[axis:]), "broadcast_dimensions": places, "sharding": None}
         rows = [self.bind(jax.lax.broadcast_in_dim_p, [value], params) for value in values]
-        return rows[0] if len(rows) == 1 else self.bind(jax.lax.concatenate_p, rows, {"dimension": 0})
+        return rows[0] if len(rows) == 1 else self.bind(jax.lax.concatenate_p, rows, {"dimension": axis})
+
+    def tile(self, value: Value, reps: tuple[int, ...]) -> Value:
+        """Repeat along each axis: a broadcast along a new axis outside of it, and a reshape."""
+        reps = (1,) * (len(value.shape) - len(reps)) + tuple(reps)
+        shape = (1,) * (len(reps) - len(value.shape)) + value.shape
+        wide = tuple(size for pair in zip(reps, shape, strict=True) for size in pair)
+        places = tuple(range(2 * (len(reps) - len(value.shape)) + 1, 2 * len(reps), 2))
+        params = {"shape": wide, "broadcast_dimensions": places, "sharding": None}
+        spread = self.bind(jax.lax.broadcast_in_dim_p, [value], params)
+        new = tuple(rep * size for rep, size in zip(reps, shape, strict=True))
+        return self.bind(jax.lax.reshape_p, [spread], {"new_sizes": new, "dimensions": None, "sharding": None})
 
     def bind(self, primitive: Any, inputs: list[Value], params: dict[str, Any]) -> Value:
         return self.bind_many(primitive, inputs, params)[0]
@@ -228,6 +240,8 @@ _INLINE: dict[str, Callable[..., list[Value]]] = {
     "cond": _Builder.cond,
     "optimization_barrier": lambda _, __, inputs: inputs,
     "scan": _Builder.scan,
+    "stack": lambda builder, eqn, inputs: [builder.stack(inputs, eqn.params["axis"])],
+    "tile": lambda builder, eqn, inputs: [builder.tile(inputs[0], eqn.params["reps"])],
 }
 
 

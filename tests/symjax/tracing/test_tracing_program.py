@@ -80,6 +80,28 @@ def test_the_program_computes_what_the_function_does(variables: dict[str, jax.Ar
     np.testing.assert_allclose(out, calls(variables, x), rtol=1e-14)
 
 
+def test_stacks_and_tiles_are_followed() -> None:
+    """Units repeated along an axis and stacked along a new one, and read by one kernel: still the same units."""
+
+    def apply(variables: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        h = jax.nn.relu(x @ variables["in"] + variables["bias"][None])
+        both = jnp.stack([h, 2.0 * h], axis=1).reshape(h.shape[0], -1)  # (2, units) flattened
+        return (both * jnp.tile(variables["gain"], 2)[None]) @ variables["out"]
+
+    shapes = {"in": (3, 5), "bias": (5,), "gain": (5,), "out": (10, 4)}
+    variables = {
+        name: jax.random.normal(jax.random.key(place), shape, jnp.float64)
+        for place, (name, shape) in enumerate(shapes.items())
+    }
+    x = jax.random.normal(jax.random.key(9), (6, 3), jnp.float64)
+    program, paths = trace_program(apply, variables, x)
+    (out,) = evaluate(program, [variables[name] for (name,) in paths], [x], program.outputs)
+    np.testing.assert_allclose(out, apply(variables, x), rtol=1e-13)
+    found = symmetries(apply, variables, x)
+    assert [found.classes[name].size for name in found.permutations] == [5] and not found.refused
+    assert found.dimension == 10  # kernel and bias against the gain, the gain against its readers
+
+
 def test_branches_that_agree_are_followed(variables: dict[str, jax.Array]) -> None:
     def apply(variables: dict[str, jax.Array], x: jax.Array) -> jax.Array:
         h = x @ variables["in"]
