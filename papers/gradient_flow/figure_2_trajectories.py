@@ -91,7 +91,7 @@ def _starts(seed: int) -> tuple[float, np.ndarray]:
 def draw(run: Plane, config: ExperimentConfig) -> Picture:
     """Draw the first seed's trajectories on the curves of constant Q, with the minimum and the generator along it."""
     del config
-    canvas = new_figure(1, 1, width=4.4, height=4.8)
+    canvas = new_figure(1, 1, width=4.4, height=5.4)
     panel = canvas.axes[0, 0]
     target, reach = float(run.target[0]), 2.5
     grid = np.linspace(-reach, reach, 300)
