@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.magnitude import norm
+from symjax.magnitude import norm, power_of_two
 
 Map = Callable[[jax.Array], jax.Array]
 
@@ -123,3 +123,16 @@ def radially(profile: Map, axis: int, z: jax.Array) -> jax.Array:
     zero = size == 0
     safe = jnp.where(zero, 1, size)
     return jnp.where(zero, 0, profile(safe)).astype(z.dtype) * (z / safe)
+
+
+def over_square(axis: int, z: jax.Array) -> jax.Array:
+    """Give ``z/|z|^2`` along an axis; 0, with derivative 0, where the norm is 0.
+
+    Through a power of two of z's size, so that the square stays in range and every bit is that of the plain formula
+    where that has one: trajectories beyond the stability of their step amplify the last bit.
+    """
+    scale = power_of_two(z, axis, keepdims=True)
+    near = z / scale
+    square = jnp.sum(near * near, axis=axis, keepdims=True)
+    zero = square == 0
+    return jnp.where(zero, 0, 1 / jnp.where(zero, 1, square)).astype(z.dtype) * near / scale

@@ -168,8 +168,11 @@ def compiled(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Call
     return call
 
 
-def _radial(name: str, profile: Map, lipschitz: float, degree: float | None) -> Activation:
-    function = partial(functions.radially, profile, 0)
+def _squash(size: jax.Array) -> jax.Array:
+    return 1 / (1 + (1 / size) ** 2)
+
+
+def _radial(name: str, function: Map, lipschitz: float, degree: float | None) -> Activation:
     return Activation(name, function, None, None, None, (-inf, inf), lipschitz, degree, "orthogonal", pointwise=False)
 
 
@@ -263,12 +266,12 @@ _REGISTRY = {
             None,
             "permutation",
         ),
-        _radial("radial", lambda size: 1 / size, inf, -1.0),
-        _radial("squash", lambda size: 1 / (1 + (1 / size) ** 2), 3 * sqrt(3) / 8, None),
-        _radial("radial_tanh", jnp.tanh, 1.0, None),
+        _radial("radial", partial(functions.over_square, 0), inf, -1.0),
+        _radial("squash", partial(functions.radially, _squash, 0), 3 * sqrt(3) / 8, None),
+        _radial("radial_tanh", partial(functions.radially, jnp.tanh, 0), 1.0, None),
         Activation(
             "row_radial",
-            partial(functions.radially, lambda size: 1 / size, -1),
+            partial(functions.over_square, -1),
             None,
             None,
             None,

@@ -49,8 +49,8 @@ def test_figure_7_is_drawn(tmp_path, monkeypatch, carried_out):
     assert len(claims) == 5 + 6 and len(numbers) == 8
     rows = [one["at_step"]["1000"] for one in numbers[:4]]
     np.testing.assert_allclose(rows[1:], [0.1007, 0.1303, 0.1349], rtol=1e-2)
-    # beyond the stability of its step at first, so that round-off decides: 5.5e-8 to 2.3e-7 was seen
-    assert 1e-8 < rows[0] < 1e-6
+
+    assert 3e-8 < rows[0] < 2e-7  # beyond the stability of its step at first, so that round-off decides
     assert (tmp_path / config.name / "figure_7.png").stat().st_size > 1000
 
 
