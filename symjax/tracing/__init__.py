@@ -2,6 +2,7 @@
 
 * :func:`symmetries`: every permutation, positive scaling, sign, linear group and translation of the parameters.
 * :func:`verify`: the check of them on the model, which :func:`symmetries` makes by itself, at other variables.
+* :func:`activations`: what hidden units say, by the name of their class.
 
 The program is the jaxpr of ``apply(variables, x)``, flattened (:mod:`~symjax.tracing.program`). One walk types every
 axis (:mod:`~symjax.tracing.axes`), a second one the units of every tensor (:mod:`~symjax.tracing.units`), over the
@@ -15,11 +16,24 @@ from typing import Any
 
 import jax
 
+from symjax.tracing.activations import activations
 from symjax.tracing.describe import Class, Linear, Refusal, Scaling, Shift, Sign
 from symjax.tracing.found import Check, Symmetries, analyse, trace_program
 from symjax.tracing.verify import verify
 
-__all__ = ["Check", "Class", "Linear", "Refusal", "Scaling", "Shift", "Sign", "Symmetries", "symmetries", "verify"]
+__all__ = [
+    "Check",
+    "Class",
+    "Linear",
+    "Refusal",
+    "Scaling",
+    "Shift",
+    "Sign",
+    "Symmetries",
+    "activations",
+    "symmetries",
+    "verify",
+]
 
 
 def symmetries(apply: Callable[[Any, Any], Any], variables: Any, x: Any, key: jax.Array | None = None) -> Symmetries:

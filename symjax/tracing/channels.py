@@ -56,12 +56,13 @@ def channels(found: Symmetries) -> dict[str, hand.Channel]:
             over = tuple(_index(other, name, batches[name]) for other in sign.over)
             parts[name]["signs"].append(hand.Sign(_unused("flip", taken), sites, over))
     for linear in found.linear:
-        names = (*(other for other, _ in linear.batch), linear.name)
-        if linear.name in batches and _owner(names, batches) == linear.name:
-            own = batches[linear.name]
-            terms = tuple((_term_site(term, names, linear.name, own), int(term.degree)) for term in linear.terms)
+        name, names = linear.over, (*(other for other, _ in linear.batch), linear.over)
+        if name in batches and _owner(names, batches) == name:
+            own = batches[name]
+            taken = [part.name for part in parts[name]["mixings"]]
+            terms = tuple((_term_site(term, names, name, own), int(term.degree)) for term in linear.terms)
             over = tuple(own.index(other) for other, _ in linear.batch)
-            parts[linear.name]["mixings"].append(hand.Mixing("mix", linear.group, terms, over))
+            parts[name]["mixings"].append(hand.Mixing(_unused("mix", taken), linear.group, terms, over))
     return {
         name: hand.Channel(
             found.classes[name].size,

@@ -151,7 +151,8 @@ class Linear(NamedTuple):
     """A matrix group on the units of a class: places of variance +1 by g, of -1 by its inverse transpose.
 
     Attributes:
-      name: the class.
+      name: its own.
+      over: the class.
       group: "general_linear" or "orthogonal".
       size: of the matrices.
       batch: classes the matrix depends on, one matrix for each setting, and their sizes.
@@ -159,6 +160,7 @@ class Linear(NamedTuple):
     """
 
     name: str
+    over: str
     group: str
     size: int
     batch: tuple[tuple[str, int], ...]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from symjax.channels import Channel
 from symjax.symmetry import Symmetry
 from symjax.tracing.action import leaf_paths
+from symjax.tracing.activations import Hidden, hidden
 from symjax.tracing.axes import Axis
 from symjax.tracing.describe import Class, Layouts, Linear, Path, Refusal, Scaling, Shift, Sign
 from symjax.tracing.generators import generators
@@ -52,6 +53,7 @@ class Model(NamedTuple):
     layouts: Layouts
     epsilons: frozenset[tuple[int, int]]
     slices: Slices
+    hidden: Mapping[str, Hidden]
 
 
 class Symmetries(NamedTuple):
@@ -153,30 +155,38 @@ def analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
         for leaf, (number, lead) in zip(program.leaves, program.origins, strict=True)
     }
     names = Names(axes, origins, ladder)
-    scalings = []
-    linear: dict[Axis, Linear] = {}
-    for generator in generators(units):
-        scalings.append(names.scaling(units, generator))
-        for atom in generator.atoms:
-            if atom not in linear and (group := names.general_linear(units, generator, atom)) is not None:
-                linear[atom] = group._replace(scaling=scalings[-1].name)
+    linear: dict[Axis, list[Linear]] = {}
+    found = generators(units)
+    scalings = [names.scaling(units, generator) for generator in found]
     names.labels.clear()
+    for scaling, generator in zip(scalings, found, strict=True):
+        for atom in generator.atoms:
+            if (group := names.general_linear(units, generator, atom)) is not None:
+                linear.setdefault(atom, []).append(group._replace(scaling=scaling.name))
+                break
     for atom in ladder.together:
         if atom not in linear and (group := names.orthogonal(atom)) is not None:
-            linear[atom] = group
+            linear[atom] = [group]
     shifts = walk_shifts(axes, ladder, RULES)
     slices = Slices(shifts.flows, shifts.absorbed, shifts.makers)
     families = tuple(names.sign(signs, generator) for generator in generators(signs))
     names.labels.clear()
     return Symmetries(
-        classes=names.classes({atom: group.group for atom, group in linear.items()}),
+        classes=names.classes({atom: groups[0].group for atom, groups in linear.items()}),
         permutations=names.permutable(),
         scalings=tuple(scalings),
         signs=families,
-        linear=tuple(linear.values()),
+        linear=tuple(group for groups in linear.values() for group in groups),
         shifts=tuple(names.shift(shifts, generator) for generator in generators(shifts)),
         refused=names.refusals(),
         unread=tuple(path for path in paths if path not in names.path.values()),
         checked=None,
-        model=Model(program, paths, names.layouts(), frozenset(place for place, _ in units.epsilons), slices),
+        model=Model(
+            program,
+            paths,
+            names.layouts(),
+            frozenset(place for place, _ in units.epsilons),
+            slices,
+            hidden(axes, names.name, names.span),
+        ),
     )

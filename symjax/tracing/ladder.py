@@ -104,8 +104,11 @@ def climb(axes: AxesWalk, rules: dict[str, Rule]) -> Ladder:
         else:
             rule.linear(ladder, equation)
         varied = frozenset().union(*map(ladder.of, equation.inputs))
+        known = frozenset().union(*(ladder.atoms(value) for value in equation.inputs if value.constant is None))
         for out in equation.outputs:
-            ladder.carry(out, (varied & ladder.atoms(out)) | _constants(ladder, equation, out))
+            # an axis that begins here is one of positions, but for a broadcast one
+            new = frozenset() if equation.name == "broadcast_in_dim" else ladder.atoms(out) - known
+            ladder.carry(out, (varied & ladder.atoms(out)) | new | _constants(ladder, equation, out))
     return ladder
 
 

@@ -26,7 +26,7 @@ from symjax.tracing.describe import (
 )
 from symjax.tracing.generators import Generator
 from symjax.tracing.ladder import Ladder
-from symjax.tracing.program import Value, source_line
+from symjax.tracing.program import Equation, Value, source_line
 from symjax.tracing.rules import RULES
 from symjax.tracing.shifts import Absorbed, ShiftsWalk
 from symjax.tracing.walk import AxesWalk, UnitsWalk
@@ -150,23 +150,16 @@ class Names:
         return found
 
     def general_linear(self, walk: UnitsWalk, generator: Generator, atom: Axis) -> Linear | None:
-        """GL where a scaling of degrees +1 and -1 meets only linear operations, everywhere the atom occurs."""
+        """GL where a scaling of degrees +1 and -1 meets only linear operations: degrees are variances."""
         if atom.frozen is not None or atom in self.ladder.broken or atom.size < 2 or generator.up_to:
             return None
         if any(abs(degree) != 1 for degree in generator.vector.values()):
             return None
-        covered = set()
-        for number in generator.vector:
-            unknown = walk.unknowns[number]
-            covered |= {
-                (unknown.leaf, unknown.block, divmod(code, 16)) for code, other in unknown.chosen if other is atom
-            }
-        if covered != set(self.occurrences(atom)):
-            return None
         batch = [other for other in generator.atoms if other is not atom]
         terms = [self.term(walk, number, degree, (*batch, atom)) for number, degree in generator.vector.items()]
         sizes = tuple((self.name[other], other.size) for other in batch)
-        return Linear(self.name[atom], "general_linear", atom.size, sizes, tuple(terms))
+        name = self.name[atom]
+        return Linear(self.label((name,)), name, "general_linear", atom.size, sizes, tuple(terms))
 
     def orthogonal(self, atom: Axis) -> Linear | None:
         """O where only linear operations and norms meet a class."""
@@ -183,7 +176,8 @@ class Names:
             }
             terms.append(self.at(leaf, block, 1, [*(where[id(other)] for other in batch), place]))
         sizes = tuple((self.name[other], other.size) for other in batch)
-        return Linear(self.name[atom], "orthogonal", atom.size, sizes, tuple(terms))
+        name = self.name[atom]
+        return Linear(self.label((name,)), name, "orthogonal", atom.size, sizes, tuple(terms))
 
     def depends(self, atom: Axis) -> list[Axis]:
         """Atoms on which a permutation or matrix of this one may depend."""
@@ -217,18 +211,33 @@ class Names:
     def refusals(self) -> tuple[Refusal, ...]:
         """Primitives without a rule and layouts that did not fit, with what they froze."""
         frozen: dict[Any, list[Path]] = {}
+        causes: dict[Any, Equation] = {}
         for atom, places in self.sites.items():
             cause = atom.frozen
             if cause is not None and cause.equation is not None:
+                causes[cause.why, id(cause.equation)] = cause.equation
                 frozen.setdefault((cause.why, id(cause.equation)), []).extend(self.path[leaf] for leaf, _ in places)
         result = []
-        for equation in self.axes.program.equations:
-            for why in (equation.name, *(f"conflict: {equation.name}",)):
-                unknown = why == equation.name and equation.name not in RULES
-                leaves = tuple(dict.fromkeys(frozen.get((why, id(equation)), ())))
-                if (unknown or why.startswith("conflict")) and leaves:
-                    result.append(Refusal(why, source_line(equation), leaves))
+        for key, leaves in frozen.items():
+            why, equation = key[0], causes[key]
+            if equation.name in RULES and (why == equation.name or why == "window") and why not in _ORDERED:
+                continue  # a position that counts: nothing was given up
+            result.append(Refusal(why, source_line(equation), tuple(dict.fromkeys(leaves))))
         return tuple(result)
+
+
+# these look along the axis they freeze
+_ORDERED = (
+    "rev",
+    "cumsum",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumlogsumexp",
+    "pad",
+    "dynamic_slice",
+    "dynamic_update_slice",
+)
 
 
 def _fresh(origin: Origin, axis: int, taken: set[str]) -> str:

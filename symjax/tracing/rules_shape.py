@@ -8,7 +8,20 @@ from symjax.tracing import rules_shifts as shifts
 from symjax.tracing.axes import Axis, Cause, concatenate, freeze, product, split, unify
 from symjax.tracing.ladder import moves
 from symjax.tracing.program import Equation
-from symjax.tracing.units import ANY, CONSTANT, Part, Units, assemble, combine, equate, regroup, select
+from symjax.tracing.units import (
+    ANY,
+    CONSTANT,
+    ONE,
+    Layout,
+    Part,
+    Units,
+    assemble,
+    combine,
+    equate,
+    flat,
+    regroup,
+    select,
+)
 from symjax.tracing.walk import AxesWalk, Rule, UnitsWalk
 
 __all__ = ["SHAPE"]
@@ -50,9 +63,42 @@ def regrouped(axes: Axes, shape: Sequence[int], cause: Cause) -> Axes:
 
 
 def reshape_units(walk: UnitsWalk, equation: Equation, inputs: list[Units]) -> list[Units]:
-    """Blocks are matched entry by entry."""
-    (value,), (out,) = equation.inputs, equation.outputs
-    return [regroup(walk.system, inputs[0], walk.layout(value), value.shape, walk.layout(out), out.shape)]
+    """Blocks are matched entry by entry; where axes are cut in two ways that do not fit, units are uniform there."""
+    (value,), (out,), (units,) = equation.inputs, equation.outputs, inputs
+    if units in (ANY, CONSTANT):
+        return [units]
+    before, after = walk.layout(value), walk.layout(out)
+    wrong_in, wrong_out = _misfits(before, value.shape, after, out.shape)
+    if not wrong_out:
+        return [regroup(walk.system, units, before, value.shape, after, out.shape)]
+    level = walk.flatten(units, before, wrong_in)
+    left = tuple(ONE if axis in wrong_in else column for axis, column in enumerate(before))
+    right = tuple(ONE if axis in wrong_out else column for axis, column in enumerate(after))
+    moved = regroup(walk.system, level, left, value.shape, right, out.shape)
+    names = tuple(None if axis in wrong_out else axis for axis in range(len(after)))
+    return [combine(walk.system, [Part(moved, names)], dict(enumerate(after)), tuple(range(len(after))))]
+
+
+def _misfits(before: Layout, shape: Sequence[int], after: Layout, new: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Axes in the groups of a reshape whose blocks are not the same sets of entries."""
+    wrong_in: list[int] = []
+    wrong_out: list[int] = []
+    i = j = 0
+    while i < len(shape) and j < len(new):
+        left, right, a, b = [i], [j], shape[i], new[j]
+        i, j = i + 1, j + 1
+        while a != b:
+            if a < b:
+                left.append(i)
+                a, i = a * shape[i], i + 1
+            else:
+                right.append(j)
+                b, j = b * new[j], j + 1
+        columns, others = [before[k] for k in left], [after[k] for k in right]
+        if flat(columns, [shape[k] for k in left]).keys() != flat(others, [new[k] for k in right]).keys():
+            wrong_in += left
+            wrong_out += right
+    return wrong_in, wrong_out
 
 
 def _renamed(names: Callable[[Equation], tuple[list, list]]) -> Rule:

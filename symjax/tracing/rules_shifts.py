@@ -401,6 +401,8 @@ def conv(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tok
                             extra |= atoms_at(layout, target, [out_spec[1]])
                         else:
                             extra |= atoms_at(layout, target, [out_spec[0], *space])
+                            if params["feature_group_count"] > 1:  # each group sees its own part of the image
+                                extra |= atoms_at(layout, target, [out_spec[1]])
                         blocks[target] = {left | extra: form}
                     walk.emit(out, out_value, new, Units(blocks), Flow(equation, place, operator), scale)
     return [out]

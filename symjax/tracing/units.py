@@ -17,6 +17,7 @@ from symjax.tracing.forms import Equations, Form
 __all__ = [
     "ANY",
     "CONSTANT",
+    "ONE",
     "Layout",
     "Part",
     "Units",
@@ -24,6 +25,7 @@ __all__ = [
     "combine",
     "equate",
     "fits",
+    "flat",
     "regroup",
     "scale",
     "select",
@@ -52,6 +54,7 @@ class Part(NamedTuple):
     exponent: int | Fraction = 1
 
 
+ONE = (Monomial(0, ()),)  # an axis of length one
 CONSTANT = Units({})  # no units anywhere: constants and inputs; understood in every layout
 ANY = Units({(): None})  # zeros
 
@@ -220,7 +223,7 @@ def regroup(
     """Units after a reshape: blocks are matched as sets of entries in row-major order, else made uniform."""
     if units in (ANY, CONSTANT):
         return units
-    olds, news = _flat(before, shape), _flat(after, new)
+    olds, news = flat(before, shape), flat(after, new)
     if olds.keys() != news.keys():
         return uniform(system, units, before, after)
     blocks: dict[tuple[int, ...], Component | None] = {}
@@ -244,7 +247,7 @@ def uniform(system: Equations, units: Units, before: Layout, after: Layout) -> U
     return combine(system, [Part(scalar, ())], dict(enumerate(after)), tuple(range(len(after))))
 
 
-def _flat(layout: Layout, shape: Sequence[int]) -> dict[tuple, tuple[tuple[int, ...], list[int]]]:
+def flat(layout: Layout, shape: Sequence[int]) -> dict[tuple, tuple[tuple[int, ...], list[int]]]:
     """Every block by its set of entries in row-major order, with its index and the codes of its atoms."""
     strides = [1] * len(shape)
     for axis in range(len(shape) - 2, -1, -1):

@@ -113,7 +113,7 @@ class _Trial:
         whole = self.along(list(map(step.get, before)))
         torn = self.along([None if step.get(p) is None else step[p] * self.random.normal() for p in before])
         # where each leaf's own part changes nothing, both are rounding
-        scale = max([*map(np.max, map(np.abs, torn)), *(1e-3 * np.max(np.abs(out)) for out in self.base)], default=0.0)
+        scale = max([*map(np.max, map(np.abs, torn)), *(1e-2 * np.max(np.abs(out)) for out in self.base)], default=0.0)
         largest = float(max(map(np.max, map(np.abs, whole)), default=0.0) / (scale or 1.0))
         return largest if np.isfinite(largest) else np.inf
 
@@ -139,7 +139,7 @@ def _without(found: Symmetries, gone: set[Item]) -> Symmetries:
         return tuple(group for group in groups if Item(kind, group.name) not in gone)
 
     linear = kept("linear", found.linear)
-    lost = {group.name for group in found.linear} - {group.name for group in linear}
+    lost = {group.over for group in found.linear} - {group.over for group in linear}
     unmoved = {name for name in found.permutations if Item("permutation", name) in gone}
     classes = {
         name: one._replace(group="", frozen="failed the check")

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from symjax.tracing.axes import Axis, Cause, Monomial, freeze, monomials
+from symjax.tracing.axes import Axis, Cause, freeze, monomials
 from symjax.tracing.constants import any_degree, varies
 from symjax.tracing.forms import Equations
 from symjax.tracing.program import Equation, Program, Value
-from symjax.tracing.units import ANY, CONSTANT, Layout, Part, Units, combine, position, vanish
+from symjax.tracing.units import ANY, CONSTANT, ONE, Layout, Part, Units, combine, position, vanish
 
 __all__ = ["AxesWalk", "Rule", "UnitsWalk", "walk_axes", "walk_units"]
 
@@ -130,7 +130,7 @@ class UnitsWalk:
         if units is ANY or units is CONSTANT:
             return units
         names = tuple(range(len(layout)))
-        layouts = dict(enumerate(layout)) | {("one", axis): _ONE for axis in axes}
+        layouts = dict(enumerate(layout)) | {("one", axis): ONE for axis in axes}
         out = tuple(("one", axis) if axis in axes else axis for axis in names)
         return combine(self.system, [Part(units, names)], layouts, out, tuple(axes))
 
@@ -180,9 +180,6 @@ class Unknown(NamedTuple):
     leaf: Value
     block: tuple[int, ...]
     chosen: tuple[tuple[int, Axis], ...]
-
-
-_ONE = (Monomial(0, ()),)
 
 
 def walk_units(axes: AxesWalk, rules: Mapping[str, Rule], unknown: Rule, signs: bool = False) -> UnitsWalk:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from symjax.tracing import symmetries, verify
+from symjax.tracing import activations, symmetries, verify
 from symjax.tracing.axes import Axis, Cause, concatenate, monomials, product, split, unify
 from symjax.tracing.found import Item, trace_program
 from symjax.tracing.program import evaluate
@@ -174,3 +174,42 @@ def test_other_variables_are_refused(variables: dict[str, jax.Array]) -> None:
     found = symmetries(calls, variables, jnp.ones((2, 4)))
     with pytest.raises(ValueError, match="another structure"):
         verify(found, {"in": variables["in"]}, jnp.ones((2, 4)))
+
+
+def test_activations_are_what_the_reader_sees(variables: dict[str, jax.Array]) -> None:
+    x = jax.random.normal(jax.random.key(1), (2, 4))
+    found = symmetries(calls, variables, x)
+    (name,) = found.permutations
+    expected = 2.0 * jax.nn.relu(x @ variables["in"]) / 3.0
+    np.testing.assert_allclose(activations(found, variables, x)[name], expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="no contraction reads units named 'nothing'; those that are read are 'in'"):
+        activations(found, variables, x, ["nothing"])
+
+
+def test_activations_of_units_flattened_with_space() -> None:
+    def apply(variables: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        h = jnp.tanh(x * variables["scale"])
+        return h.reshape(h.shape[0], -1) @ variables["out"]
+
+    variables = {"scale": jnp.arange(1.0, 4.0).reshape(1, 1, 3), "out": jnp.ones((6, 4))}
+    x = jnp.ones((5, 2, 1))
+    found = symmetries(apply, variables, x)
+    hidden = activations(found, variables, x)["scale"]
+    np.testing.assert_allclose(hidden, jnp.tanh(jnp.broadcast_to(variables["scale"], (5, 2, 3))), rtol=1e-12)
+
+
+def test_layers_of_a_stack_have_classes_of_their_own() -> None:
+    keys = jax.random.split(jax.random.key(0), 4)
+    variables = {"in": jax.random.normal(keys[0], (3, 4, 5)), "out": jax.random.normal(keys[1], (3, 5, 4))}
+
+    def apply(variables: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda x, v: (x + jax.nn.relu(x @ v["in"]) @ v["out"], None), x, variables)[0]
+
+    found = symmetries(apply, variables, jax.random.normal(keys[2], (2, 4)))
+    assert {name: found.classes[name].size for name in found.permutations} == {"in/0": 5, "in/1": 5, "in/2": 5}
+    assert [scaling.dimension for scaling in found.scalings] == [5, 5, 5]
+    assert found.checked.error < 1e-12
+    flow, zero, _ = found.symmetry
+    moved = flow(jax.tree.map(lambda leaf: leaf + 0.3, zero), variables)
+    x = jax.random.normal(keys[3], (2, 4))
+    np.testing.assert_allclose(apply(moved, x), apply(variables, x), rtol=1e-12)
