@@ -61,11 +61,12 @@ class Charges(NamedTuple):
 
     Attributes:
       step: number of updates made, int32.
-      measured: Q now.
+      measured: Q now; before the first step that of the start.
       predicted: Q by the law, or by the sum of both orders where no law is given.
       error: largest ``|predicted - measured|`` so far, over ``size``.
       residual: ``<M theta, g>`` of the last step: zero where the loss has the symmetry.
-      first: ``<M theta, d>`` of the last step, its first order.
+      first: ``<M theta, d>`` of the last step, its first order; under momentum it is not zero, although the residual
+        is, since the step holds earlier gradients.
       second: ``Q(d)`` of the last step, its second order; zero for a linear charge.
       size: what cancels in Q at the start, see :func:`symjax.conserved.charge.sizes`.
     """
@@ -123,7 +124,8 @@ def watch(optimiser: Any, symmetry: Symmetry, law: Descent | None = None, form: 
       law: the rule of the optimiser where it is gradient descent; None predicts by both orders of the step, which holds
         for any optimiser.
       form: of the charges, a pytree like ``symmetry.zero`` with a word in the place of each array; None finds
-        it by :func:`symjax.conserved.forms` when the state is made, from shapes and dtypes alone.
+        it by :func:`symjax.conserved.forms` when the state is made, from shapes and dtypes alone. Along what is "none",
+        as a translation that other parameters take up, nothing is conserved, and the charges hold None.
 
     Returns:
       An ``optax.GradientTransformation`` whose ``update`` needs the parameters; ``state.charges`` is :class:`Charges`.

@@ -9,6 +9,24 @@ axis (:mod:`~symjax.tracing.axes`), a second one the units of every tensor (:mod
 rationals for positive scalings and modulo two for signs; a third one finds where matrices may act
 (:mod:`~symjax.tracing.ladder`), a fourth follows translations (:mod:`~symjax.tracing.shifts`). One table says what each
 primitive means (:mod:`~symjax.tracing.rules`).
+
+Any function of arrays will do. Where a model comes from:
+
+* flax.linen: ``variables = model.init(key, x)``, then ``symmetries(model.apply, variables, x)``; in evaluation mode
+  ``symmetries(lambda v, x: model.apply(v, x, train=False), variables, x)``, the keyword being the model's own.
+  ``variables`` holds ``batch_stats`` beside ``params``; :func:`symjax.channels.restrict` takes the channels to one.
+* flax.nnx: ``model.eval()`` if it has a dropout or a BatchNorm, then ``graph, state = nnx.split(model)``, then
+  ``symmetries(lambda s, x: nnx.merge(graph, s)(x), state, x)``. What acts on ``state`` gives such a state, so
+  ``nnx.merge(graph, moved)`` is a model again.
+* a plain function: ``symmetries(function, params, x)``, where ``params`` is any pytree of arrays and
+  ``function(params, x)`` is pure, without randomness and side effects.
+  What else it needs is closed over: ``symmetries(lambda p, x: function(p, x, key=key), params, x)``.
+* equinox (not tested here): ``arrays, static = eqx.partition(eqx.nn.inference_mode(model), eqx.is_array)``, then
+  ``symmetries(lambda a, x: jax.vmap(eqx.combine(a, static))(x), arrays, x)``;
+  ``eqx.combine(moved, static)`` is a model again.
+* keras on its jax backend (not tested here): ``v = model.trainable_variables, model.non_trainable_variables``, then
+  ``values = [[one.value for one in part] for part in v]``, then
+  ``symmetries(lambda v, x: model.stateless_call(*v, x, training=False)[0], values, x)``.
 """
 
 from collections.abc import Callable
@@ -41,7 +59,8 @@ def symmetries(apply: Callable[[Any, Any], Any], variables: Any, x: Any, key: ja
 
     A symmetry is a transformation of the variables that leaves ``apply(variables, x)`` as it is for every ``x`` of this
     shape. What cannot be followed is refused by the name of the primitive and freezes what it reads, so that a group
-    may be missed, but none is wrong; what fails the check is dropped.
+    may be missed, but none is wrong; what fails the check is dropped. One that holds up to the epsilon of a
+    normalisation is returned, says so (``up_to``), and changes the outputs by that little.
 
     Source: this library's own; DESIGN: axes are typed by unification, degrees by dimensional analysis.
 
@@ -53,7 +72,10 @@ def symmetries(apply: Callable[[Any, Any], Any], variables: Any, x: Any, key: ja
       key: of the random elements of the check; None takes key 0.
 
     Returns:
-      The symmetries; ``print`` shows them as a table.
+      The symmetries; ``print`` shows them as a table. ``found.channels`` has them by class for
+      :func:`symjax.channels.permute`, ``rescale``, ``flip`` and ``mix``: each takes ``{class: {name: array}}``, where
+      the names are those of ``found.channels[class].scalings``, ``signs`` and ``mixings`` ("rescale", or "scale" if up
+      to epsilon; "flip"; "mix"), except that ``permute`` takes ``{class: permutation}``.
 
     Raises:
       ValueError: a function that does not run on these shapes, that returns what is no array, or variables without

@@ -25,6 +25,9 @@ def channels(found: Symmetries) -> dict[str, hand.Channel]:
     coordinates have mean zero, families over two classes of which neither depends on the other, and classes inside a
     stack of layers, whose entries a channel cannot tell apart: :attr:`Symmetries.symmetry` has them all.
 
+    The names within a channel are "rescale" (or "scale" where it holds up to epsilon), "flip" and "mix", numbered from
+    the second of a kind on. What the table calls "all", a single number over no class, belongs to the first channel.
+
     Source: this library's bookkeeping.
 
     Args:
