@@ -62,11 +62,12 @@ def ascend(
 
     Args:
       symmetry: its flow is composed with itself; steps outside its domain ``valid`` are not taken.
-      objective: ``objective(params, *args) -> scalar``, for the largest gradient
-        ``lambda q, x: sum of jax.grad(loss)(q, x)**2``.
+      objective: ``objective(params, *args) -> scalar``, for the largest gradient of any pytree
+        ``lambda q: sum(jnp.sum(g**2) for g in jax.tree.leaves(jax.grad(loss)(q)))``.
       params: pytree of arrays, where to start; taken to one dtype of at least float32.
       *args: whatever else the objective takes, a batch for instance.
-      steps: largest number of steps.
+      steps: largest number of steps. On an orbit without a largest value (the gradient of a rescaled or mixed network)
+        ``steps`` and ``longest`` say how far to go.
       longest: largest Euclidean length of the coordinates of one step.
 
     Returns:
@@ -82,6 +83,18 @@ def ascend(
       >>> balanced = ascend(opposite, lambda q: -(q[0] ** 2) - q[1] ** 2, (jnp.array(8.0), jnp.array(0.5)))
       >>> print(f"{balanced.params[0]:.3f} {balanced.params[1]:.3f} {balanced.values[-1]:.3f} {balanced.converged}")
       2.000 2.000 -8.000 True
+
+      The largest gradient on a level set of ``x^2 + 9 y^2``; as ``jump`` of
+      :func:`symjax.integrate.gradient_descent` it is teleportation (``notebooks/teleportation.ipynb``):
+
+      >>> import jax
+      >>> from symjax.actions import rotate
+      >>> stretch = jnp.array([1.0, 3.0])
+      >>> turned = Symmetry(lambda s, q: rotate(s, stretch * q) / stretch, jnp.zeros(1))
+      >>> steepness = lambda q: jnp.sum(jax.grad(lambda q: jnp.sum((stretch * q) ** 2))(q) ** 2)
+      >>> steepest = ascend(turned, steepness, jnp.array([3.0, 0.1])).params
+      >>> print(f"{abs(steepest[0]):.1f} {abs(steepest[1]):.2f}")
+      0.0 1.00
     """
     steps, longest = whole_number("steps", steps, 1), scalar("longest", longest)
     if not 0 < longest < float("inf"):

@@ -85,6 +85,14 @@ def hidden_coordinates(
 
     Raises:
       ValueError: no such hidden layer, or an activation with discrete symmetries only.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.symmetry import Symmetry
+      >>> layers = (Layer(jnp.ones((1, 2)), jnp.zeros(2)), Layer(jnp.ones((2, 1)), jnp.zeros(1)))
+      >>> symmetry = Symmetry(general_linear, hidden_coordinates(layers))
+      >>> print(symmetry.zero.shape, symmetry.flow(symmetry.zero, layers)[0].kernel)
+      (2, 2) [[1. 1.]]
     """
     if not 0 <= hidden < len(layers) - 1:
         raise ValueError(f"hidden is {hidden}, but the network has hidden layers 0 to {len(layers) - 2}")

@@ -147,7 +147,8 @@ def mlp_channels(params: tuple[Layer, ...], degree: float | None = 1.0) -> dict[
     Args:
       params: tuple of ``Layer(kernel, bias)``.
       degree: homogeneity degree alpha of the activation, ``sigma(c z) = c^alpha sigma(z)`` for c > 0 (ReLU, leaky ReLU
-        and the identity 1, squared ReLU 2); None if it is not homogeneous: the units then only permute.
+        and the identity 1, squared ReLU 2); None if it is not homogeneous: the units then only permute. The whole
+        GL(h) of a linear network is :func:`symjax.actions.general_linear`.
 
     Returns:
       Channel name -> :class:`Channel`, each a :func:`hidden`.

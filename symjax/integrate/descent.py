@@ -71,6 +71,14 @@ def gradient_descent(
       ... )
       >>> print(path.recorded)
       [4. 6.]
+
+      A jump before the second step, here a change of sign; on an orbit ``lambda q: orbits.ascend(...).params``:
+
+      >>> path = gradient_descent(
+      ...     lambda q: q, 1.0, learning_rate=0.5, steps=(0, 1, 2), jump=lambda q: -q, jump_at=(1,)
+      ... )
+      >>> print(path.recorded)
+      [ 1.    0.5  -0.25]
     """
     rate = _rate(learning_rate)
     batch = _batch(batches)

@@ -36,6 +36,10 @@ momentum = 0.9
 weight_decay = 1e-4
 seed = 1
 """,
+    "teleportation": """
+starts = 2
+seed = 0
+""",
 }
 
 # notebook -> number -> largest value, whatever the notebook itself allows
@@ -57,6 +61,17 @@ LARGEST = {
         "exact law, every classifier at every step": 1e-4,
         "exact law, fixed arm": 1e-4,
         "attention: exact law": 1e-12,
+    },
+    "teleportation": {
+        "Booth: squared gradient over 36 L, minus 1": 1e-13,
+        "Rosenbrock: function moved by a jump": 1e-11,
+        "Booth: function moved by a jump": 1e-13,
+        "leaky ReLU: function moved by a jump": 1e-13,
+        "linear: function moved by a jump": 1e-13,
+        "Rosenbrock: loss with jumps over loss without": 1e-20,
+        "Booth: loss with jumps over loss without": 1e-3,
+        "leaky ReLU: loss with jumps over loss without": 0.98,
+        "linear: loss with jumps over loss without": 0.9,
     },
 }
 
