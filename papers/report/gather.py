@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from papers.common.errors import UserError
+from papers.common.verdicts import FEWEST_SEEDS
 from papers.report.papers import PAPERS, Figure
 
 Claim = dict[str, Any]
@@ -46,6 +47,7 @@ class Row(NamedTuple):
         says: what the paper says about it.
         answer: whether it reproduces, in a few words.
         count: how many of its claims hold, fail and are undecided.
+        controls: the same of this project's own controls.
         number: the claim that decides the answer, with its number.
         runs: the runs with claims about it, those claims alone.
     """
@@ -55,6 +57,7 @@ class Row(NamedTuple):
     says: str
     answer: str
     count: Counter[str]
+    controls: Counter[str]
     number: Claim
     runs: tuple[Run, ...]
 
@@ -108,6 +111,23 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     return [_row(*key, found[key]) for key in sorted(found, key=order)]
 
 
+def absent(paper: str, found: Sequence[Row]) -> list[str]:
+    """Figures that a paper has and the rows lack."""
+    known = PAPERS[paper].figures if paper in PAPERS else {}
+    return [figure for figure in known if figure not in {row.figure for row in found}]
+
+
+def without_repeated_notes(found: Sequence[Row]) -> list[Row]:
+    """The rows with each run's prose at its first figure alone."""
+    seen: set[Path] = set()
+    result = []
+    for row in found:
+        runs = tuple(run._replace(notes="") if run.path in seen else run for run in row.runs)
+        seen |= {run.path for run in runs}
+        result.append(row._replace(runs=runs))
+    return result
+
+
 def verdict(claim: Claim) -> str:
     """The verdict about what was run: a reduced run's own where it has one."""
     return str(claim.get("reduced_verdict") or claim["verdict"])
@@ -130,6 +150,7 @@ def number(claim: Claim) -> str:
         return f"{measured} at worst of {claim['count']:,} numbers, asked: {claim['threshold']}"
     spread = "" if claim.get("spread") is None else f" ± {claim['spread']:.2g}"
     seeds = f"{claim['seeds']} seed{'' if claim['seeds'] == 1 else 's'}"
+    seeds += f", {FEWEST_SEEDS} decide" if claim["seeds"] < FEWEST_SEEDS else ""
     return f"{measured}{spread} ({seeds}), asked: {claim['threshold']}"
 
 
@@ -182,9 +203,12 @@ def _row(paper: str, figure: str, runs: list[Run]) -> Row:
     answer = _answer([verdict(claim) for claim in (deciding if reduced else at_full_size)])
     if reduced:
         answer = "not decided" if answer == "not decided" else f"at a reduced size: {answer}"
-    shown = _telling(deciding)
+    shown = _telling(deciding, _figure(paper, figure).headline)
     count = Counter(verdict(claim) for claim in deciding)
-    return Row(paper, figure, _figure(paper, figure).says or str(shown["paper"]), answer, count, shown, tuple(runs))
+    controls = Counter(verdict(claim) for claim in claims if claim not in deciding)
+    return Row(
+        paper, figure, _figure(paper, figure).says or str(shown["paper"]), answer, count, controls, shown, tuple(runs)
+    )
 
 
 def _figure(paper: str, figure: str) -> Figure:
@@ -201,10 +225,14 @@ def _answer(verdicts: list[str]) -> str:
     return "not decided" if kinds == {"undecided"} else "in part" if "holds" in kinds else "no"
 
 
-def _telling(claims: list[Claim]) -> Claim:
-    """The claim that decides a row: the first that fails, else the first undecided, else the first finding."""
+def _telling(claims: list[Claim], headline: str) -> Claim:
+    """The claim that decides a row: the first that fails, else an undecided one, else the headline or a finding."""
     ranks = {"fails": 0, "undecided": 1, "holds": 2}
-    return min(claims, key=lambda claim: (ranks[verdict(claim)], claim.get("kind") == "law"))
+
+    def rank(claim: Claim) -> tuple[int, bool, bool]:
+        return ranks[verdict(claim)], claim.get("kind") == "law", headline not in claim["claim"]
+
+    return min(claims, key=rank)
 
 
 def _natural(text: str) -> list[Any]:

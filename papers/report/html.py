@@ -9,7 +9,7 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
-from papers.report.gather import Row, Run, is_reduced, number, rows, setting, verdict
+from papers.report.gather import Row, Run, is_reduced, number, rows, setting, verdict, without_repeated_notes
 from papers.report.markdown import anchor, counted, legend, marked, title
 
 _STYLE = """
@@ -32,7 +32,7 @@ def page(runs: Sequence[Run]) -> str:
     body = ["<h1>What reproduced</h1>", f"<p class=small>{_plain(legend())}</p>"]
     for paper, own in groupby(found, key=lambda row: row.paper):
         body += [f"<h2>{escape(title(paper))}</h2>", _table(list(own))]
-    body += [_section(row) for row in found]
+    body += [_section(row) for row in without_repeated_notes(found)]
     head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>What reproduced</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head><body>'

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from papers.report.gather import Row, Run, is_reduced, number, own_control, rows, setting, verdict
+from papers.report.gather import (
+    Row,
+    Run,
+    absent,
+    is_reduced,
+    number,
+    own_control,
+    rows,
+    setting,
+    verdict,
+    without_repeated_notes,
+)
 from papers.report.papers import PAPERS
 
 
-def table(found: Sequence[Row], pages: str = "", pictures: Path | None = None) -> str:
+def table(found: Sequence[Row], pages: str = "", pictures: Path | None = None, missing: bool = False) -> str:
     """One line for each figure: what the paper says, whether it reproduces, the number that says so, a picture.
 
     Args:
         found: rows of one paper.
         pages: file that holds the figures' sections, before the ``#``.
         pictures: folder that links to pictures are relative to; None leaves the pictures out.
+        missing: whether figures of the paper without a row are named too.
     """
     heads = ["figure", "what the paper says", "reproduces?", "the number that says so"]
     heads += ["picture"] if pictures is not None else []
@@ -29,6 +41,9 @@ def table(found: Sequence[Row], pages: str = "", pictures: Path | None = None) -
             shown = next((picture for run in row.runs for picture in run.pictures), None)
             cells.append(f'<img src="{_relative(shown, pictures)}" width="160">' if shown else "")
         lines.append(_cells(cells))
+    for figure in absent(found[0].paper, found) if missing else ():
+        cells = [figure, PAPERS[found[0].paper].figures[figure].says, "**not run** at a size that could show it", ""]
+        lines.append(_cells(cells + [""] * (pictures is not None)))
     return "\n".join(lines)
 
 
@@ -38,7 +53,7 @@ def page(runs: Sequence[Run], folder: Path, introduction: str = "") -> str:
     parts = ["# What reproduced", *([introduction] if introduction else []), legend()]
     for paper, own in groupby(found, key=lambda row: row.paper):
         parts += [f"## {title(paper)}", table(list(own), pictures=folder)]
-    parts += [section(row, folder) for row in found]
+    parts += [section(row, folder) for row in without_repeated_notes(found)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -74,7 +89,11 @@ def title(paper: str) -> str:
 def counted(row: Row) -> str:
     """How many claims hold, fail and are undecided, in words."""
     words = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
-    return ", ".join(f"{row.count[kind]} {word}" for kind, word in words.items() if row.count[kind])
+
+    def spelt(count: Mapping[str, int]) -> str:
+        return ", ".join(f"{count[kind]} {word}" for kind, word in words.items() if count[kind])
+
+    return spelt(row.count) + (f"; own controls: {spelt(row.controls)}" if row.controls else "")
 
 
 def anchor(row: Row) -> str:

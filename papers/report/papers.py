@@ -7,10 +7,17 @@ from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """A figure of a paper: what the paper says there, and which pictures show it where a run has several."""
+    """A figure of a paper.
+
+    Attributes:
+        says: what the paper says there.
+        picture: what the names of its pictures begin with, where a run has pictures of several figures.
+        headline: words of the claim that says most about it, where several decide alike.
+    """
 
     says: str
     picture: str = ""
+    headline: str = ""
 
 
 class Paper(NamedTuple):
@@ -27,7 +34,9 @@ PAPERS: Mapping[str, Paper] = {
             "norm dynamics": Figure(
                 "filter norms follow from the symmetry that the learning rule breaks (Eq. 17)", "norms"
             ),
-            "panel A": Figure("free norms match fixed ones at learning rate 0.001 and win at 0.03", "panel_a"),
+            "panel A": Figure(
+                "free norms match fixed ones at learning rate 0.001 and win at 0.03", "panel_a", "above fixed"
+            ),
             "panel B": Figure("the gap between free and fixed norms opens at high momentum", "panel_b"),
             "panel C": Figure("weight decay above 0 improves accuracy and loss with free norms", "panel_c"),
             "panel D": Figure("larger initial filters: the same loss at first, then slower learning", "panel_d"),

@@ -121,4 +121,4 @@ def _count(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    return "empty" if value == {} else f"a {type(value).__name__}"
+    return "empty" if isinstance(value, dict) and not value else f"a {type(value).__name__}"

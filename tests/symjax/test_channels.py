@@ -644,3 +644,10 @@ def test_a_name_nobody_has_is_refused() -> None:
 def test_what_is_no_network_is_refused(layers: Any, degree: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         mlp_channels(layers, degree)
+
+
+def test_swapped_arguments_are_one_sentence():
+    layers = (Layer(jnp.ones((2, 3)), jnp.zeros(3)), Layer(jnp.ones((3, 1)), jnp.zeros(1)))
+    with pytest.raises(ValueError, match="channel") as caught:
+        permute({"params": jnp.ones((2, 3))}, mlp_channels(layers), {"params": jnp.ones((2, 3))})
+    assert "\n" not in str(caught.value)
