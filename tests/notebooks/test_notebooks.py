@@ -40,6 +40,14 @@ seed = 1
 starts = 2
 seed = 0
 """,
+    "your_model": """
+steps = 400
+batch = 64
+learning_rate = 0.1
+momentum = 0.9
+adam_rate = 0.003
+seed = 0
+""",
 }
 
 # notebook -> number -> largest value, whatever the notebook itself allows
@@ -72,6 +80,17 @@ LARGEST = {
         "Booth: loss with jumps over loss without": 1e-3,
         "leaky ReLU: loss with jumps over loss without": 0.98,
         "linear: loss with jumps over loss without": 0.9,
+    },
+    "your_model": {
+        "outputs moved by permute": 1e-12,
+        "outputs moved by rescale": 1e-12,
+        "outputs moved by flip": 1e-12,
+        "outputs moved by mix": 1e-11,
+        "SGD, linear/query: law": 1e-11,
+        "SGD, scalings/all: law": 1e-11,
+        "SGD, shifts/value: first order": 1e-11,
+        "Adam, linear/value: residual": 1e-12,
+        "Adam, scalings/embed: law": 1e-11,
     },
 }
 
