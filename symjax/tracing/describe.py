@@ -2,7 +2,7 @@
 
 import itertools
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
     "Class",
@@ -78,6 +78,7 @@ class Term(NamedTuple):
     place: Place
     degree: int | Fraction
     along: tuple[tuple[int, int], ...]
+    weight: tuple[Any, int] | None = None  # of a translation: divided by a gain of the program, along an axis
 
 
 class Scaling(NamedTuple):

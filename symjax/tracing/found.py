@@ -168,7 +168,7 @@ def analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
         if atom not in linear and (group := names.orthogonal(atom)) is not None:
             linear[atom] = [group]
     shifts = walk_shifts(axes, ladder, RULES)
-    slices = Slices(shifts.flows, shifts.absorbed, shifts.makers)
+    slices = Slices(shifts.flows, shifts.absorbed, shifts.makers, shifts.centred)
     families = tuple(names.sign(signs, generator) for generator in generators(signs))
     names.labels.clear()
     return Symmetries(

@@ -75,7 +75,7 @@ class _Space:
             for free, coefficient in walk.system.reduce({number: 1}).items():
                 self.patterns.setdefault(free, {})[number] = coefficient
         self.index = {
-            (id(u.leaf), u.block, frozenset(code for code, _ in u.chosen)): number
+            (id(u.leaf), u.block, frozenset(code for code, _ in u.chosen), u.weight): number
             for number, u in enumerate(walk.unknowns)
         }
 
@@ -89,9 +89,9 @@ class _Space:
         """The same coefficients on functions of fewer atoms."""
         found: Vector = {}
         for unknown, coefficient in vector.items():
-            leaf, block, chosen = self.walk.unknowns[unknown]
+            leaf, block, chosen, weight = self.walk.unknowns[unknown]
             codes = frozenset(code for code, atom in chosen if id(atom) in kind)
-            number = self.index[id(leaf), block, codes]
+            number = self.index[id(leaf), block, codes, weight]
             # a leaf with one atom on two axes is met twice
             total = found.get(number, 0) + coefficient
             found[number] = total % self.modulus if self.modulus else total
@@ -128,7 +128,8 @@ class _Echelon:
 
 def _subtract(vector: Vector, other: Vector, pivot: int, modulus: int | None) -> Vector:
     """Remove the entry at ``pivot`` by a multiple of another vector."""
-    factor = Fraction(vector[pivot]) / other[pivot]
+    lead = other[pivot]
+    factor = vector[pivot] * lead if lead in (1, -1) else Fraction(vector[pivot]) / lead
     result = dict(vector)
     for unknown, coefficient in other.items():
         value = result.get(unknown, 0) - factor * coefficient

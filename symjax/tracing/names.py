@@ -94,7 +94,11 @@ class Names:
         """The place of an unknown, and the digits that some atoms are there."""
         unknown = walk.unknowns[number]
         code_of = {id(atom): divmod(code, 16) for code, atom in unknown.chosen}
-        return self.at(unknown.leaf, unknown.block, degree, [code_of[id(atom)] for atom in atoms])
+        term = self.at(unknown.leaf, unknown.block, degree, [code_of[id(atom)] for atom in atoms])
+        if unknown.weight is None:
+            return term
+        gain, axis = unknown.weight
+        return term._replace(weight=(gain, axis + (self.origins[unknown.leaf].lead is not None)))
 
     def at(self, leaf: Value, block: tuple[int, ...], degree: Any, along: Sequence[tuple[int, int]]) -> Term:
         """A term at a block of a leaf."""

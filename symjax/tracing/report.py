@@ -73,7 +73,13 @@ def _shift(shift: Shift) -> tuple[str, str, str, str]:
 
 
 def _degrees(terms: Sequence[Term]) -> str:
-    return _list(list(dict.fromkeys(f"{_path(term.place.path)} {_signed(term.degree)}" for term in terms)))
+    return _list(
+        list(dict.fromkeys(f"{_path(term.place.path)} {_signed(term.degree)}{_weight(term)}" for term in terms))
+    )
+
+
+def _weight(term: Term) -> str:
+    return "/gain" if term.weight is not None and term.weight[0] is not None else ""
 
 
 def _signed(degree: object) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from symjax.tracing import ladder
 from symjax.tracing import rules_shifts as shifts
+from symjax.tracing import rules_shifts_contract as contractions
 from symjax.tracing.axes import Axis, Cause, freeze, monomials, product, unify
 from symjax.tracing.program import Equation
 from symjax.tracing.units import ANY, CONSTANT, Part, Units, combine, regroup, scale, vanish
@@ -281,9 +282,9 @@ def _frozen(size: int, cause: Cause) -> Axis:
 UNKNOWN = Rule(unknown_axes, unknown_units)
 
 CONTRACT = {
-    "dot_general": Rule(dot_axes, dot_units, ladder.contract, shifts.dot),
-    "conv_general_dilated": Rule(conv_axes, conv_units, ladder.convolve, shifts.conv),
-    "reduce_sum": Rule(reduce_axes, reduce_units, ladder.reduce, shifts.sums),
+    "dot_general": Rule(dot_axes, dot_units, ladder.contract, contractions.dot),
+    "conv_general_dilated": Rule(conv_axes, conv_units, ladder.convolve, contractions.conv),
+    "reduce_sum": Rule(reduce_axes, reduce_units, ladder.reduce, contractions.sums),
     "reduce_prod": Rule(reduce_axes, reduce_prod),
     **{name: Rule(reduce_axes, reduce_extreme, None, shifts.extremes) for name in ("reduce_max", "reduce_min")},
     **{name: Rule(reduce_axes, reduce_logical) for name in ("reduce_and", "reduce_or", "reduce_xor")},
@@ -299,5 +300,5 @@ CONTRACT = {
         name: Rule(along_axes, along_units, None, shifts.extremes)
         for name in ("reduce_window_max", "reduce_window_min")
     },
-    "gather": Rule(gather_axes, gather_units, ladder.gathered, shifts.gathered),
+    "gather": Rule(gather_axes, gather_units, ladder.gathered, contractions.gathered),
 }

@@ -1,33 +1,17 @@
 """How tokens (:mod:`symjax.tracing.shifts`) pass through primitives; the entries of the table name these rules."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from symjax.tracing.axes import monomials
+from symjax.tracing.centred import note_product, note_sum
 from symjax.tracing.constants import any_degree
 from symjax.tracing.program import Equation, Value
-from symjax.tracing.shifts import IDENTITY, Absorbed, Flow, ShiftsWalk, Tokens, atoms_at, number_of, plus
-from symjax.tracing.units import CONSTANT, Part, Units, combine, position
+from symjax.tracing.shifts import IDENTITY, Absorbed, Flow, ShiftsWalk, Tokens, number_of, plus
+from symjax.tracing.units import CONSTANT, Part, Units, combine
 
-__all__ = [
-    "add",
-    "conv",
-    "divide",
-    "dot",
-    "extremes",
-    "gathered",
-    "larger",
-    "moves",
-    "multiply",
-    "negate",
-    "passes",
-    "select",
-    "square",
-    "sums",
-]
+__all__ = ["add", "divide", "extremes", "larger", "moves", "multiply", "negate", "passes", "select", "square"]
 
 _WIDTH = 16
 
@@ -53,6 +37,8 @@ def moves(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[To
 
 def passes(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tokens]:
     """The value itself, in another type."""
+    if equation.inputs[0] in walk.centred:
+        walk.centred[equation.outputs[0]] = walk.centred[equation.inputs[0]]
     if equation.inputs[0] in walk.normalised:
         walk.normalised[equation.outputs[0]] = walk.normalised[equation.inputs[0]]
     return scaled(walk, equation, tokens[0], 0, 1)
@@ -78,12 +64,14 @@ def _stretched(walk: ShiftsWalk, equation: Equation, units: Units, place: int) -
     layouts, value = walk.layout(equation.outputs[0]), equation.inputs[place]
     names = tuple(range(len(layouts))) if len(value.shape) == len(layouts) else ()
     part = walk.part(units, value, names, dict(enumerate(layouts)))
-    return combine(walk.system, [part], dict(enumerate(layouts)), tuple(range(len(layouts))))
+    axes = tuple(range(len(layouts)))
+    return part.units if part.names == axes else combine(walk.system, [part], dict(enumerate(layouts)), axes)
 
 
 def add(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tokens]:
     """Tokens add; those of one operand may be absorbed by a leaf that is the other."""
     signs = (1, -1 if equation.name == "sub" else 1)
+    note_sum(walk, equation)
     tokens = [dict(held) for held in tokens]
     for place in (1, 0):
         if tokens[1 - place]:
@@ -149,6 +137,7 @@ def _only_reader(walk: ShiftsWalk, value: Value) -> Value | None:
 
 def multiply(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tokens]:
     """The product rule: tokens of one factor times the other."""
+    note_product(walk, equation)
     out: Tokens = {}
     for place in (0, 1):
         if tokens[place]:
@@ -215,48 +204,6 @@ def _times(walk: ShiftsWalk, equation: Equation, tokens: Tokens, place: int, out
             walk.emit(out, value, new, Units(blocks), flow, scale * (2 if twice else 1))
 
 
-def sums(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tokens]:
-    """A sum along axes a token is constant along counts it; a component of mean zero sums to nothing."""
-    value, gone = equation.inputs[0], sorted(equation.params["axes"])
-    layout = walk.layout(value)
-    kept = [axis for axis in range(len(layout)) if axis not in gone]
-    out: Tokens = {}
-    for operator, units in tokens[0].items():
-        made: dict[int, Units] = {}
-        for block, component in units.blocks.items():
-            count, target = 1, tuple(block[axis] for axis in kept)
-            for axis in gone:
-                for atom, _ in layout[axis][block[axis]].factors:
-                    count *= atom.size
-            for codes, form in (component or {}).items():
-                left = frozenset(
-                    position(kept.index(code // _WIDTH), code % _WIDTH) for code in codes if code // _WIDTH not in gone
-                )
-                new, factor = operator, count
-                if len(left) < len(codes):
-                    if operator == IDENTITY:
-                        continue
-                    new, factor = _summed(walk, equation, walk.described[operator], operator, codes, kept), 1
-                single = Units({target: {left: form}})
-                made[new] = plus(walk, made.get(new, CONSTANT), single, factor)
-        for new, result in made.items():
-            walk.emit(out, equation.outputs[0], new, result, Flow(equation, 0, operator))
-    return [{operator: units for operator, units in out.items() if units.blocks}]
-
-
-def _summed(
-    walk: ShiftsWalk, equation: Equation, key: tuple, operator: int, codes: frozenset[int], kept: list[int]
-) -> int:
-    """Operator of a sum: a factor that alone varies along the axes is summed in the token's place."""
-    axes, maker = tuple(equation.params["axes"]), walk.makers.get(equation.inputs[0])
-    if key[0] == "times" and maker is not None and maker.name in ("mul", "square", "integer_pow"):
-        _, before, (factor,), (own,) = key
-        if not any(code // _WIDTH in axes for code in own):
-            own = frozenset(position(kept.index(code // _WIDTH), code % _WIDTH) for code in own)
-            return walk.operator("times", before, (("sum", factor, axes),), (own,), walk.depends[operator])
-    return walk.operator("sum", operator, (axes,), (codes,), walk.depends[operator])
-
-
 def extremes(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tokens]:
     """The largest along axes all of which a token is constant along moves with it."""
     value, out_value = equation.inputs[0], equation.outputs[0]
@@ -314,129 +261,3 @@ def select(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[T
     if any(any_degree(equation.inputs[place].constant) == "mask" for place in free):
         walk.masks += first.values()
     return [first]
-
-
-def dot(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tokens]:
-    """The product rule for a contraction; rows that sum to one leave a constant as it is."""
-    from symjax.tracing.rules_contract import dot_names
-
-    *sides, out_names, summed = dot_names(equation)
-    layouts = {name: monomials(axis) for name, axis in walk.axes.notes[id(equation)].items()}
-    places = [[out_names.index(name) if name in out_names else -1 for name in side] for side in sides]
-    out: Tokens = {}
-    for place in (0, 1):
-        gone = [axis for axis, name in enumerate(sides[place]) if name in summed]
-        other = equation.inputs[1 - place]
-        rows = frozenset(axis for axis, name in enumerate(sides[1 - place]) if name in summed)
-        averages = bool(rows) and walk.normalised.get(other) == rows
-        for operator, units in tokens[place].items():
-            part = walk.part(units, equation.inputs[place], sides[place], layouts)
-            if None in part.names:
-                walk.die({operator: units})
-                continue
-            _contract(walk, equation, place, operator, part, gone, averages, layouts, out_names, places, out)
-    return [{operator: units for operator, units in out.items() if units.blocks}]
-
-
-def _contract(walk, equation, place, operator, part, gone, averages, layouts, out_names, places, out) -> None:
-    """Tokens of one operand of a contraction with one operator."""
-    other, layout = equation.inputs[1 - place], [layouts[name] for name in out_names]
-    key, scale = walk.key(other)
-    kept = [name for axis, name in enumerate(part.names) if axis not in gone]
-    for block, component in part.units.blocks.items():
-        target = tuple(n for axis, n in enumerate(block) if axis not in gone)
-        for codes, form in (component or {}).items():
-            shifted = {axis: k for k, axis in enumerate(a for a in range(len(block)) if a not in gone)}
-            left = frozenset(
-                position(shifted[code // _WIDTH], code % _WIDTH) for code in codes if code // _WIDTH in shifted
-            )
-            single = Part(Units({target: {left: form}}), tuple(kept))
-            moved = combine(walk.system, [single], layouts, out_names)
-            if averages and len(left) == len(codes) and all(len(layouts[part.names[axis]]) == 1 for axis in gone):
-                walk.emit(out, equation.outputs[0], operator, moved, Flow(equation, place, operator, how="average"))
-                continue
-            spread = Units(
-                {
-                    b: {c | walk.varied(other, b, places[1 - place], layout): f for c, f in (comp or {}).items()}
-                    for b, comp in moved.blocks.items()
-                }
-            )
-            what = (key, repr(equation.params["dimension_numbers"]), place)
-            new = walk.operator("dot", operator, what, (block, codes), walk.depends[operator] or other in walk.data)
-            walk.emit(out, equation.outputs[0], new, spread, Flow(equation, place, operator), scale)
-
-
-def conv(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tokens]:
-    """Tokens of the image stay constant in space where no padding enters; those of the kernel see the image."""
-    if id(equation) not in walk.axes.notes:
-        for held in tokens:
-            walk.die(held)
-        return [{}]
-    (out_value,), params = equation.outputs, equation.params
-    lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
-    layout = walk.layout(out_value)
-    space = list(out_spec[2:])
-    padded = any(low or high for low, high in params["padding"]) or any(n != 1 for n in params["lhs_dilation"])
-    out: Tokens = {}
-    for place, held in enumerate(tokens):
-        value, spec = equation.inputs[place], (lhs_spec, rhs_spec)[place]
-        other = equation.inputs[1 - place]
-        batch = out_spec[0] if place == 0 else out_spec[1]
-        own = spec[0]  # the batch of the image, the output channels of the kernel
-        key, scale = walk.key(other)
-        columns = walk.layout(value)
-        for operator, units in held.items():
-            data = walk.depends[operator] or other in walk.data
-            for block, component in units.blocks.items():
-                for codes, form in (component or {}).items():
-                    inside = any(code // _WIDTH in spec[2:] for code in codes) or padded
-                    new = walk.operator("conv", operator, (key, place, id(equation)), (block, codes), data)
-                    left = frozenset(position(batch, code % _WIDTH) for code in codes if code // _WIDTH == own)
-                    blocks = {}
-                    for target in itertools.product(*(range(len(axis)) for axis in layout)):
-                        if layout[batch][target[batch]] != columns[own][block[own]]:
-                            continue
-                        extra = atoms_at(layout, target, space) if inside and place == 0 else frozenset()
-                        if place == 0:
-                            extra |= atoms_at(layout, target, [out_spec[1]])
-                        else:
-                            extra |= atoms_at(layout, target, [out_spec[0], *space])
-                            if params["feature_group_count"] > 1:  # each group sees its own part of the image
-                                extra |= atoms_at(layout, target, [out_spec[1]])
-                        blocks[target] = {left | extra: form}
-                    walk.emit(out, out_value, new, Units(blocks), Flow(equation, place, operator), scale)
-    return [out]
-
-
-def gathered(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tokens]:
-    """Rows are looked up: constant along them, a token passes; else it depends on the indices."""
-    walk.die(tokens[1])
-    value, (out_value,) = equation.inputs[0], equation.outputs
-    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
-    gone = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
-    windows = [place for place in range(len(value.shape)) if place not in gone]
-    whole = {source: place for place, source in zip(numbers.offset_dims, windows, strict=True)}
-    whole = {source: place for source, place in whole.items() if sizes[source] == value.shape[source]}
-    layout, before = walk.layout(out_value), walk.layout(value)
-    batch = [place for place in range(len(layout)) if place not in whole.values()]
-    out: Tokens = {}
-    for operator, units in tokens[0].items():
-        for block, component in units.blocks.items():
-            for codes, form in (component or {}).items():
-                looked = any(code // _WIDTH not in whole for code in codes) or any(
-                    len(before[axis]) > 1 for axis in range(len(before)) if axis not in whole
-                )
-                left = frozenset(
-                    position(whole[code // _WIDTH], code % _WIDTH) for code in codes if code // _WIDTH in whole
-                )
-                blocks = {}
-                for target in itertools.product(*(range(len(axis)) for axis in layout)):
-                    if all(target[place] == block[source] for source, place in whole.items()):
-                        extra = atoms_at(layout, target, batch) if looked else frozenset()
-                        blocks[target] = {left | extra: form}
-                new = operator
-                if looked:
-                    new = walk.operator("gather", operator, (id(equation),), (block, codes), True)
-                how = "bind" if looked else "average"
-                walk.emit(out, out_value, new, Units(blocks), Flow(equation, 0, operator, how=how))
-    return [{operator: units for operator, units in out.items() if units.blocks}]

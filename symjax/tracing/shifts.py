@@ -20,11 +20,13 @@ from symjax.tracing.program import Equation, Value
 from symjax.tracing.units import ANY, CONSTANT, Component, Positions, Units, position
 from symjax.tracing.walk import AxesWalk, Rule, UnitsWalk
 
-__all__ = ["IDENTITY", "Absorbed", "Flow", "ShiftsWalk", "Tokens", "atoms_at", "number_of", "plus", "walk_shifts"]
+__all__ = ["IDENTITY", "WEIGHTED", "Absorbed", "Flow", "ShiftsWalk", "Tokens", "atoms_at", "number_of", "plus"]
+__all__ += ["walk_shifts"]
 
 Operator = int
 Tokens = dict[Operator, Units]
 IDENTITY: Operator = 0
+WEIGHTED: Operator = -1  # of what is added to a kernel behind a normalisation (:mod:`symjax.tracing.centred`)
 
 
 class Flow(NamedTuple):
@@ -35,7 +37,7 @@ class Flow(NamedTuple):
     before: Operator
     factor: float = 1.0
     # "bind" the primitive with the operand replaced, "move" it with zeros for the others, "pass" the operand on,
-    # multiply by "twice" the operand, "average" over rows
+    # multiply by "twice" the operand, "average" over rows, contract with the "offset" of a centred operand
     how: str = "bind"
 
 
@@ -61,6 +63,7 @@ class ShiftsWalk(UnitsWalk):
         self.absorbed: list[Absorbed] = []
         self.data: set[Value] = set(axes.program.inputs)
         self.normalised: dict[Value, frozenset[int]] = {}
+        self.centred: dict[Value, Any] = {}
         self.makers: dict[Value, Equation] = {}
         self.depends: list[bool] = [False]  # whether an operator depends on the input
         self.described: list[Any] = ["identity"]
@@ -111,7 +114,8 @@ class ShiftsWalk(UnitsWalk):
         if units is CONSTANT or units is ANY or not units.blocks:
             return
         out[operator] = plus(self, out.get(operator, CONSTANT), units, factor)
-        flow = flow._replace(before=self.routes[flow.before])
+        if flow.before != WEIGHTED:
+            flow = flow._replace(before=self.routes[flow.before])
         flows = self.flows.setdefault((value, self.routes[operator]), {})
         flows[id(flow.equation), flow.place, flow.before, flow.how] = flow
 
@@ -189,6 +193,9 @@ def plus(walk: ShiftsWalk, left: Units, right: Units, factor: Any = 1) -> Units:
     return Units({block: component for block, component in blocks.items() if component})
 
 
+_NOTED = ("div", "transpose", "convert_element_type", "sub")  # whose rules note more than tokens
+
+
 def walk_shifts(axes: AxesWalk, ladder: Ladder, rules: Mapping[str, Rule]) -> ShiftsWalk:
     """Follow every token; the outputs have none."""
     walk = ShiftsWalk(axes, ladder)
@@ -204,7 +211,7 @@ def walk_shifts(axes: AxesWalk, ladder: Ladder, rules: Mapping[str, Rule]) -> Sh
         if rule is None or rule.shifts is None:
             for held in tokens:
                 walk.die(held)
-        elif any(tokens) or equation.name in ("div", "transpose", "convert_element_type"):
+        elif any(tokens) or equation.name in _NOTED or any(value in walk.centred for value in equation.inputs):
             outputs = rule.shifts(walk, equation, tokens)
         walk.tokens.update(zip(equation.outputs, outputs, strict=True))
     for value in axes.program.outputs:

@@ -10,7 +10,7 @@ import numpy as np
 from symjax.tracing.action import spread_on
 from symjax.tracing.describe import Path, Shift
 from symjax.tracing.program import Equation, Program, Value
-from symjax.tracing.shifts import IDENTITY, Absorbed, Flow, Operator
+from symjax.tracing.shifts import IDENTITY, WEIGHTED, Absorbed, Flow, Operator
 
 __all__ = ["Slices", "directions"]
 
@@ -21,6 +21,7 @@ class Slices(NamedTuple):
     flows: Mapping[tuple[Value, Operator], Mapping[tuple, Flow]]
     absorbed: Sequence[Absorbed]
     makers: Mapping[Value, Equation]
+    centred: Mapping[Value, Any]
 
 
 def directions(
@@ -41,20 +42,28 @@ def directions(
       coordinates: one array for each family.
       leaves: path -> array.
     """
-    added: dict[Path, Any] = {}
+    own = {leaf: (paths[n], lead) for leaf, (n, lead) in zip(program.leaves, program.origins, strict=True)}
+    tangents = _Tangents(slices, {leaf: _entry(leaves[path], lead) for leaf, (path, lead) in own.items()})
+    plain: dict[Path, Any] = {}
+    weighted: dict[Path, Any] = {}
     for shift, u in zip(shifts, coordinates, strict=True):
         if shift.centred:
             for axis in range(len(shift.shape)):
                 u = u - jnp.mean(u, axis, keepdims=True)
         for term in shift.terms:
-            leaf = leaves[term.place.path]
-            before = added.get(term.place.path, jnp.zeros(jnp.shape(leaf), jnp.result_type(leaf)))
-            added[term.place.path] = spread_on(before, float(term.degree) * u, term)
-    own = {leaf: (paths[n], lead) for leaf, (n, lead) in zip(program.leaves, program.origins, strict=True)}
-    given = {leaf: _entry(leaves[path], lead) for leaf, (path, lead) in own.items()}
+            leaf, target = leaves[term.place.path], plain if term.weight is None else weighted
+            zero = jnp.zeros(jnp.shape(leaf), jnp.result_type(leaf))
+            step = spread_on(zero, float(term.degree) * u, term)
+            if term.weight is not None and (gain := term.weight[0]) is not None:
+                shape = [-1 if axis == term.weight[1] else 1 for axis in range(zero.ndim)]
+                step = step / tangents.primal(gain).reshape(shape).astype(step.dtype)
+            target[term.place.path] = target.get(term.place.path, zero) + step
     # copies: an absorbing leaf changes what is added to it, not what its own tokens say
-    first = {leaf: _entry(added[path], lead) for leaf, (path, lead) in own.items() if path in added}
-    tangents = _Tangents(slices, given, first)
+    for kind, held in ((IDENTITY, plain), (WEIGHTED, weighted)):
+        for leaf, (path, lead) in own.items():
+            if path in held:
+                tangents.known[leaf, kind] = _entry(held[path], lead)
+    added = {path: plain.get(path, 0) + weighted.get(path, 0) for path in plain | weighted}
     for absorbed in slices.absorbed:
         parts = [tangents.of(absorbed.value, operator) for operator in absorbed.operators]
         parts = [part for part in parts if part is not None]
@@ -78,15 +87,15 @@ def _joint(absorbed: Absorbed) -> tuple[int, ...]:
 class _Tangents:
     """Derivatives of values along what was added to the leaves, one operator at a time, where something asks."""
 
-    def __init__(self, slices: Slices, leaves: Mapping[Value, Any], added: Mapping[Value, Any]) -> None:
-        self.slices, self.leaves, self.added = slices, leaves, added
+    def __init__(self, slices: Slices, leaves: Mapping[Value, Any]) -> None:
+        self.slices, self.leaves = slices, leaves
         self.known: dict[tuple[Value, Operator], Any] = {}
         self.values: dict[Value, Any] = {}
 
     def of(self, value: Value, operator: Operator) -> Any:
         """Tangent of a value; None is zero."""
         if value in self.leaves:
-            return self.added.get(value) if operator == IDENTITY else None
+            return self.known.get((value, operator))
         if (value, operator) not in self.known:
             total = None
             for flow in self.slices.flows.get((value, operator), {}).values():
@@ -111,6 +120,9 @@ class _Tangents:
             floating = jnp.issubdtype(value.dtype, jnp.floating)
             if k == place:
                 operands.append(tangent)
+            elif flow.how == "offset":
+                summands = [self.primal(part) for part in self.slices.centred[value].offset]
+                operands.append(jnp.broadcast_to(sum(summands), value.shape).astype(tangent.dtype))
             elif flow.how == "move" and floating:
                 operands.append(jnp.zeros(value.shape, tangent.dtype))
             elif flow.how == "average" and floating:

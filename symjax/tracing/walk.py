@@ -175,11 +175,15 @@ class UnitsWalk:
 
 
 class Unknown(NamedTuple):
-    """Where an unknown degree acts: a leaf, a block of it, and the (code, atom) pairs it varies over."""
+    """Where an unknown degree acts: a leaf, a block of it, and the (code, atom) pairs it varies over.
+
+    Behind a normalisation an addition is divided by a gain (None: by one) along an axis: ``weight``.
+    """
 
     leaf: Value
     block: tuple[int, ...]
     chosen: tuple[tuple[int, Axis], ...]
+    weight: tuple[Value | None, int] | None = None
 
 
 def walk_units(axes: AxesWalk, rules: Mapping[str, Rule], unknown: Rule, signs: bool = False) -> UnitsWalk:

@@ -246,19 +246,19 @@ CASES = {
     "squeeze-excite": Case(squeeze_excite, IMAGES, 2, 4 + 3),
     # quarters of 2 after two shuffles
     "shuffle": Case(shuffle_unit, IMAGES, 4, 8 + 4 + 4),
-    # two gains, the layer scale, two streams; two betas, a bias along ones
-    "convnext": Case(convnext, IMAGES, 2, 6 + 6 + 6 + 2, signs=20, shifts=6 + 6 + 1),
+    # two gains, the layer scale, two streams; two betas, a bias along ones, two readers of centred streams
+    "convnext": Case(convnext, IMAGES, 2, 6 + 6 + 6 + 2, signs=20, shifts=6 + 6 + 1 + 8 + 7),
     "unet": Case(unet, IMAGES, 4, 4 + 5 + 4 + 6),
     # three channels of 2 x 2 places
     "pixel shuffle": Case(pixel_shuffle, IMAGES, 1, 3),
     # gain over tokens 1, gains 6 + 6, the stream 1
-    "mixer": Case(mixer, SEQUENCES, 3, 14, signs=14, shifts=33),
+    "mixer": Case(mixer, SEQUENCES, 3, 14, signs=14, shifts=40),
     # QK 6, VO 6, two gains, the stream
-    "vit": Case(vit, IMAGES, 4, 25, 24, signs=25, shifts=84),
-    "fused split": Case(fused(True), SEQUENCES, 4, 25, 24, signs=25, shifts=21),
-    "fused reshape": Case(fused(False), SEQUENCES, 3, 25, 24, signs=25, shifts=21),
-    # a key, a value bias, two betas, seven rows of the embedding, a bias for each head, two along ones
-    "swin": Case(swin, (2, 4, 4, 7), 4, 25, 24, signs=25, shifts=6 + 6 + 12 + 7 + 2 + 2),
+    "vit": Case(vit, IMAGES, 4, 25, 24, signs=25, shifts=102),
+    "fused split": Case(fused(True), SEQUENCES, 4, 25, 24, signs=25, shifts=21 + 6 + 6 + 7),
+    "fused reshape": Case(fused(False), SEQUENCES, 3, 25, 24, signs=25, shifts=21 + 6 + 6 + 7),
+    # a key, a value bias, two betas, the head, seven rows of the embedding, a bias for each head, two along ones
+    "swin": Case(swin, (2, 4, 4, 7), 4, 25, 24, signs=25, shifts=6 + 6 + 12 + 7 + 2 + 2 + 7),
     # O(5): no scaling, so no more
     "tied": Case(tied, (), 2, 6, 10, signs=5),
     "gru": Case(recurrent(nn.GRUCell(6)), SEQUENCES, 1, 0, signs=6),
