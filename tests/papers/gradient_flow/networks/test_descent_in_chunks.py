@@ -1,6 +1,7 @@
 """Training cut into chunks: the same bits as in one piece, and an end within a chunk when the command is stopped."""
 
 import _thread
+import signal
 import threading
 import time
 from functools import partial
@@ -89,10 +90,15 @@ def test_what_stops_the_command_stops_the_threads(monkeypatch):
         asked.append(time.monotonic())
         _thread.interrupt_main()
 
+    # a process begun in the background of a shell ignores the signal
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        descent.train(job)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            descent.train(job)
+    finally:
+        signal.signal(signal.SIGINT, former)
     left = time.monotonic()
     thread.join()
     assert begun.is_set() and left - asked[0] < 10
