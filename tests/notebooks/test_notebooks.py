@@ -121,7 +121,14 @@ def _execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
     client.execute(env=environment)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# half a minute and more of compiling each
+RUNS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in {"teleportation", "your_model"}))
+    for path in NOTEBOOKS
+]
+
+
+@pytest.mark.parametrize("path", RUNS)
 def test_notebook_runs_and_its_numbers_hold(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     (parameters,) = _parameters(notebook)
