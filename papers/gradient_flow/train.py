@@ -25,7 +25,7 @@ def entry(config: TrainConfig) -> None:
     from papers.common.environment import command_line
     from papers.common.experiment import carry_out
     from papers.common.runs import RunDirectory
-    from papers.gradient_flow.training import EXPERIMENT
+    from papers.gradient_flow.training.experiment import EXPERIMENT
 
     if config.network == "two_layer" or config.precision == "float64":
         jax.config.update("jax_enable_x64", True)

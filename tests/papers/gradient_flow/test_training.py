@@ -18,12 +18,13 @@ from papers.common.experiment import carry_out
 from papers.common.models import vgg
 from papers.common.runs import RunDirectory, read_metrics
 from papers.common.training import session
-from papers.gradient_flow import train, training
+from papers.gradient_flow import train
 from papers.gradient_flow.networks import imbalance
 from papers.gradient_flow.networks.cifar.config import NetworkConfig
 from papers.gradient_flow.networks.cifar.network import build, initialise
 from papers.gradient_flow.networks.vgg11 import first_variables
 from papers.gradient_flow.training.config import TrainConfig
+from papers.gradient_flow.training.experiment import EXPERIMENT
 from symjax.channels import Channel, Scaling, Site
 
 # 32 images in batches of 8: 4 steps an epoch, a record every 2
@@ -65,10 +66,10 @@ def run(config, out, **changes):
     measured = []
 
     def measure(config, directory):
-        measured.append(training.measure.measure(config, directory))
+        measured.append(EXPERIMENT.measure(config, directory))
         return measured[0]
 
-    experiment = training.EXPERIMENT._replace(measure=measure)
+    experiment = EXPERIMENT._replace(measure=measure)
     with RunDirectory.open(config, "train") as directory:
         try:
             carry_out(experiment, config, directory, name="training", command="train", reduced=True)
