@@ -83,6 +83,7 @@ class Session:
         self.history = History()
         self.seconds = 0.0
         self._clock, self._before = Clock(), 0.0
+        self._saved: int | None = None  # the step that was saved last
 
     def train(self, interrupt: Interrupt) -> bool:
         """Train to the end or to a signal; what was not saved at the end of an epoch is saved then.
@@ -170,10 +171,13 @@ class Session:
         return f"last finite loss {losses[-1][-1]:.4g}" if losses else "no finite loss before it"
 
     def _save(self, state: TrainState) -> None:
+        if self._saved == int(state.step):  # stopped at the end of an epoch, which was saved with its own seconds
+            return
         self.seconds = self._before + self._clock.seconds()
         kept = {"seconds": np.float64(self.seconds), "metrics": self.directory.metrics()}
         history = {f"{HISTORY}{name}": array for name, array in self.history.arrays().items()}
         self.checkpoints.save(int(state.step), state, kept | history)
+        self._saved = int(state.step)
 
     def _restore(self) -> bool:
         """Take up the newest whole state with the history that belongs to it; False where there is none."""
