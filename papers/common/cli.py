@@ -35,6 +35,7 @@ BAD_INPUT = 2
 DIVERGED = 3
 MOST = 10**9
 MOST_SEEDS = 2**32
+BROKEN_IMPORTS = (ImportError, AttributeError, RecursionError, SystemError)
 
 
 def check(condition: bool, field: str, value: object, allowed: str) -> None:
@@ -117,7 +118,10 @@ def main(
     with Stopping(prog) as stopping:
         try:
             _run(entry, config_class, prog, description, argv, presets)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, *BROKEN_IMPORTS) as stop:
+            # a package whose import a signal breaks off may swallow the signal and fail in words of its own
+            if stopping.number is None and not isinstance(stop, KeyboardInterrupt):
+                raise
             _leave(prog, "terminated" if stopping.number == signal.SIGTERM else "interrupted", stopping.exit_code)
     return 0
 

@@ -7,6 +7,7 @@ that runs lets no handler of Python's begin, so what is waited for is said by a 
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import socket
@@ -55,6 +56,7 @@ class Stopping:
         self._over = threading.Event()
         self._ends: tuple[socket.socket, socket.socket] | None = None
         self._wakeup = -1
+        self._asked_again = 0
 
     def __enter__(self) -> Stopping:
         if self._handlers.install():
@@ -86,6 +88,12 @@ class Stopping:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.note(number)
+        if _importing(frame):  # a package broken off in the middle may swallow the signal and print words of its own
+            self._asked_again += 1
+            again = threading.Timer(0.02, _thread.interrupt_main, (number,))
+            again.daemon = True
+            again.start()
+            return
         raise Stopped(number)
 
     def _watch(self, reading: socket.socket) -> None:
@@ -93,6 +101,9 @@ class Stopping:
         count = 0
         with reading:
             while received := reading.recv(1):
+                if self._asked_again:  # our own, see _receive
+                    self._asked_again -= 1
+                    continue
                 number, count = received[0], count + (received[0] in HANDLED)
                 if number not in HANDLED or self._over.wait(PATIENCE if count == 1 else LAST_RESORT):
                     continue
@@ -104,6 +115,14 @@ class Stopping:
     def _say(self, number: int, words: str) -> None:
         if sys.__stderr__ is not None:
             os.write(sys.__stderr__.fileno(), f"{self.prog}: {signal.Signals(number).name}: {words}\n".encode())
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Interrupt:
