@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.arguments import accumulation_dtype, floating_tree, is_concrete
-from symjax.magnitude import power_of_two
 
 __all__ = [
     "at_zero",
@@ -112,8 +111,13 @@ def require_range(what: str, result: Any, inputs: Any, again: Callable[[], Any] 
 
 
 def near_one(tree: Any) -> Any:
-    """A pytree divided by a power of two of the size of its largest entry, leaf by leaf."""
-    return jax.tree.map(lambda leaf: widen(leaf) / power_of_two(widen(leaf)), tree)
+    """A pytree divided by one power of two of the size of its largest entry: what cancels exactly still does."""
+    leaves = [widen(leaf) for leaf in jax.tree.leaves(tree)]
+    largest = max((float(np.max(np.abs(np.asarray(leaf, np.float64)), initial=0.0)) for leaf in leaves), default=0.0)
+    exponent = int(np.frexp(largest)[1]) if largest > 0 else 0
+    # halves of the exponent: the factor itself may be out of the dtype's range
+    first, second = exponent // 2, exponent - exponent // 2
+    return jax.tree.map(lambda leaf: widen(leaf) * float(2.0**-first) * float(2.0**-second), tree)
 
 
 def _shapes(tree: Any) -> list[tuple[int, ...]]:

@@ -179,7 +179,7 @@ def pairing(symmetry: Symmetry, params: Params, covector: Params) -> Coordinates
         "pairing",
         paired,
         (params, covector),
-        lambda: pull(jax.tree.map(lambda leaf, like: near_one(leaf).astype(like.dtype), covector, moved))[0],
+        lambda: pull(jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), near_one(covector), moved))[0],
     )
     return paired
 

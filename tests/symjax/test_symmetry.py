@@ -426,3 +426,11 @@ def test_composed_symmetries_answer_by_name() -> None:
     np.testing.assert_allclose(moved, [8.0, 10.0], rtol=1e-14)
     assert bool(both.valid(both.zero, q)) and not bool(both.valid({**both.zero, "shift": jnp.full(2, -3.0)}, q))
     assert compose(scale=SCALE).valid is None
+
+
+def test_a_pairing_that_cancels_exactly_is_zero():
+    """Leaves of different sizes: nothing is lost, and nothing is refused."""
+    opposite = Symmetry(lambda s, q: (jnp.exp(s) * q[0], jnp.exp(-s) * q[1]), jnp.zeros((), jnp.float32))
+    params = (jnp.array(2.0, jnp.float32), jnp.array(1.0, jnp.float32))
+    covector = (jnp.array(2.0, jnp.float32), jnp.array(4.0, jnp.float32))
+    assert float(pairing(opposite, params, covector)) == 0.0
