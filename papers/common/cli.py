@@ -26,7 +26,7 @@ from papers.common import streams
 from papers.common.errors import Divergence, UserError
 from papers.common.flags import check_arguments, flag, options, positional
 from papers.common.paths import PLACE_ERRORS, shortened, user_path
-from papers.common.signals import Stopping
+from papers.common.signals import Stopping, cancel_timers
 
 Config = TypeVar("Config")
 
@@ -122,6 +122,7 @@ def main(
             # a package whose import a signal breaks off may swallow the signal and fail in words of its own
             if stopping.number is None and not isinstance(stop, KeyboardInterrupt):
                 raise
+            cancel_timers()
             _leave(prog, "terminated" if stopping.number == signal.SIGTERM else "interrupted", stopping.exit_code)
     return 0
 

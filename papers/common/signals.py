@@ -117,6 +117,16 @@ class Stopping:
             os.write(sys.__stderr__.fileno(), f"{self.prog}: {signal.Signals(number).name}: {words}\n".encode())
 
 
+def cancel_timers() -> None:
+    """Cancel every timer of the process: one left by a package that a signal broke off would keep it, and speak after.
+
+    jax starts one of a minute before it looks for accelerators, and cancels it only where its own ``try`` was reached.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+
+
 def _importing(frame: FrameType | None) -> bool:
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":

@@ -137,6 +137,28 @@ def test_a_stop_says_at_once_what_it_waits_for_and_a_second_one_ends_it(loop):
     assert process.returncode == 143 and complained == "prog: SIGTERM: the process ends\n"
 
 
+TIMED = """
+import dataclasses, os, signal, threading, warnings
+from papers.common import cli
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    pass
+
+def entry(config):
+    threading.Timer(60.0, warnings.warn, ("a package's own words",)).start()  # as a broken-off backend leaves it
+    os.kill(os.getpid(), signal.SIGINT)
+
+cli.main(entry, Config, "prog", argv=[])
+"""
+
+
+def test_a_timer_left_behind_neither_keeps_the_process_nor_speaks():
+    root = Path(signals.__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", TIMED], cwd=root, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (130, "prog: interrupted\n")
+
+
 STOPPED = {
     "data": "papers.common.data --dataset cifar10 --data-dir DIR --cache-dir CACHE",
     "toys": "papers.noether.figures --out OUT",
