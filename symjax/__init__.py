@@ -7,9 +7,10 @@ differentiation (:mod:`symjax.symmetry`), once, for every symmetry and every net
 :mod:`symjax.tracing` finds the symmetries of a model, :mod:`symjax.channels` describes and acts with them by hand,
 :mod:`symjax.check` tests one, :mod:`symjax.watch` measures and predicts their charges in an optax loop,
 :mod:`symjax.conserved` has what gradient flow conserves, :mod:`symjax.orbits` moves along them,
-:mod:`symjax.curvature` looks at Hessians, :mod:`symjax.integrate` descends, :mod:`symjax.mechanics` has the exact laws
-of the update. :mod:`symjax.actions`, :mod:`symjax.activations`, :mod:`symjax.data_dependent`, :mod:`symjax.transport`
-and :mod:`symjax.scaled_rotation` are the papers' actions.
+:mod:`symjax.curvature` looks at Hessians, :mod:`symjax.dimension` measures which parameters change the function,
+:mod:`symjax.integrate` descends, :mod:`symjax.mechanics` has the exact laws of the update. :mod:`symjax.actions`,
+:mod:`symjax.activations`, :mod:`symjax.data_dependent`, :mod:`symjax.transport` and :mod:`symjax.scaled_rotation` are
+the papers' actions.
 
 Modules are loaded when they are first named: ``import symjax`` itself costs next to nothing.
 """
@@ -27,6 +28,7 @@ _MODULES = (
     "conserved",
     "curvature",
     "data_dependent",
+    "dimension",
     "integrate",
     "mechanics",
     "orbits",

@@ -1,0 +1,30 @@
+"""Functional dimension: how many directions of a network's parameters change its function, and which do not.
+
+The parameters of a model have ``rank of the Jacobian + dimension of its symmetries`` directions; what is left over is a
+*hidden* symmetry, one that no permutation and no positive scaling explains.
+
+* :mod:`~symjax.dimension.networks`: multilayer perceptrons as plain arrays: masks, patterns, gradients, scalings.
+
+Names are loaded when they are first used. Everything is NumPy in float64, because a rank is decided by singular values
+far below the rounding of float32.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "bound": "networks",
+    "widths": "networks",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"symjax.dimension.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'symjax.dimension' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
