@@ -20,7 +20,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from papers.common import streams
 from papers.common.errors import Divergence, UserError
@@ -146,9 +146,8 @@ def _run(
         _leave(prog, error, BAD_INPUT)
     except Divergence as error:
         _leave(prog, error, DIVERGED)
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(FAILED) from None
+    except BrokenPipeError:
+        _reader_gone()
     except OSError as error:
         if error.errno in PLACE_ERRORS and error.filename is not None:
             place = shortened(error.filename)
@@ -156,6 +155,25 @@ def _run(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         _leave(prog, f"no room is left on the disk ({error}): make room; --resume continues a run", FAILED)
+
+
+def show(text: str) -> None:
+    """Print a text that is all a command has to say, such as a paper's map, on any terminal.
+
+    >>> show("python -m papers.noether")
+    python -m papers.noether
+    """
+    streams.secure()
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _reader_gone()
+
+
+def _reader_gone() -> NoReturn:
+    """End quietly where whoever read the output has gone, as `head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(FAILED) from None
 
 
 def parse(

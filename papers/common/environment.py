@@ -66,14 +66,16 @@ def cores() -> int:
 
 
 def command_line(module: str, arguments: Sequence[str] | None = None) -> str:
-    """Spell the command that started the process, for ``config.json`` and claims.
+    """Spell the command that repeats what the process runs, for ``config.json`` and claims: a resumed run is repeated
+    by the words that began it.
 
-    >>> command_line("papers.noether.train", ["--seed", "1"])
+    >>> command_line("papers.noether.train", ["--seed", "1", "--resume"])
     'python -m papers.noether.train --seed 1'
     """
     import shlex
 
-    return shlex.join(["python", "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
+    words = sys.argv[1:] if arguments is None else arguments
+    return shlex.join(["python", "-m", module, *(word for word in words if word not in ("--resume", "--no-resume"))])
 
 
 def _plain(value: Any) -> Any:

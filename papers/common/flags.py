@@ -123,7 +123,8 @@ def _find(token: str, known: Mapping[str, Option]) -> Option:
     positive = re.sub(r"^--(.*\.)?no-", lambda match: "--" + (match.group(1) or ""), token)
     if positive in known and known[positive].annotation is bool:
         return known[positive]._replace(required=False)
-    near = difflib.get_close_matches(token, known, n=1, cutoff=0.5)
+    helps = ["--help", "--help-presets"] if "--preset" in known else ["--help"]
+    near = difflib.get_close_matches(token, [*known, *helps], n=1, cutoff=0.5)
     advice = f"did you mean {near[0]}?" if near else "--help lists those that are"
     raise UserError(f"{token} is not an option: {advice}")
 

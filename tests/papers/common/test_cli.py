@@ -211,6 +211,9 @@ def test_an_unknown_preset_and_the_help(capsys):
         choose(["--preset", "z"])
     assert stop.value.code == 2
     assert capsys.readouterr().err == "prog: --preset is z, but must be one of a, b\n"
+    with pytest.raises(SystemExit):
+        choose(["--help-preset"])
+    assert "did you mean --help-presets?" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         choose(["--help-presets"])
     assert stop.value.code == 0
