@@ -4,6 +4,8 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 *hidden* symmetry, one that no permutation and no positive scaling explains.
 
 * :mod:`~symjax.dimension.networks`: multilayer perceptrons as plain arrays: masks, patterns, gradients, scalings.
+* :mod:`~symjax.dimension.regions`: every activation region of a network, in all of the input space.
+* :mod:`~symjax.dimension.arrangement`: what the regions say: counts, conditions, pictures.
 
 Names are loaded when they are first used. Everything is NumPy in float64, because a rank is decided by singular values
 far below the rounding of float32.
@@ -13,7 +15,16 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "activation_regions": "regions",
+    "affine_maps": "arrangement",
+    "bent_hyperplanes": "arrangement",
     "bound": "networks",
+    "check_complete": "regions",
+    "count": "arrangement",
+    "linear_regions_assumption": "arrangement",
+    "polygons": "arrangement",
+    "predicted_regions": "regions",
+    "transverse_pairs": "arrangement",
     "widths": "networks",
 }
 

@@ -1,0 +1,242 @@
+"""Activation regions of a ReLU network: every pattern that its hidden units take.
+
+* :func:`activation_regions`: the set of regions in all of the input space or in a box, each with its pattern and a
+  point inside.
+* :func:`facets`: which regions touch along a facet; :func:`check_complete`: every facet has its neighbour.
+* :func:`predicted_regions`: an estimate beforehand; a network with too many is refused.
+
+What is counted here are *activation regions*, the open sets of one pattern (each is convex). Maximal affine pieces and
+their connected components are fewer: :mod:`~symjax.dimension.arrangement` counts all three.
+"""
+
+from math import comb
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from symjax.arguments import scalar
+from symjax.dimension.networks import Params, as_params, widths
+from symjax.dimension.splitting import box_cell, facet_neighbours, split
+from symjax.dimension.subdivision import Cells, NotGeneric, Skeleton, cells_of, subdivide
+
+__all__ = [
+    "Complete",
+    "Facets",
+    "Regions",
+    "activation_regions",
+    "check_complete",
+    "facets",
+    "patterns_at",
+    "predicted_regions",
+]
+
+MOST_REGIONS = 200_000
+REGIONS_A_SECOND = 20_000  # one core, three to five inputs
+
+
+class Facets(NamedTuple):
+    """Facets between two regions of a network.
+
+    Attributes:
+      pairs: numbers of the two regions, (F, 2).
+      units: the hidden unit that vanishes on the facet (the first, where several do), (F,).
+    """
+
+    pairs: np.ndarray
+    units: np.ndarray
+
+
+class Regions(NamedTuple):
+    """All activation regions of a network, everywhere or within ``[-box, box]^n_0``.
+
+    Attributes:
+      patterns: which hidden units are on, booleans (R, H), each row once.
+      witnesses: a point inside each region, (R, n_0).
+      box: half the side of the box; None: all of the input space.
+      slope: of a leaky ReLU below zero.
+      method: ``edges`` in general position, where every region is found; ``programs`` otherwise, where a region in
+        which no ball of radius 1e-8 fits is left out.
+      ordinary: whether no hidden unit vanishes on an open set; only then does the function depend smoothly on the
+        parameters inside of every region.
+      skeleton: corners and edges of the complex; None for the method ``programs``.
+      facets: pairs of regions that touch; None for the method ``programs``, where :func:`facets` finds them.
+    """
+
+    patterns: np.ndarray
+    witnesses: np.ndarray
+    box: float | None
+    slope: float
+    method: Literal["edges", "programs"]
+    ordinary: bool
+    skeleton: Skeleton | None
+    facets: Facets | None
+
+
+class Complete(NamedTuple):
+    """Evidence that no region is missing.
+
+    Attributes:
+      without_neighbour: facets behind which no listed region lies: 0 when the regions are complete.
+      mean_degree: neighbours of a region on average.
+      largest_mean_degree: 2 n_0, which an arrangement cannot exceed.
+    """
+
+    without_neighbour: int
+    mean_degree: float
+    largest_mean_degree: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every facet has its neighbour."""
+        return self.without_neighbour == 0
+
+
+def predicted_regions(sizes: tuple[int, ...]) -> int:
+    """Estimate the number of activation regions: that of H hyperplanes in general position, ``sum_j<=n0 C(H, j)``.
+
+    Exact for one hidden layer (Zaslavsky 1975). Deeper random networks have a quarter of it to one and a half times
+    as many.
+
+    Source: Zaslavsky 1975; Hanin, Rolnick 2019 (arXiv 1906.00904) for the average of deep networks.
+
+    Example:
+      >>> predicted_regions((2, 10, 1))
+      56
+    """
+    units = sum(sizes[1:-1])
+    return sum(comb(units, j) for j in range(sizes[0] + 1))
+
+
+def activation_regions(
+    params: Params, box: float | None = None, slope: float = 0.0, most: int = MOST_REGIONS
+) -> Regions:
+    """List every activation region of a ReLU network.
+
+    Networks in general position are cut edge by edge (:mod:`~symjax.dimension.subdivision`), others cell by cell with
+    linear programs (:mod:`~symjax.dimension.splitting`).
+
+    Source: Berzins 2023 (arXiv 2306.07212) for the edges; Serra et al. 2018 (arXiv 1711.02114) for the programs.
+
+    Args:
+      params: ``[(W, b), ...]``; any number of outputs.
+      box: half the side of a box around the origin; None: all of the input space, however far out a unit bends.
+      slope: 0 for ReLU; of a leaky ReLU below zero otherwise, not 1.
+      most: networks with more predicted regions are refused, and with a 40th of them where programs are needed.
+
+    Returns:
+      The regions.
+
+    Raises:
+      ValueError: bad layers, a box that is not positive, a slope of 1, or too many regions predicted.
+
+    Example:
+      >>> params = [(np.eye(2), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]
+      >>> activation_regions(params).patterns.astype(int).tolist()
+      [[0, 0], [0, 1], [1, 0], [1, 1]]
+    """
+    params, slope = as_params(params), scalar("slope", slope)
+    box = None if box is None else scalar("box", box)
+    if box is not None and not (box > 0 and np.isfinite(box)):
+        raise ValueError(f"box is {box}, but must be a positive number: half the side of the box")
+    if slope == 1 or not np.isfinite(slope):
+        raise ValueError(f"slope is {slope}, but must be a number other than 1, where nothing bends")
+    _refuse_many(params, most, "", REGIONS_A_SECOND)
+    try:
+        skeleton = subdivide(params, box, slope)
+        cells = cells_of(skeleton)
+        witnesses = _witnesses(params, cells, skeleton.box, slope)
+    except NotGeneric:
+        _refuse_many(params, most // 40, " that is not in general position", REGIONS_A_SECOND // 1000)
+        return _by_programs(params, box, slope)
+    order = np.array(sorted(range(len(witnesses)), key=lambda place: cells.patterns[place].tobytes()))
+    touching = Facets(np.argsort(order)[cells.facets], cells.units)
+    listed = cells.patterns[order], witnesses[order]
+    return Regions(*listed, box, slope, "edges", ordinary=True, skeleton=skeleton, facets=touching)
+
+
+def _refuse_many(params: Params, most: int, what: str, speed: int) -> None:
+    expected = predicted_regions(widths(params))
+    if expected > most:
+        raise ValueError(
+            f"a network{what} of widths {widths(params)} has about {expected:,} activation regions, more than {most:,} "
+            f"(about {expected / speed:,.0f} s); sample its dimension instead, or raise most"
+        )
+
+
+def _witnesses(params: Params, cells: Cells, box: float, slope: float) -> np.ndarray:
+    """A point inside each cell: the mean of its corners, with the smallest M at which the pattern is the cell's."""
+    found = np.zeros(len(cells.patterns), bool)
+    points = np.empty((len(cells.patterns), cells.centres.shape[2]))
+    for distance in (*10.0 ** np.arange(np.log10(box)), box):
+        tried = cells.centres[:, 0] + distance * cells.centres[:, 1]
+        inside = ~found & np.all(patterns_at(params, tried, slope) == cells.patterns, axis=1)
+        points[inside], found = tried[inside], found | inside
+    if not np.all(found):
+        raise NotGeneric
+    return points
+
+
+def _by_programs(params: Params, box: float | None, slope: float) -> Regions:
+    cells = sorted(split(params, box_cell(widths(params)[0], box), slope), key=lambda cell: cell.pattern)
+    listed = np.array([cell.pattern for cell in cells], bool).reshape(len(cells), -1)
+    witnesses, ordinary = np.stack([cell.witness for cell in cells]), all(cell.ordinary for cell in cells)
+    return Regions(listed, witnesses, box, slope, "programs", ordinary, skeleton=None, facets=None)
+
+
+def patterns_at(params: Params, points: np.ndarray, slope: float = 0.0) -> np.ndarray:
+    """Which hidden units are on at points (m, n_0), booleans (m, H), of a ReLU or a leaky ReLU network."""
+    found, h = [], points
+    for w, b in params[:-1]:
+        z = h @ w.T + b
+        found.append(z > 0)
+        h = np.where(z > 0, z, slope * z)
+    return np.concatenate(found, axis=1) if found else np.zeros((len(points), 0), bool)
+
+
+def facets(params: Params, regions: Regions) -> tuple[Facets, int]:
+    """Find which regions touch along a facet, from their inequalities alone: a linear program for each inequality.
+
+    It uses nothing but the patterns, so that it can contradict the way in which they were found.
+
+    Source: this library's own.
+
+    Args:
+      params: the network.
+      regions: its regions, from :func:`activation_regions`.
+
+    Returns:
+      The facets, and the number of those behind which no listed region lies.
+    """
+    number = {tuple(map(bool, pattern)): place for place, pattern in enumerate(regions.patterns)}
+    found: dict[tuple[int, int], int] = {}
+    missing = 0
+    for place, pattern in enumerate(regions.patterns):
+        for unit, behind in facet_neighbours(params, pattern, regions.box, regions.slope):
+            other = number.get(behind)
+            if other is None:
+                missing += 1
+            else:
+                found.setdefault((min(place, other), max(place, other)), unit)
+    pairs = np.array(sorted(found), int).reshape(-1, 2)
+    return Facets(pairs, np.array([found[tuple(pair)] for pair in pairs.tolist()], int)), missing
+
+
+def check_complete(params: Params, regions: Regions) -> Complete:
+    """Check that every facet of every region has its neighbour among them, by :func:`facets`.
+
+    Source: this library's own; the bound of the mean degree is that of hyperplane arrangements.
+
+    Args:
+      params: the network.
+      regions: its regions.
+
+    Returns:
+      The evidence.
+
+    Example:
+      >>> params = [(np.eye(2), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]
+      >>> check_complete(params, activation_regions(params)).complete
+      True
+    """
+    touching, missing = facets(params, regions)
+    return Complete(missing, 2 * len(touching.pairs) / len(regions.patterns), 2 * regions.witnesses.shape[1])

@@ -1,0 +1,226 @@
+"""Regions against closed forms, against all sign patterns by linear programs, and one method against the other."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from symjax.dimension.arrangement import (
+    bent_hyperplanes,
+    count,
+    linear_regions_assumption,
+    polygons,
+    transverse_pairs,
+)
+from symjax.dimension.networks import forward, hidden, random_params, widths
+from symjax.dimension.regions import (
+    _by_programs,
+    activation_regions,
+    check_complete,
+    facets,
+    patterns_at,
+    predicted_regions,
+)
+
+SMALL = [((1, 4, 3, 1), 0.0), ((2, 3, 2, 2), 0.0), ((2, 3, 3, 1), 0.2), ((3, 3, 2, 1), -0.5)]
+
+
+def network(sizes: tuple[int, ...], seed: int = 3):
+    return random_params(sizes, np.random.default_rng(seed))
+
+
+def by_all_patterns(params, box: float, slope: float) -> set[tuple[bool, ...]]:
+    """Every sign pattern whose inequalities hold with a margin somewhere in the box."""
+    sizes, found = widths(params), set()
+    for pattern in product([False, True], repeat=sum(sizes[1:-1])):
+        linear, constant, start, rows, right = np.eye(sizes[0]), np.zeros(sizes[0]), 0, [], []
+        for w, b in params[:-1]:
+            on = np.array(pattern[start : start + len(b)])
+            linear, constant, start = w @ linear, w @ constant + b, start + len(b)
+            sign = np.where(on, 1.0, -1.0)
+            rows.append(-sign[:, None] * linear)
+            right.append(sign * constant)
+            factor = np.where(on, 1.0, slope)
+            linear, constant = factor[:, None] * linear, factor * constant
+        rows, right = np.concatenate(rows), np.concatenate(right)
+        rows = np.column_stack([rows, np.ones(len(rows))])
+        bounds = [(-box, box)] * sizes[0] + [(None, 1.0)]
+        margin = linprog(np.append(np.zeros(sizes[0]), -1.0), A_ub=rows, b_ub=right, bounds=bounds)
+        if margin.status == 0 and -margin.fun > 1e-7:
+            found.add(pattern)
+    return found
+
+
+def as_set(patterns: np.ndarray) -> set[tuple[bool, ...]]:
+    return {tuple(map(bool, pattern)) for pattern in patterns}
+
+
+@pytest.mark.parametrize("sizes", [(1, 4, 1), (2, 6, 1), (3, 7, 2), (5, 6, 1)])
+def test_one_hidden_layer_has_as_many_regions_as_zaslavsky_counts(sizes):
+    regions = activation_regions(network(sizes))
+    assert regions.method == "edges"
+    assert len(regions.patterns) == predicted_regions(sizes)
+
+
+@pytest.mark.parametrize(("sizes", "slope"), SMALL)
+def test_the_regions_are_the_patterns_that_linear_programs_find(sizes, slope):
+    params = network(sizes)
+    regions = activation_regions(params, 10.0, slope)
+    assert regions.method == "edges"
+    assert as_set(regions.patterns) == by_all_patterns(params, 10.0, slope)
+    assert len(as_set(regions.patterns)) == len(regions.patterns)
+    assert np.array_equal(patterns_at(params, regions.witnesses, slope), regions.patterns)
+    assert np.all(np.abs(regions.witnesses) < 10)
+
+
+@pytest.mark.parametrize(("sizes", "slope"), SMALL)
+def test_both_methods_find_the_same_regions_and_the_same_facets(sizes, slope):
+    params = network(sizes, seed=4)
+    regions = activation_regions(params, 100.0, slope)
+    programs = _by_programs(params, 100.0, slope)
+    assert np.array_equal(regions.patterns, programs.patterns)
+    assert np.array_equal(patterns_at(params, programs.witnesses, slope), programs.patterns)
+    touching, missing = facets(params, programs)
+    assert missing == 0
+    assert {tuple(sorted(pair)) for pair in regions.facets.pairs.tolist()} == set(map(tuple, touching.pairs.tolist()))
+    assert 0 < 2 * len(touching.pairs) / len(regions.patterns) <= 2 * sizes[0]
+    for pair, unit in zip(regions.facets.pairs, regions.facets.units, strict=True):
+        assert np.flatnonzero(regions.patterns[pair[0]] != regions.patterns[pair[1]]).tolist() == [unit]
+
+
+def test_a_missing_region_is_noticed():
+    params = network((2, 3, 2, 1))
+    regions = activation_regions(params, 10.0)
+    assert check_complete(params, regions).complete
+    inner = np.argmin(np.linalg.norm(regions.witnesses, axis=1))
+    fewer = regions._replace(patterns=np.delete(regions.patterns, inner, axis=0))
+    assert not check_complete(params, fewer).complete
+
+
+def test_random_points_see_only_listed_regions_and_the_areas_fill_the_box():
+    params = network((2, 10, 5, 1))
+    regions = activation_regions(params, 1.0)
+    seen = as_set(patterns_at(params, np.random.default_rng(0).uniform(-1, 1, (20_000, 2))))
+    assert seen <= as_set(regions.patterns) and len(seen) > len(regions.patterns) / 2
+    corners = [(polygon, np.roll(polygon, -1, axis=0)) for polygon in polygons(params, regions, 1.0)]
+    areas = [np.sum(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2 for a, b in corners]
+    assert min(areas) > 0 and sum(areas) == pytest.approx(4, rel=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(2, 8, 6, 1), (3, 6, 5, 1), (4, 5, 3, 1)])
+def test_the_complex_of_a_box_has_euler_characteristic_one(sizes):
+    skeleton = activation_regions(network(sizes), 50.0).skeleton
+    size, units, walls = sizes[0], sum(sizes[1:-1]), []
+    signs = np.concatenate([skeleton.signs, np.ones((len(skeleton.points), 2 * size), np.int8)], axis=1)
+    np.put_along_axis(signs, skeleton.zeros, 0, axis=1)
+    for fill in product([-1, 0, 1], repeat=size):
+        filled = signs.copy()
+        np.put_along_axis(filled, skeleton.zeros, np.broadcast_to(np.int8(fill), skeleton.zeros.shape), axis=1)
+        walls.append(filled[np.all(filled[:, units:] >= 0, axis=1)])
+    faces = np.unique(np.concatenate(walls), axis=0)
+    dimensions = size - np.sum(faces == 0, axis=1)
+    assert np.sum(dimensions == 0) == len(skeleton.points) and np.sum(dimensions == 1) == len(skeleton.edges)
+    assert np.sum((-1) ** dimensions) == 1
+
+
+def test_networks_in_special_position_are_split_by_programs():
+    # relu(x), relu(-x), then both again: at 0 four units vanish, on each side two of them everywhere
+    chain = [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.eye(2), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]
+    regions = activation_regions(chain)
+    assert regions.method == "programs" and not regions.ordinary
+    assert regions.patterns.astype(int).tolist() == [[0, 1, 0, 1], [1, 0, 1, 0]]
+    assert check_complete(chain, regions).complete
+    # two units with one hyperplane, and a parallel one
+    twins = [
+        (np.array([[1.0, 2.0], [2.0, 4.0], [1.0, 2.0]]), np.array([1.0, 2.0, 0.0])),
+        (np.ones((1, 3)), np.zeros(1)),
+    ]
+    regions = activation_regions(twins)
+    assert regions.method == "programs" and regions.ordinary
+    assert regions.patterns.astype(int).tolist() == [[0, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert check_complete(twins, regions) == (0, 4 / 3, 4)
+    # no bias: a fan of cones
+    fan = [(np.random.default_rng(0).normal(size=(5, 2)), np.zeros(5)), (np.ones((1, 5)), np.zeros(1))]
+    assert len(activation_regions(fan).patterns) == 10
+
+
+@pytest.mark.parametrize("sizes", [(1, 3, 3, 1), (2, 5, 5, 1), (4, 4, 4, 1)])
+def test_all_of_the_input_space_is_a_box_that_is_large_enough(sizes):
+    params = network(sizes, seed=5)
+    regions = activation_regions(params)
+    assert regions.box is None and regions.method == "edges"
+    for factor in (1, 10):
+        within = activation_regions(params, factor * regions.skeleton.box)
+        assert np.array_equal(within.patterns, regions.patterns)
+    assert len(activation_regions(params, 0.01).patterns) < len(regions.patterns)
+    assert np.array_equal(patterns_at(params, regions.witnesses), regions.patterns)
+
+
+def test_a_unit_that_bends_far_out_is_found():
+    far = [(np.array([[1.0], [1.0]]), np.array([0.0, 3e5])), (np.ones((1, 2)), np.zeros(1))]
+    assert len(activation_regions(far, 1e4).patterns) == 2
+    everywhere = activation_regions(far)
+    assert len(everywhere.patterns) == 3 and everywhere.skeleton.box == 6e5
+    assert check_complete(far, everywhere).complete
+    # 0 and 3e5 again, each by two units: by programs
+    twice = [(np.array([[1.0], [1.0], [2.0]]), np.array([0.0, 3e5, 6e5])), (np.ones((1, 3)), np.zeros(1))]
+    everywhere = activation_regions(twice)
+    assert everywhere.method == "programs" and len(everywhere.patterns) == 3
+    assert check_complete(twice, everywhere).complete
+
+
+def test_counts_by_their_names():
+    # |x| from two units, a third that no output reads: two affine maps, one bend does not show
+    hat = [(np.array([[1.0], [-1.0], [1.0]]), np.array([0.0, 0.0, -1.0])), (np.array([[1.0, 1.0, 0.0]]), np.zeros(1))]
+    assert count(hat, activation_regions(hat)) == (3, 2, 2)
+    # 0 left and right of a hat function: one map on two pieces
+    bump = [(np.ones((3, 1)), np.array([0.0, -1.0, -2.0])), (np.array([[1.0, -2.0, 1.0]]), np.zeros(1))]
+    assert count(bump, activation_regions(bump)) == (4, 3, 4)
+    assumption = linear_regions_assumption(hat, activation_regions(hat))
+    assert not assumption.holds and assumption.invisible_of.tolist() == [0, 0, 1]
+    assert linear_regions_assumption(bump, activation_regions(bump)).holds
+
+
+def test_bent_hyperplanes_that_cross_and_that_do_not():
+    first, last = (np.eye(2), np.zeros(2)), (np.ones((1, 1)), np.zeros(1))
+    crossing = [first, (np.array([[1.0, 1.0]]), np.array([-1.0])), last]  # x + y = 1 bends at both axes
+    assert transverse_pairs(crossing, activation_regions(crossing)).holds
+    apart = [first, (np.array([[1.0, -1.0]]), np.array([-1.0])), last]  # x - relu(y) = 1 bends at y = 0 alone
+    assert transverse_pairs(apart, activation_regions(apart)).missing.tolist() == [[0, 2]]
+    generic = network((2, 5, 4, 1))
+    regions = activation_regions(generic)
+    assert np.array_equal(
+        transverse_pairs(generic, regions).missing, transverse_pairs(generic, regions._replace(skeleton=None)).missing
+    )
+
+
+def test_a_picture_shows_every_bend():
+    params = network((2, 6, 4, 1))
+    regions = activation_regions(params, 5.0)
+    bends = bent_hyperplanes(params, regions, 5.0)
+    values = hidden(params, bends.segments.reshape(-1, 2)).reshape(-1, 2, 10)
+    assert np.max(np.abs(np.take_along_axis(values, bends.units[:, None, None], axis=2))) < 1e-12
+    assert len(bends.units) == np.sum(np.all(regions.skeleton.edge_zeros < 10, axis=1))
+    with pytest.raises(ValueError, match="has 3 inputs, but only regions of 2 inputs are polygons"):
+        polygons(network((3, 2, 1)), activation_regions(network((3, 2, 1))), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"box": 0.0}, "box is 0.0, but must be a positive number"),
+        ({"slope": 1.0}, "slope is 1.0, but must be a number other than 1"),
+        ({"most": 10}, "about 22 activation regions, more than 10 .* sample its dimension instead"),
+    ],
+)
+def test_what_cannot_be_listed_is_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        activation_regions(network((2, 4, 2, 1)), **change)
+
+
+def test_a_network_without_hidden_units_is_one_region():
+    params = network((3, 2))
+    regions = activation_regions(params)
+    assert regions.patterns.shape == (1, 0) and count(params, regions) == (1, 1, 1)
+    assert forward(params, regions.witnesses).shape == (1, 2)
