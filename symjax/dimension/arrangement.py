@@ -233,7 +233,7 @@ def polygons(params: Params, regions: Regions, box: float) -> list[np.ndarray]:
       >>> from symjax.dimension.regions import activation_regions
       >>> params = [(np.eye(2), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]
       >>> polygons(params, activation_regions(params), box=1.0)[3].tolist()
-      [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
+      [[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
     """
     params = as_params(params)
     return [_polygon(params, pattern, box, regions.slope)[0] for pattern in regions.patterns]
