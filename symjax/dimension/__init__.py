@@ -6,6 +6,8 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 * :mod:`~symjax.dimension.networks`: multilayer perceptrons as plain arrays: masks, patterns, gradients, scalings.
 * :mod:`~symjax.dimension.regions`: every activation region of a network, in all of the input space.
 * :mod:`~symjax.dimension.arrangement`: what the regions say: counts, conditions, pictures.
+* :mod:`~symjax.dimension.rank`: the dimension of ReLU networks at points, on the regions sampled, and the generic one.
+* :mod:`~symjax.dimension.directions`: the directions that change nothing and are no scalings.
 
 Names are loaded when they are first used. Everything is NumPy in float64, because a rank is decided by singular values
 far below the rounding of float32.
@@ -17,13 +19,18 @@ from typing import Any
 _HOMES = {
     "activation_regions": "regions",
     "affine_maps": "arrangement",
+    "batch_dimension": "rank",
     "bent_hyperplanes": "arrangement",
     "bound": "networks",
     "check_complete": "regions",
     "count": "arrangement",
+    "dimensions": "rank",
+    "generic_dimension": "rank",
+    "hidden_directions": "directions",
     "linear_regions_assumption": "arrangement",
     "polygons": "arrangement",
     "predicted_regions": "regions",
+    "sampled_dimension": "rank",
     "transverse_pairs": "arrangement",
     "widths": "networks",
 }

@@ -9,24 +9,29 @@ Parameters are ordered ``W1`` row by row, ``b1``, ``W2``, ``b2``, ... Everything
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = [
     "Params",
+    "Slices",
     "as_params",
     "as_points",
     "as_widths",
+    "at_points",
     "bound",
     "flatten",
     "forward",
+    "gradients",
     "hidden",
     "jacobian",
+    "of_patterns",
     "parameters",
     "pattern_rows",
     "patterns",
     "preactivations",
+    "products",
     "random_params",
     "scaling_tangents",
     "split",
@@ -223,32 +228,74 @@ def forward(params: Params, points: np.ndarray, masks: np.ndarray | None = None)
     return h
 
 
-def _gradients(params: Params, masks: np.ndarray, inputs: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Gradient rows of the masked network: (M, R, n_d, D).
+class Slices(NamedTuple):
+    """What gradients are asked for: frozen patterns, and for each the inputs they are taken at.
 
-    ``masks`` (M, H); ``inputs`` (M or 1, R, n_0); a row r is the gradient at a point where ``constants[r]`` is 1, and
-    its change along a direction of the input where it is 0.
+    Attributes:
+      masks: factors of the hidden units (M, H).
+      inputs: (M or 1, R, n_0).
+      constants: (R,); 1 for the gradient at a point, 0 for its change along a direction of the input.
     """
-    sizes = widths(params)
-    factors = split(np.asarray(masks, np.float64), sizes)
-    heights = [np.broadcast_to(inputs, (len(masks), *inputs.shape[1:]))]
+
+    masks: np.ndarray
+    inputs: np.ndarray
+    constants: np.ndarray
+
+    def take(self, which: np.ndarray | slice) -> "Slices":
+        """Some of the patterns."""
+        return Slices(self.masks[which], self.inputs if len(self.inputs) == 1 else self.inputs[which], self.constants)
+
+
+def at_points(params: Params, points: np.ndarray) -> Slices:
+    """The gradient at every point (m, n_0), its pattern frozen."""
+    return Slices(patterns(params, points), points[:, None, :], np.ones(1))
+
+
+def of_patterns(masks: np.ndarray, size: int) -> Slices:
+    """The n_0 + 1 rows that span the gradients of a region, for patterns (P, H) over inputs of this size."""
+    inputs = np.concatenate([np.zeros((1, size)), np.eye(size)])
+    return Slices(masks, inputs[None], np.concatenate([np.ones(1), np.zeros(size)]))
+
+
+def _factors(params: Params, slices: Slices) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The two factors of each layer's gradient: ``h_{l-1}`` (M, R, n_{l-1}) and ``delta_l`` (M, n_d, n_l)."""
+    sizes, count = widths(params), len(slices.masks)
+    factors = split(np.asarray(slices.masks, np.float64), sizes)
+    heights = [np.broadcast_to(slices.inputs, (count, *slices.inputs.shape[1:]))]
     for (w, b), factor in zip(params[:-1], factors, strict=True):
-        heights.append((heights[-1] @ w.T + constants[:, None] * b) * factor[:, None, :])
-    deltas = [np.broadcast_to(np.eye(sizes[-1]), (len(masks), sizes[-1], sizes[-1]))]  # (M, n_d, n_l), from the top
+        heights.append((heights[-1] @ w.T + slices.constants[:, None] * b) * factor[:, None, :])
+    deltas = [np.broadcast_to(np.eye(sizes[-1]), (count, sizes[-1], sizes[-1]))]
     for (w, _), factor in zip(params[:0:-1], factors[::-1], strict=True):
         deltas.append((deltas[-1] @ w) * factor[:, None, :])
-    rows = np.empty((len(masks), inputs.shape[1], sizes[-1], parameters(sizes)))
-    start = 0
-    for h, delta in zip(heights, deltas[::-1], strict=True):
-        count, above, below = len(masks), delta.shape[-1], h.shape[-1]
-        middle, end = start + above * below, start + above * (below + 1)
-        block = rows[..., start:middle].reshape(count, inputs.shape[1], sizes[-1], above, below)
-        rows[..., start:middle] = np.multiply(delta[:, None, :, :, None], h[:, :, None, None, :]).reshape(
-            *block.shape[:3], -1
-        )
-        rows[..., middle:end] = delta[:, None] * constants[:, None, None]
+    return heights, deltas[::-1]
+
+
+def gradients(params: Params, slices: Slices) -> np.ndarray:
+    """Gradient rows (M, R, n_d, D) of the masked network, as explicit outer products ``delta_l (x) h_{l-1}``."""
+    heights, deltas = _factors(params, slices)
+    shape = (*heights[0].shape[:2], deltas[-1].shape[1])
+    rows, start = np.empty((*shape, parameters(widths(params)))), 0
+    for h, delta in zip(heights, deltas, strict=True):
+        middle = start + delta.shape[-1] * h.shape[-1]
+        end = middle + delta.shape[-1]
+        rows[..., start:middle] = (delta[:, None, :, :, None] * h[:, :, None, None, :]).reshape(*shape, -1)
+        rows[..., middle:end] = delta[:, None] * slices.constants[:, None, None]
         start = end
     return rows
+
+
+def products(params: Params, slices: Slices, vector: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Products (M, R, n_d) of the gradient rows with a vector (D,), and the lengths of the rows times factors (D,).
+
+    No row is formed.
+    """
+    heights, deltas = _factors(params, slices)
+    along, squares, constant = 0.0, 0.0, slices.constants[:, None]
+    layers = zip(*(unflatten(each, widths(params)) for each in (vector, factors**2)), heights, deltas, strict=True)
+    for (w, b), (w_factors, b_factors), h, delta in layers:
+        along = along + (h @ w.T + constant * b) @ delta.swapaxes(1, 2)
+        squares = squares + (h**2 @ w_factors.T + constant * b_factors) @ (delta**2).swapaxes(1, 2)
+    return along, np.sqrt(squares)
 
 
 def jacobian(params: Params, points: np.ndarray) -> np.ndarray:
@@ -263,7 +310,7 @@ def jacobian(params: Params, points: np.ndarray) -> np.ndarray:
     Returns:
       ``d F_k / d theta`` for every point and output; columns in the order of :func:`flatten`.
     """
-    return _gradients(params, patterns(params, points), points[:, None, :], np.ones(1))[:, 0]
+    return gradients(params, at_points(params, points))[:, 0]
 
 
 def pattern_rows(params: Params, masks: np.ndarray) -> np.ndarray:
@@ -287,9 +334,7 @@ def pattern_rows(params: Params, masks: np.ndarray) -> np.ndarray:
       array([[0., 3., 1., 1.],
              [3., 0., 2., 0.]])
     """
-    size = params[0][0].shape[1]
-    inputs = np.concatenate([np.zeros((1, size)), np.eye(size)])
-    return _gradients(params, masks, inputs[None], np.concatenate([np.ones(1), np.zeros(size)]))
+    return gradients(params, of_patterns(masks, params[0][0].shape[1]))
 
 
 def scaling_tangents(params: Params) -> np.ndarray:

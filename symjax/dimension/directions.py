@@ -1,0 +1,84 @@
+"""Directions of a network's parameters that change nothing and are no scalings, each checked by moving along it."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from symjax.dimension import networks as nets
+from symjax.dimension.rank import Dimension, measure
+
+__all__ = ["HiddenDirections", "hidden_directions"]
+
+
+class HiddenDirections(NamedTuple):
+    """The kernel of the gradients without the scalings.
+
+    Attributes:
+      directions: orthonormal (k, D), orthogonal to the scalings' tangents; columns as :func:`networks.flatten`.
+      slope: (k,) largest derivative of an output along each direction at points not used to find it, relative to the
+        longest gradient there; 0 up to rounding for a symmetry, more where sampling has missed a region.
+      change: (k,) largest change of an output after a step along each direction, relative to step and longest gradient;
+        it shrinks with the step, and is rounding where the direction is a straight symmetry.
+      layers: (k, d) share of each layer in the squared length.
+      dimension: the rank and its evidence.
+    """
+
+    directions: np.ndarray
+    slope: np.ndarray
+    change: np.ndarray
+    layers: np.ndarray
+    dimension: Dimension
+
+
+def hidden_directions(
+    params: nets.Params, points: np.ndarray, held_out: np.ndarray, step: float = 1e-5
+) -> HiddenDirections:
+    """Find the hidden directions of a network, and move along each.
+
+    ``ker J = span(scalings) + span(hidden directions)``
+
+    Source: Grigsby, Lindsey, Rolnick 2023 (arXiv 2306.06179), the hidden symmetries of positive dimension.
+
+    Args:
+      params: [(W, b), ...].
+      points: (m, n_0), whose patterns define the kernel.
+      held_out: (k, n_0), at which the directions are tried.
+      step: length of the step.
+
+    Returns:
+      The directions with what they change; none where the dimension is the bound.
+
+    Raises:
+      ValueError: parameters or points of wrong shapes or not finite.
+
+    Example:
+      >>> params = nets.random_params((2, 3, 1), np.random.default_rng(0))
+      >>> params[1][0][:, 0] = 0.0  # the first unit's output is thrown away: its weights and bias do not matter
+      >>> points = np.random.default_rng(1).normal(size=(600, 2))
+      >>> hidden_directions(params, points[:500], points[500:]).directions.shape
+      (2, 13)
+    """
+    params = nets.as_params(params)
+    sizes = nets.widths(params)
+    points, held_out = (
+        nets.as_points(name, value, sizes[0]) for name, value in (("points", points), ("held_out", held_out))
+    )
+    dimension, space = measure(params, points, "patterns", np.random.default_rng(0))
+    kernel = space.kernel()
+    tangents = nets.scaling_tangents(params)
+    lengths = np.linalg.norm(tangents, axis=1, keepdims=True)
+    # the scalings' directions within the kernel, and what is orthogonal to them
+    inside = kernel @ (tangents / np.where(lengths > 0, lengths, 1)).T
+    left = np.linalg.svd(inside)[0] if inside.size else np.eye(len(kernel))
+    directions = left[:, len(kernel) - dimension.hidden :].T @ kernel
+    masks = nets.at_points(params, held_out)
+    longest = np.sqrt(np.max(np.sum(nets.jacobian(params, held_out) ** 2, axis=-1)))
+    slopes, changes, theta = [], [], nets.flatten(params)
+    for direction in directions:
+        slopes.append(np.max(np.abs(nets.products(params, masks, direction, direction)[0])) / longest)
+        moved = nets.forward(nets.unflatten(theta + step * direction, sizes), held_out)
+        changes.append(np.max(np.abs(moved - nets.forward(params, held_out))) / (step * longest))
+    parts = np.cumsum([0, *(above * (below + 1) for below, above in pairwise(sizes))])
+    layers = np.add.reduceat(directions**2, parts[:-1], axis=1)
+    return HiddenDirections(directions, np.array(slopes), np.array(changes), layers, dimension)
