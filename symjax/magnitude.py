@@ -75,8 +75,8 @@ def norm(x: jax.Array, axis: Axes = None, keepdims: bool = False) -> jax.Array:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> print(norm(1e-30 * jnp.array([3.0, 4.0])) / 1e-30)
-      5.0
+      >>> print(f"{norm(1e-30 * jnp.array([3.0, 4.0])):.3g}")
+      5e-30
     """
     scale = power_of_two(x, axis, keepdims=True)
     square = jnp.sum(jnp.square(x / scale), axis=axis, keepdims=True)

@@ -144,8 +144,8 @@ def watch(optimiser: Any, symmetry: Symmetry, law: Descent | None = None, form: 
       >>> state = optimiser.init(params)
       >>> gradient = jax.grad(lambda q: (q[0] * q[1] - 1.0) ** 2)(params)
       >>> updates, state = optimiser.update(gradient, state, params)
-      >>> print(state.charges.measured, state.charges.predicted)  # 3/2 before the step, times 1 - 0.2^2
-      1.44 1.44
+      >>> print(f"{state.charges.measured:.6f} {state.charges.predicted:.6f}")  # 3/2 before the step, times 1 - 0.2^2
+      1.440000 1.440000
     """
     if law is not None and not isinstance(law, Descent):
         raise ValueError(f"law is a {type(law).__name__}, but must be a Descent or None")

@@ -39,8 +39,8 @@ def scalings(channels: Channels, name: str | None = None, dtype: Any = None) -> 
       >>> import jax.numpy as jnp
       >>> from symjax.channels import Layer, mlp_channels
       >>> layers = (Layer(jnp.ones((1, 2)), jnp.zeros(2)), Layer(jnp.ones((2, 1)), jnp.zeros(1)))
-      >>> print(scalings(mlp_channels(layers), "rescale").zero)
-      {'hidden0': Array([0., 0.], dtype=float32)}
+      >>> print(scalings(mlp_channels(layers), "rescale").zero["hidden0"])
+      [0. 0.]
     """
     zero, pack = _coordinates(channels, "scalings", name, dtype, Channel.extent)
     return Symmetry(lambda s, variables: rescale(pack(s), variables, channels), zero)

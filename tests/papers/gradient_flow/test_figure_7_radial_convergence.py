@@ -58,8 +58,9 @@ def test_figure_7_is_drawn(tmp_path, monkeypatch, carried_out):
 def test_the_authors_radial_losses_at_full_length():
     """Spec 2, Fig. 7 in float64.
 
-    At scale 0.01 the first steps exceed the stability limit (learning rate times sharpness 2.2): the loss after 1,000
-    steps lies between 5.5e-8 and 7.5e-8 depending on the last bit of the start.
+    At scale 0.01 the first steps exceed the stability limit (learning rate times sharpness 2.2), which magnifies
+    round-off: over 256 starts that differ by one unit in the last place of some entries, the loss after 1,000 steps lay
+    between 6.8e-8 and 1.7e-6, median 8.4e-8; the specification's own run has 5.5e-8.
     """
     job = figure_7.job("row_radial", FiguresConfig(figure="7", seeds=1))
     curves = train_all([job])[0]
@@ -70,4 +71,4 @@ def test_the_authors_radial_losses_at_full_length():
     np.testing.assert_allclose(at[10_000][1:], [6.4e-3, 0.1171, 0.1344], rtol=3e-2)
     np.testing.assert_allclose(at[100_000][1:], [5.7e-8, 0.1007, 0.1303], rtol=3e-2)
     np.testing.assert_allclose(at[1_000_000][2:], [6.5e-3, 0.1173], rtol=1e-2)
-    assert 5e-8 < at[1000][0] < 8e-8 and at[10_000][0] < 1e-29 and at[1_000_000][1] < 1e-25
+    assert 4e-8 < at[1000][0] < 3e-6 and at[10_000][0] < 1e-29 and at[1_000_000][1] < 1e-25
