@@ -195,10 +195,17 @@ def _mixed(s: Any, variables: Any, groups: tuple[Linear, ...]) -> Any:
 
 def _shifted(s: Any, variables: Any, found: Symmetries) -> Any:
     leaves, structure = leaf_paths(variables)
+    model, coordinates = found.model, [s[one.name] for one in found.shifts]
+
+    def step(leaves: dict[Path, Any], factor: float) -> dict[Path, Any]:
+        parts = [factor * u for u in coordinates]
+        added = directions(model.program, model.paths, model.slices, found.shifts, parts, leaves)
+        return {path: added[path].astype(leaf.dtype) for path, leaf in leaves.items() if path in added}
+
+    # what is absorbed is bilinear in what two translations move, which the midpoint's rule integrates exactly
     leaves = _arrays(leaves)
-    coordinates = [s[one.name] for one in found.shifts]
-    added = directions(found.model.program, found.model.paths, found.model.slices, found.shifts, coordinates, leaves)
-    moved = {path: leaf + added[path].astype(leaf.dtype) if path in added else leaf for path, leaf in leaves.items()}
+    middle = leaves | {path: leaves[path] + added for path, added in step(leaves, 0.5).items()}
+    moved = leaves | {path: leaves[path] + added for path, added in step(middle, 1.0).items()}
     return jax.tree.unflatten(structure, list(moved.values()))
 
 

@@ -78,7 +78,7 @@ class Term(NamedTuple):
     place: Place
     degree: int | Fraction
     along: tuple[tuple[int, int], ...]
-    weight: tuple[Any, int] | None = None  # of a translation: divided by a gain of the program, along an axis
+    weight: tuple[Any, int] | None = None  # of a translation: along an axis by a multiple of 1/gain, at most one
 
 
 class Scaling(NamedTuple):

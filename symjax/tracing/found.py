@@ -99,6 +99,14 @@ class Symmetries(NamedTuple):
         return symmetry(self)
 
     @property
+    def exact(self) -> Symmetry:
+        """As :attr:`symmetry`, but only of what holds to rounding: nothing up to an epsilon or a mask."""
+        from symjax.tracing.channels import symmetry
+
+        kept = (tuple(one for one in held if not one.up_to) for held in (self.scalings, self.shifts))
+        return symmetry(self._replace(**dict(zip(("scalings", "shifts"), kept, strict=True))))
+
+    @property
     def dimension(self) -> int:
         """Dimension of all continuous symmetries together."""
         scalings = sum(scaling.dimension for scaling in self.scalings)

@@ -285,7 +285,8 @@ def evaluate(
       leaves: arrays, one for each leaf.
       inputs: arrays, one for each input.
       wanted: values of the program.
-      zeroed: (equation, operand) pairs that read zero instead: epsilons, to check what holds up to them.
+      zeroed: (equation, operand) pairs that read next to nothing instead: epsilons, to check what holds up to them
+        (not zero, so that what they keep finite, a norm of zeros, stays so).
       dtype: of the arithmetic in place of every floating dtype the program names; None keeps them.
     """
     given = [leaves[number] if lead is None else leaves[number][lead] for number, lead in program.origins]
@@ -298,7 +299,7 @@ def evaluate(
         arrays = [read(value) for value in equation.inputs]
         for place in range(len(arrays)):
             if (number, place) in zeroed:
-                arrays[place] = jnp.zeros_like(arrays[place])
+                arrays[place] = jnp.full_like(arrays[place], 1e-60)
         params = equation.params
         if dtype is not None:
             params = {key: dtype if _floating(param) else param for key, param in params.items()}

@@ -56,7 +56,7 @@ def directions(
             step = spread_on(zero, float(term.degree) * u, term)
             if term.weight is not None and (gain := term.weight[0]) is not None:
                 shape = [-1 if axis == term.weight[1] else 1 for axis in range(zero.ndim)]
-                step = step / tangents.primal(gain).reshape(shape).astype(step.dtype)
+                step = step * _inverse(tangents.primal(gain)).reshape(shape).astype(step.dtype)
             target[term.place.path] = target.get(term.place.path, zero) + step
     # copies: an absorbing leaf changes what is added to it, not what its own tokens say
     for kind, held in ((IDENTITY, plain), (WEIGHTED, weighted)):
@@ -74,6 +74,12 @@ def directions(
             before = added.get(path, jnp.zeros(jnp.shape(leaves[path]), step.dtype))
             added[path] = before + step if lead is None else before.at[lead].add(step)
     return added
+
+
+def _inverse(gain: Any) -> Any:
+    """A multiple of 1 / gain, at most one; what no gain lets through is free by itself."""
+    smallest = jnp.min(jnp.abs(gain))
+    return jnp.where(gain == 0, 1, smallest / jnp.where(gain == 0, 1, gain))
 
 
 def _entry(leaf: Any, lead: int | None) -> Any:

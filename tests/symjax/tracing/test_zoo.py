@@ -254,6 +254,24 @@ def test_counts(name: str) -> None:
     assert sum(shift.dimension for shift in found.shifts) == case.shifts
 
 
+@pytest.mark.parametrize("name", ["mlp bottleneck", "vgg normalised", "transformer"])
+def test_the_composed_flow_begins_at_the_identity_and_keeps_the_outputs(name: str) -> None:
+    case = CASES[name]
+    found, variables, x = traced(case)
+    flow, zero = jax.jit(found.exact.flow), found.exact.zero
+    # as initialised, biases zero and gains one; and where all is zero, gains too
+    for start in (variables, jax.tree.map(jnp.zeros_like, variables)):
+        for before, after in zip(*map(jax.tree.leaves, (start, flow(zero, start))), strict=True):
+            assert np.max(np.abs(after - before)) <= 1e-15 * np.max(np.abs(before))
+    random = np.random.default_rng(0)
+    point = jax.tree.map(lambda leaf: jnp.asarray(nearby(np.asarray(leaf), random)), variables)
+    s = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape) / 2), zero)
+    program = found.model.program
+    apply = jax.jit(lambda point: evaluate(program, jax.tree.leaves(point), [x], program.outputs, dtype=jnp.float64)[0])
+    before, after = apply(point), apply(flow(s, point))
+    assert np.max(np.abs(after - before)) <= 1e-12 * np.max(np.abs(before))
+
+
 @pytest.mark.parametrize(
     "name",
     [
