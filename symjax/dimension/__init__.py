@@ -6,6 +6,9 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 * :mod:`~symjax.dimension.networks`: multilayer perceptrons as plain arrays: masks, patterns, gradients, scalings.
 * :mod:`~symjax.dimension.regions`: every activation region of a network, in all of the input space.
 * :mod:`~symjax.dimension.arrangement`: what the regions say: counts, conditions, pictures.
+* :mod:`~symjax.dimension.exact`: the dimension from all of them, without sampling.
+* :mod:`~symjax.dimension.mechanisms`: which mechanism takes a missing dimension, unit by unit;
+  :mod:`~symjax.dimension.mechanism_examples`: a small network for each.
 * :mod:`~symjax.dimension.rank`: the dimension of ReLU networks at points, on the regions sampled, and the generic one.
 * :mod:`~symjax.dimension.directions`: the directions that change nothing and are no scalings.
 
@@ -19,19 +22,25 @@ from typing import Any
 _HOMES = {
     "activation_regions": "regions",
     "affine_maps": "arrangement",
+    "always_on_drop": "mechanism_examples",
     "batch_dimension": "rank",
     "bent_hyperplanes": "arrangement",
     "bound": "networks",
     "check_complete": "regions",
     "count": "arrangement",
     "dimensions": "rank",
+    "exact_dimension": "exact",
+    "explain": "mechanisms",
     "generic_dimension": "rank",
     "hidden_directions": "directions",
     "linear_regions_assumption": "arrangement",
+    "mechanism_examples": "mechanism_examples",
     "polygons": "arrangement",
     "predicted_regions": "regions",
+    "pruned_drop": "mechanism_examples",
     "sampled_dimension": "rank",
     "transverse_pairs": "arrangement",
+    "visibility": "mechanisms",
     "widths": "networks",
 }
 
