@@ -263,11 +263,16 @@ def _factors(params: Params, slices: Slices) -> tuple[list[np.ndarray], list[np.
     factors = split(np.asarray(slices.masks, np.float64), sizes)
     heights = [np.broadcast_to(slices.inputs, (count, *slices.inputs.shape[1:]))]
     for (w, b), factor in zip(params[:-1], factors, strict=True):
-        heights.append((heights[-1] @ w.T + slices.constants[:, None] * b) * factor[:, None, :])
+        heights.append((_flat(heights[-1], w.T) + slices.constants[:, None] * b) * factor[:, None, :])
     deltas = [np.broadcast_to(np.eye(sizes[-1]), (count, sizes[-1], sizes[-1]))]
     for (w, _), factor in zip(params[:0:-1], factors[::-1], strict=True):
-        deltas.append((deltas[-1] @ w) * factor[:, None, :])
+        deltas.append(_flat(deltas[-1], w) * factor[:, None, :])
     return heights, deltas[::-1]
+
+
+def _flat(stack: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``stack @ matrix`` as one product: NumPy makes many small ones of it."""
+    return (stack.reshape(-1, stack.shape[-1]) @ matrix).reshape(*stack.shape[:-1], -1)
 
 
 def gradients(params: Params, slices: Slices) -> np.ndarray:
@@ -293,8 +298,8 @@ def products(params: Params, slices: Slices, vector: np.ndarray, factors: np.nda
     along, squares, constant = 0.0, 0.0, slices.constants[:, None]
     layers = zip(*(unflatten(each, widths(params)) for each in (vector, factors**2)), heights, deltas, strict=True)
     for (w, b), (w_factors, b_factors), h, delta in layers:
-        along = along + (h @ w.T + constant * b) @ delta.swapaxes(1, 2)
-        squares = squares + (h**2 @ w_factors.T + constant * b_factors) @ (delta**2).swapaxes(1, 2)
+        along = along + np.einsum("mrn,mkn->mrk", _flat(h, w.T) + constant * b, delta)
+        squares = squares + np.einsum("mrn,mkn->mrk", _flat(h**2, w_factors.T) + constant * b_factors, delta**2)
     return along, np.sqrt(squares)
 
 

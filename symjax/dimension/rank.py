@@ -168,7 +168,7 @@ def measure(
             if method == "patterns":
                 part, slices = part[fresh], nets.of_patterns(z[fresh] > 0, sizes[0])
             else:
-                slices = nets.at_points(params, part)
+                slices = nets.Slices(z > 0, part[:, None, :], np.ones(1))
             witnesses += [part[chosen] for chosen in search.extend(slices)]
         if stop == middle:
             half = search.space.evidence().rank

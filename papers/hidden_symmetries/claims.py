@@ -1,0 +1,58 @@
+"""Every threshold of the paper's claims, beside the sentence and the paper's own words, written before the first run.
+
+Shares are over random networks, which are cut into ten groups: a finding is decided by the interval over the groups.
+"""
+
+from papers.common.claims import Statement
+
+GROUPS = 10
+
+_PAPER = "Grigsby, Lindsey, Rolnick 2023, Figure 6; the paper gives histograms and no numbers"
+_OURS = "this project; an earlier measurement of the same shares on 20 to 400 networks, 95 % Wilson interval"
+_DEPTH = "the probability of no hidden symmetries falls towards 0 with depth"
+_WIDTH = "the probability of no hidden symmetries rises towards 1 with width and input dimension"
+
+FIGURE_6 = {
+    "depth": Statement(
+        "width {width}: fewer networks without hidden symmetries with every layer, smallest drop of the share",
+        *("Fig. 6", _DEPTH, _PAPER, 0.0, "above"),
+    ),
+    "width": Statement(
+        "depth {depth}: more networks without hidden symmetries at every larger width, smallest rise of the share",
+        *("Fig. 6", _WIDTH, _PAPER, 0.0, "above"),
+    ),
+    "regions": Statement(
+        "the regions that points lie in have at least the rank of the points, smallest difference",
+        *("Fig. 6", "", "an identity of the gradients' affine form", -0.5, "above", "law", "control"),
+    ),
+    "bound": Statement(
+        "no rank is above the bound, largest difference",
+        *("Fig. 6", "the bound n_d + sum n_{l-1} n_l", "Grigsby, Lindsey, Rolnick 2023", 0.5, "below", "law"),
+    ),
+    "clear": Statement(
+        "the singular values decide every rank, smallest log10 of the gap",
+        *("Fig. 6", "", "a gap below 1e3 counts as undetermined", 3.0, "above", "law", "control"),
+    ),
+}
+
+EARLIER = {
+    (4, 5): (0.180, 0.261),
+    (5, 5): (0.018, 0.060),
+    (6, 5): (0.000, 0.015),
+    (4, 10): (0.362, 0.607),
+    (5, 10): (0.047, 0.201),
+    (6, 10): (0.000, 0.060),
+    (4, 15): (0.388, 0.755),
+    (5, 15): (0.047, 0.333),
+    (6, 15): (0.052, 0.360),
+}
+"""(depth, width) -> the interval of the share without hidden symmetries that was measured before."""
+
+
+def earlier(depth: int, width: int) -> Statement:
+    """The share lies in the interval measured before: its distance from the middle, within half the length."""
+    low, high = EARLIER[depth, width]
+    return Statement(
+        f"depth {depth}, width {width}: the share lies from {low:g} to {high:g}, distance from the middle",
+        *("Fig. 6", "", _OURS, (high - low) / 2, "within", "finding", "control"),
+    )

@@ -1,0 +1,45 @@
+"""Histograms of the functional dimension, a row a depth and a column a width, as in the paper."""
+
+import numpy as np
+
+from papers.common.experiment import Picture
+from papers.common.plots import COLOURS, new_figure
+from papers.hidden_symmetries.figure_6.measure import Figure6, Ranks, architecture, wilson
+from papers.hidden_symmetries.figures import FiguresConfig
+from symjax.dimension import bound
+
+
+def draw(found: Figure6, config: FiguresConfig) -> Picture:
+    """Draw the ranks at the points, those on their regions behind them, and the bound."""
+    canvas = new_figure(len(config.depths), len(config.widths), width=3.6, height=2.4)
+    for row, depth in enumerate(config.depths):
+        for column, width in enumerate(config.widths):
+            _panel(canvas.axes[row, column], found[depth, width], depth, width)
+    canvas.axes[0, 0].legend(frameon=False, fontsize=7, loc="upper left")
+    arrays = {
+        f"d{depth}_n{width}_{name}": values
+        for (depth, width), ranks in found.items()
+        for name, values in ranks._asdict().items()
+    }
+    return Picture(canvas.figure, arrays)
+
+
+def _panel(panel, ranks: Ranks, depth: int, width: int) -> None:
+    largest, count = bound(architecture(depth, width)), len(ranks.rank)
+    least = int(min(ranks.rank.min(), largest - 5))
+    bins = np.arange(least - 0.5, largest + 1.5, max(1, (largest - least) // 60))
+    bins = np.append(bins[bins < largest - 0.5], [largest - 0.5, largest + 0.5])
+    panel.hist(
+        ranks.rank, bins, weights=np.full(count, 1 / count), color=COLOURS["fixed"], alpha=0.7, label="at points"
+    )
+    panel.hist(ranks.regions, bins, weights=np.full(count, 1 / count), color=COLOURS["free"], histtype="step",
+               label="on their regions")  # fmt: skip
+    panel.axvline(largest, color="black", linestyle="--", linewidth=1, label="bound")
+    share = wilson(int(np.sum(ranks.rank == largest)), count)
+    completed = np.mean(ranks.regions == largest)
+    panel.set_title(
+        f"depth {depth}, width {width} ({count:,} networks): at the bound\n"
+        f"{share.share:.3f} [{share.low:.3f}, {share.high:.3f}]; on regions {completed:.3f}",
+        fontsize=8,
+    )
+    panel.set(xlabel="functional dimension", ylabel="share of networks")

@@ -1,0 +1,125 @@
+"""Functional dimensions of random networks: at the paper's points, and on all of the regions that these lie in.
+
+Source: Grigsby, Lindsey, Rolnick 2023: weights N(0, 2 / fan in), biases N(0, 0.01), standard normal points, 100 times
+the bound of them.
+Deviation: the paper names neither precision nor threshold; here float64, and the gap of the singular values beside each
+rank. Not in the paper: the rank on the sampled regions, and what is lost to units that are never on.
+"""
+
+import math
+import time
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from papers.common.runs import RunDirectory
+from papers.hidden_symmetries.figures import FiguresConfig
+from symjax.dimension import batch_dimension, bound, sampled_dimension
+from symjax.dimension import networks as nets
+
+BLOCK = 100  # networks whose ranks are written down at once
+
+
+class Ranks(NamedTuple):
+    """What was measured of N networks of one architecture.
+
+    Attributes:
+      rank: (N,) at the points, as the paper.
+      half: (N,) at the first half of them.
+      regions: (N,) on all regions that the points lie in.
+      pruned: (N,) the bound without the units that are off at every point.
+      off: (N,) units off at every point.
+      on: (N,) units on at every point.
+      patterns: (N,) different patterns.
+      gap: (N,) smaller gap of the singular values of both ranks.
+    """
+
+    rank: np.ndarray
+    half: np.ndarray
+    regions: np.ndarray
+    pruned: np.ndarray
+    off: np.ndarray
+    on: np.ndarray
+    patterns: np.ndarray
+    gap: np.ndarray
+
+
+class Share(NamedTuple):
+    """A share with its Wilson interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+Figure6 = dict[tuple[int, int], Ranks]
+"""(depth, width) -> the ranks."""
+
+
+def wilson(successes: int, count: int, z: float = 1.96) -> Share:
+    """Bound a probability by what was counted.
+
+    Source: Wilson, Probable inference, JASA 22 (1927).
+
+    >>> [round(float(number), 3) for number in wilson(87, 400)]
+    [0.217, 0.18, 0.26]
+    """
+    share = successes / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return Share(share, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def architecture(depth: int, width: int) -> tuple[int, ...]:
+    """``(n, ..., n, 1)`` with ``depth`` affine layers."""
+    return (width,) * depth + (1,)
+
+
+def measure(config: FiguresConfig, directory: RunDirectory) -> Figure6:
+    """Measure all architectures, the smallest first; what is written down already is read."""
+    found = {}
+    for width in config.widths:
+        for depth in config.depths:
+            blocks = [
+                directory.part(f"d{depth}_n{width}_{seeds[0]:06d}", Ranks, partial(ranks, depth, width, seeds))
+                for seeds in _blocks(config.seed, config.count(width))
+            ]
+            found[depth, width] = Ranks(*map(np.concatenate, zip(*blocks, strict=True)))
+            full = int(np.sum(found[depth, width].rank == bound(architecture(depth, width))))
+            directory.append({"depth": depth, "width": width, "networks": config.count(width), "full": full})
+            print(
+                f"depth {depth}, width {width}: {full} of {config.count(width)} networks without hidden symmetries",
+                flush=True,
+            )
+    return found
+
+
+def _blocks(first: int, count: int) -> list[range]:
+    return [range(first + start, first + min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+
+
+def ranks(depth: int, width: int, seeds: range) -> Ranks:
+    """Measure networks, one a seed."""
+    sizes, rows, began = architecture(depth, width), [], time.monotonic()
+    largest = bound(sizes)
+    for seed in seeds:
+        random = np.random.default_rng((6, depth, width, seed))
+        params = nets.random_params(sizes, random)
+        points = random.normal(size=(100 * largest, width))
+        at_points = batch_dimension(params, points, random)
+        on_regions = sampled_dimension(params, points, random)
+        masks = nets.patterns(params, points)
+        off, on = ~masks.any(axis=0), masks.all(axis=0)
+        gap = min(at_points.evidence.gap, on_regions.evidence.gap, 1e300)
+        counts = (at_points.rank, at_points.half, on_regions.rank, pruned(sizes, off), off.sum(), on.sum())
+        rows.append((*counts, at_points.patterns, gap))
+    seconds = (time.monotonic() - began) / len(seeds)
+    print(f"depth {depth}, width {width}, seeds {seeds[0]} to {seeds[-1]}: {seconds:.2g} s a network", flush=True)
+    return Ranks(*map(np.asarray, zip(*rows, strict=True)))
+
+
+def pruned(sizes: tuple[int, ...], off: np.ndarray) -> int:
+    """The bound of the network without some hidden units; a layer of none leaves the outputs' biases."""
+    left = [int(np.sum(~layer)) for layer in nets.split(off, sizes)]
+    return bound((sizes[0], *left, sizes[-1])) if all(left) else sizes[-1]

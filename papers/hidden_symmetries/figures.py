@@ -1,0 +1,93 @@
+"""Draw a figure of the paper: ``python -m papers.hidden_symmetries.figures --figure 6``.
+
+Each figure has its own directory with the picture, the arrays it was drawn from and its claims.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from papers.common.cli import check, check_count, check_seed, main
+
+PROG = "python -m papers.hidden_symmetries.figures"
+
+PAPERS_NETWORKS = 5000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FiguresConfig:
+    """Figure 6 of the paper: the functional dimension of random networks, over depth and width.
+
+    On one core a network of width 5 takes 0.05 s, of width 10 about 1 s and of width 15 about 10 s: choose --widths and
+    --networks, and continue with --resume.
+    """
+
+    place: ClassVar[str] = "hidden_symmetries/figures"
+
+    figure: Literal["6"]
+    """6: histograms of the functional dimension."""
+
+    quick: bool = False
+    """At most 60, 10 and 1 networks of width up to 5, 10 and more; its claims are marked as reduced."""
+
+    networks: int = PAPERS_NETWORKS
+    """Random networks of each architecture."""
+
+    depths: tuple[int, ...] = (4, 5, 6)
+    """Numbers of affine layers."""
+
+    widths: tuple[int, ...] = (5, 10, 15)
+    """Numbers of inputs and of units in each hidden layer; there is one output."""
+
+    seed: int = 0
+    """The first network's seed; the others follow it."""
+
+    out: Path | None = None
+    """Run directory, new or empty; by default a new one under runs, named after the time. The same words again continue
+    a stopped run there."""
+
+    resume: bool = False
+    """Continue a stopped run: what it has measured is read, the rest measured; without --out the newest unfinished run
+    of the command."""
+
+    def validate(self) -> None:
+        """Refuse what no figure can be."""
+        check_count("networks", self.networks, most=10**6)
+        check_seed("seed", self.seed, self.networks)
+        for name, least, most in (("depths", 2, 20), ("widths", 1, 30)):
+            values = getattr(self, name)
+            good = values and all(least <= value <= most for value in values) and len(set(values)) == len(values)
+            check(bool(good), name, values, f"different numbers from {least} to {most}")
+
+    def count(self, width: int) -> int:
+        """How many networks of an architecture of this width."""
+        return min(self.networks, (60 if width <= 5 else 10 if width <= 10 else 1) if self.quick else self.networks)
+
+    @property
+    def reduced(self) -> bool:
+        """Whether a run is smaller than the paper's."""
+        return self.quick or self.networks < PAPERS_NETWORKS
+
+
+def entry(config: FiguresConfig) -> None:
+    """Draw the figure into a directory of its own."""
+    # matrices of a hundred columns: several threads only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from papers.common.environment import command_line
+    from papers.common.experiment import carry_out
+    from papers.common.runs import RunDirectory
+    from papers.hidden_symmetries.figure_6 import EXPERIMENT
+
+    config = RunDirectory.take_up(config)
+    RunDirectory.refuse(config)
+    command = command_line("papers.hidden_symmetries.figures")
+    with RunDirectory.open(config, command, None) as directory:
+        if directory.resumed:
+            directory.restore_metrics()
+        carry_out(EXPERIMENT, config, directory, name="figure_6", command=command, reduced=config.reduced)
+
+
+if __name__ == "__main__":
+    main(entry, FiguresConfig, PROG)
