@@ -69,4 +69,10 @@ PAPERS: Mapping[str, Paper] = {
             "training": Figure("Q is conserved by gradient flow; the paper watches two layers"),
         },
     ),
+    "hidden_symmetries": Paper(
+        "Grigsby, Lindsey, Rolnick 2023, Hidden Symmetries of ReLU Networks",
+        {
+            "Fig. 6": Figure("hidden symmetries become certain with depth and rare with width", "figure_6", "width 5"),
+        },
+    ),
 }

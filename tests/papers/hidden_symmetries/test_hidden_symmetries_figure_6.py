@@ -1,0 +1,68 @@
+"""Figure 6: its ranks against singular values, its interval against SciPy, its claims against shares counted here."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from papers.common.claims import Setting
+from papers.common.errors import UserError
+from papers.hidden_symmetries.figure_6 import EXPERIMENT
+from papers.hidden_symmetries.figure_6.judge import shares
+from papers.hidden_symmetries.figure_6.measure import Ranks, pruned, ranks, wilson
+from papers.hidden_symmetries.figures import FiguresConfig
+from symjax.dimension import networks as nets
+
+
+def test_ranks_are_those_of_the_whole_jacobian() -> None:
+    found = ranks(3, 3, range(5, 9))
+    assert found.rank.shape == (4,)
+    for seed, rank, regions in zip(range(5, 9), found.rank, found.regions, strict=True):
+        random = np.random.default_rng((6, 3, 3, seed))
+        params = nets.random_params((3, 3, 3, 1), random)
+        points = random.normal(size=(2200, 3))
+        assert rank == np.linalg.matrix_rank(nets.jacobian(params, points)[:, 0])
+        assert rank <= regions <= 22
+
+
+def test_interval_is_wilsons() -> None:
+    for successes, count in ((0, 250), (87, 400), (3, 20), (20, 20)):
+        found, expected = wilson(successes, count), binomtest(successes, count).proportion_ci(0.95, "wilson")
+        np.testing.assert_allclose(found, (successes / count, *expected), atol=1e-4)
+
+
+def test_units_that_are_off_are_pruned() -> None:
+    off = np.zeros(6, bool)
+    off[[1, 4]] = True
+    assert pruned((2, 3, 3, 1), off) == nets.bound((2, 2, 2, 1))
+    off[:3] = True
+    assert pruned((2, 3, 3, 1), off) == 1
+
+
+def test_claims_and_picture_of_known_shares() -> None:
+    """Shares 0.6, 0.3 and 0.1 at the bound for depths 4, 5 and 6."""
+    config = FiguresConfig(figure="6", networks=100, widths=(5,))
+    found = {}
+    for depth, share in ((4, 6), (5, 3), (6, 1)):
+        largest = nets.bound((5,) * depth + (1,))
+        rank = np.where(np.arange(100) % 10 < share, largest, largest - 3)
+        zeros = np.zeros(100)
+        found[depth, 5] = Ranks(rank, rank, rank, rank, zeros, zeros, zeros, zeros + 1e9)
+        assert np.allclose(shares(rank, largest), share / 10)
+    setting = Setting("", "", "", {"device": "", "versions": {}, "commit": None}, reduced=True)
+    claims = EXPERIMENT.judge(found, config, setting)
+    fall = claims[0]
+    assert fall.measured == pytest.approx(0.2) and fall.reduced_verdict == "holds" and fall.seeds == 10
+    assert {claim.verdict for claim in claims if claim.kind == "law"} == {"holds"}
+    picture = EXPERIMENT.draw(found, config)
+    assert picture.arrays["d6_n5_rank"].shape == (100,)
+    assert "0.600 [0.502, 0.691]" in picture.figure.axes[0].get_title()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"networks": 0}, {"depths": ()}, {"depths": (4, 4)}, {"widths": (31,)}, {"seed": -1}]
+)
+def test_what_is_refused(wrong: dict) -> None:
+    with pytest.raises(UserError):
+        dataclasses.replace(FiguresConfig(figure="6"), **wrong).validate()
