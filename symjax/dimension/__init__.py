@@ -9,6 +9,7 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 * :mod:`~symjax.dimension.exact`: the dimension from all of them, without sampling.
 * :mod:`~symjax.dimension.mechanisms`: which mechanism takes a missing dimension, unit by unit;
   :mod:`~symjax.dimension.mechanism_examples`: a small network for each.
+* :mod:`~symjax.dimension.construct`: parameters without hidden symmetries, for any architecture.
 * :mod:`~symjax.dimension.rank`: the dimension of ReLU networks at points, on the regions sampled, and the generic one.
 * :mod:`~symjax.dimension.directions`: the directions that change nothing and are no scalings.
 
@@ -27,6 +28,7 @@ _HOMES = {
     "bent_hyperplanes": "arrangement",
     "bound": "networks",
     "check_complete": "regions",
+    "construct": "construct",
     "count": "arrangement",
     "dimensions": "rank",
     "exact_dimension": "exact",
