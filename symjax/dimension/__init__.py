@@ -8,8 +8,9 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 * :mod:`~symjax.dimension.arrangement`: what the regions say: counts, conditions, pictures.
 * :mod:`~symjax.dimension.exact`: the dimension from all of them, without sampling.
 * :mod:`~symjax.dimension.mechanisms`: which mechanism takes a missing dimension, unit by unit;
-  :mod:`~symjax.dimension.mechanism_examples`: a small network for each.
-* :mod:`~symjax.dimension.construct`: parameters without hidden symmetries, for any architecture.
+  :mod:`~symjax.dimension.examples`: a small network for each.
+* :mod:`~symjax.dimension.constructor`: parameters without hidden symmetries, for any architecture.
+* :mod:`~symjax.dimension.equality`: whether two networks are one function, and by which kind of symmetry.
 * :mod:`~symjax.dimension.rank`: the dimension of ReLU networks at points, on the regions sampled, and the generic one.
 * :mod:`~symjax.dimension.directions`: the directions that change nothing and are no scalings.
 
@@ -23,12 +24,13 @@ from typing import Any
 _HOMES = {
     "activation_regions": "regions",
     "affine_maps": "arrangement",
-    "always_on_drop": "mechanism_examples",
+    "always_on_drop": "examples",
     "batch_dimension": "rank",
     "bent_hyperplanes": "arrangement",
     "bound": "networks",
+    "canonical_form": "equality",
     "check_complete": "regions",
-    "construct": "construct",
+    "construct": "constructor",
     "count": "arrangement",
     "dimensions": "rank",
     "exact_dimension": "exact",
@@ -36,10 +38,12 @@ _HOMES = {
     "generic_dimension": "rank",
     "hidden_directions": "directions",
     "linear_regions_assumption": "arrangement",
-    "mechanism_examples": "mechanism_examples",
+    "mechanism_examples": "examples",
     "polygons": "arrangement",
     "predicted_regions": "regions",
-    "pruned_drop": "mechanism_examples",
+    "pruned_drop": "examples",
+    "relation": "equality",
+    "same_function": "equality",
     "sampled_dimension": "rank",
     "transverse_pairs": "arrangement",
     "visibility": "mechanisms",

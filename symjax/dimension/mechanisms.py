@@ -194,7 +194,7 @@ def explain(params: Params, regions: Regions | np.ndarray | None = None, most: i
       ValueError: as :func:`~symjax.dimension.regions.activation_regions`.
 
     Example:
-      >>> from symjax.dimension.mechanism_examples import mechanism_examples
+      >>> from symjax.dimension.examples import mechanism_examples
       >>> print(explain(mechanism_examples()[0].params))
       dimension 15 of at most 19; 4 hidden directions
         layer 2, unit 0: off, 4

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from symjax.dimension.exact import exact_dimension
-from symjax.dimension.mechanism_examples import always_on_drop, mechanism_examples, pruned_drop
+from symjax.dimension.examples import always_on_drop, mechanism_examples, pruned_drop
 from symjax.dimension.mechanisms import explain, visibility
 from symjax.dimension.networks import bound, flatten, forward, jacobian, patterns, random_params, widths
 from symjax.dimension.rank import sampled_dimension

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from symjax.dimension.construct import construct
+from symjax.dimension.constructor import construct
 from symjax.dimension.exact import exact_dimension
 from symjax.dimension.mechanisms import explain
 from symjax.dimension.networks import bound, jacobian, parameters, widths
