@@ -23,19 +23,21 @@ def draw(grid: Grid, config: ExperimentConfig) -> Picture:
 def _picture(grid: Grid, config: ExperimentConfig) -> Any:
     canvas = new_figure(2, len(KINDS), width=3.0, height=2.6)
     rows = (("vote, held out", change(grid, "vote")), ("mean softmax, test split", official_change(grid)))
-    largest = max(np.abs(values).max() for _, values in rows)
+    lowest = min(values.mean(axis=0).min() for _, values in rows)
     for (name, values), panels in zip(rows, canvas.axes, strict=True):
         for kind, (index, axes) in zip(KINDS, enumerate(panels), strict=True):
             shown = values[..., index].mean(axis=0).T
-            image = axes.imshow(shown, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
+            image = axes.imshow(shown, cmap="Reds_r", vmin=lowest, vmax=0.0, aspect="auto")
             axes.set_title(f"{kind.replace('_', ' ')}\n{name}", fontsize=9)
             axes.set_xticks(range(len(sizes(config))), sizes(config), fontsize=8)
-            axes.set_yticks(range(len(epsilons(config))), [f"{epsilon:g}" for epsilon in epsilons(config)], fontsize=8)
+            said = [f"{epsilon:g}" if index == 0 else "" for epsilon in epsilons(config)]
+            axes.set_yticks(range(len(said)), said, fontsize=8)
             axes.set(xlabel="members", ylabel="ε" if index == 0 else "")
             axes.grid(False)
             for place, value in np.ndenumerate(shown):
                 words = f"{100 * value:+.0f}" if abs(value) >= 0.005 else "0"
-                axes.text(place[1], place[0], words, ha="center", va="center", fontsize=8)
+                colour = "white" if value < 0.6 * lowest else "black"
+                axes.text(place[1], place[0], words, ha="center", va="center", fontsize=8, color=colour)
     bar = canvas.figure.colorbar(image, ax=canvas.axes, shrink=0.6)
     bar.set_label("accuracy less the network's own; in the fields: points of 0.01", fontsize=9)
     return canvas.figure

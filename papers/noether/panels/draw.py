@@ -62,7 +62,7 @@ def draw_mechanism(name: PanelName, runs: Runs, directory: RunDirectory) -> None
     against.axhline(0, color="0.6", linewidth=0.8)
     against.set(xlabel=r"growth of $|q|^2$ in the layer", ylabel="gap: free - fixed (points)", xscale="log")
     against.set_title("the gap against that growth", fontsize=9)
-    against.legend(fontsize=8, frameon=False, ncols=2)
+    against.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _plain_ticks(against.xaxis)
     canvas.figure.suptitle(f"Mechanism of panel {name.upper()}: {_setting(runs)}", fontsize=10)
     arrays = {"values": np.array(values), "layers": np.array(layers), "growth": table, "gap": gaps}
