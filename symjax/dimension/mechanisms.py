@@ -10,8 +10,8 @@ In this order, each as ``mechanism`` of a :class:`Part`:
 * ``off``: a unit is never on where an output could see it. Its weights and biases, and those that read it, are free.
 * ``image``: what a unit sees while it is seen lies in an affine space of fewer than n_{l-1} dimensions. Its incoming
   weights are free along the others.
-* ``always on``: a unit is on wherever it is seen: it may be mixed with others of its layer that are on there too, and
-  translated.
+* ``always on``: a unit of the next layer, while it is seen, finds this one always on or always off, and so does every
+  other: no kink is seen. The unit may be translated, and mixed with others of its layer that are on there too.
 * ``one hyperplane``: two units of a layer vanish on one hyperplane; their incoming weights act alike, or, where one is
   on when the other is off, as a bias.
 * ``biases``: the biases of two adjacent layers move against each other.
@@ -233,10 +233,11 @@ def _candidates(
         for unit in range(len(params[layer][1])):
             yield "image", layer, unit, kernel.within(np.append(columns.w[layer][unit], columns.b[layer][unit]))
     for layer in hidden:
-        always = ~np.any(seen[layer] & ~on[layer], axis=0)
-        block = np.flatnonzero(always & shown[layer]).tolist()
+        readers = np.where(params[layer + 1][0] == 0, -1, _readers(on, seen, layer))  # what weighs nothing is not read
+        smooth = np.any(readers == 1, axis=0) & np.all(readers != 0, axis=0)
+        block = np.flatnonzero(smooth & shown[layer]).tolist()
         for unit in block:
-            yield "always on", layer, unit, _mixings(params, layer, unit)
+            yield "always on", layer, unit, _mixings(params, layer, unit, readers[:, unit] == 1)
         if len(block) > 1:  # more of them than the layer above can tell apart
             around = (columns.w[layer][block], columns.b[layer][block], columns.w[layer + 1][:, block])
             yield "always on", layer, None, kernel.within(np.concatenate([each.ravel() for each in around]))
@@ -251,9 +252,18 @@ def _candidates(
         yield "adjacent layers", layer, None, kernel.within(np.concatenate([each.ravel() for each in both]))
 
 
-def _mixings(params: Params, layer: int, unit: int) -> np.ndarray:
-    """Tangents of adding each unit of a layer, or a constant, to one that is always on, and taking it off above."""
-    (w, b), (above, _) = params[layer], params[layer + 1]
+def _readers(on: list[np.ndarray], seen: list[np.ndarray], layer: int) -> np.ndarray:
+    """How each unit above finds each unit of a layer while it is seen itself: 1 on, -1 off, 0 both; (n_{l+1}, n_l)."""
+    last = layer + 1 == len(on)
+    regions = np.ones((len(on[layer]), 1), bool) if last else on[layer + 1] & seen[layer + 1]
+    some_on = np.any(regions[:, :, None] & on[layer][:, None, :], axis=0)
+    some_off = np.any(regions[:, :, None] & ~on[layer][:, None, :], axis=0)
+    return np.where(some_on & some_off, 0, np.where(some_on, 1, -1))
+
+
+def _mixings(params: Params, layer: int, unit: int, readers: np.ndarray) -> np.ndarray:
+    """Tangents of adding each unit of a layer, or a constant, to one that is on, and taking it off in its readers."""
+    (w, b), above = params[layer], params[layer + 1][0] * readers[:, None]
     vectors = []
     for other in [*range(len(b)), None]:
         moved = [(np.zeros_like(each), np.zeros_like(bias)) for each, bias in params]

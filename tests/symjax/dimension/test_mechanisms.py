@@ -109,6 +109,25 @@ def test_explained_from_sampled_patterns():
     assert explain(example.params, patterns(example.params, points)) == explain(example.params)
 
 
+def never_on(sizes: tuple[int, ...], count: int) -> float:
+    """Share of networks with symmetric weights and biases whose one unit of the second layer is off everywhere."""
+    off = 0
+    for seed in range(count):
+        params = random_params(sizes, np.random.default_rng(seed), 1.0)
+        never = not np.any(activation_regions(params).patterns[:, -1])
+        if sizes[1] <= sizes[0]:  # the layer below takes every value of its orthant
+            assert never == bool(np.all(params[1][0] <= 0) and params[1][1][0] <= 0)
+        off += never
+    return off / count
+
+
+@pytest.mark.parametrize(("inputs", "units", "count"), [(2, 2, 100), (1, 2, 300)])
+def test_a_unit_of_the_second_layer_is_off_everywhere_as_often_as_it_should(inputs, units, count):
+    """Probability 2^-(n_1 + 1) for n_1 <= n_0, (2^n_0 + 1) / 4^(n_0 + 1) for n_1 = n_0 + 1 (arXiv 2412.06829)."""
+    expected = 2.0 ** -(units + 1) if units <= inputs else (2**inputs + 1) / 4 ** (inputs + 1)
+    assert abs(never_on((inputs, units, 1, 1), count) - expected) < 3 * np.sqrt(expected * (1 - expected) / count)
+
+
 @pytest.mark.slow
 def test_exact_dimensions_of_the_paper_s_smallest_architecture():
     """Each is at least the sampled one, everything missing is located, and the regions of one are proved complete."""
