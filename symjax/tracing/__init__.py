@@ -62,7 +62,8 @@ def symmetries(apply: Callable[[Any, Any], Any], variables: Any, x: Any, key: ja
     may be missed, but none is wrong; what fails the check is dropped. One that holds up to the epsilon of a
     normalisation is returned, says so (``up_to``), and changes the outputs by that little.
 
-    Source: this library's own; DESIGN: axes are typed by unification, degrees by dimensional analysis.
+    Source: this library's own. Axes that must carry the same units are unified, and what stays free may be permuted;
+    scalings are found as in dimensional analysis: a product adds degrees, a sum equates them, a contraction cancels.
 
     Args:
       apply: pure function of the variables and the input, in evaluation mode.

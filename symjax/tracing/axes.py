@@ -216,10 +216,17 @@ def _align_products(left: Axis, right: Axis, cause: Cause) -> bool:
 def _align_sum_product(total: Axis, prod: Axis, cause: Cause) -> bool:
     segments, (first, *rest) = _segments(total), _factors(prod)
     inner = prod.size // first.size
-    if any(segment.size % inner for segment in segments):
+    chunks: list[list[Axis]] = [[]]
+    for segment in segments:
+        if sum(part.size for part in chunks[-1]) % inner == 0 and chunks[-1]:
+            chunks.append([])
+        chunks[-1].append(segment)
+    sizes = [sum(part.size for part in chunk) for chunk in chunks]
+    # one segment may hold several copies of the inner axes, and several segments one copy
+    if any(len(chunk) > 1 and size != inner for chunk, size in zip(chunks, sizes, strict=True)):
         return False
-    heads = [Axis(segment.size // inner) for segment in segments]
+    heads = [Axis(size // inner) for size in sizes]
     unify(first, Axis(first.size, "sum", heads), cause)
-    for segment, head in zip(segments, heads, strict=True):
-        unify(segment, product((head, *rest)), cause)
+    for chunk, head in zip(chunks, heads, strict=True):
+        unify(concatenate(chunk), product((head, *rest)), cause)
     return True

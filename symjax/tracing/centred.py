@@ -32,9 +32,11 @@ def note_sum(walk: ShiftsWalk, equation: Equation) -> None:
     out = equation.outputs[0]
     if equation.name == "sub" and left.constant is None and right.constant is None and left.shape == out.shape:
         (whole, scale), (key, factor) = walk.key(left), walk.key(right)
-        if isinstance(key, tuple) and key[0] == "sum" and key[1] == whole and len(key[2]) == 1:
-            if factor * left.shape[key[2][0]] == scale != Fraction(0):
-                walk.centred[out] = Centred(key[2][0])
+        if isinstance(key, tuple) and key[:3] == ("sum", whole, left.shape) and len(key[3]) == 1:
+            (axis,) = key[3]
+            means = tuple(1 if k == axis else n for k, n in enumerate(left.shape))
+            if right.shape == means and factor * left.shape[axis] == scale != Fraction(0):
+                walk.centred[out] = Centred(axis)
     elif equation.name == "add":
         for value, other in ((left, right), (right, left)):
             held = walk.centred.get(value)

@@ -6,6 +6,7 @@ operation; with a scaling of degrees +1 and -1 they are contractions of a space 
 """
 
 import itertools
+from collections import Counter
 
 from symjax.tracing.axes import Axis, monomials
 from symjax.tracing.constants import any_degree, varies
@@ -35,7 +36,7 @@ class Ladder:
 
     Attributes:
       broken: atom -> the first equation that is not linear in it.
-      together: atom -> atoms present in every block that varies along it: a group element may depend on them.
+      together: atom -> atoms present, once, in every block that varies along it: a group element may depend on them.
     """
 
     def __init__(self, axes: AxesWalk) -> None:
@@ -43,7 +44,7 @@ class Ladder:
         self.broken: dict[Axis, Equation] = {}
         self.together: dict[Axis, set[Axis]] = {}
         self._carried: dict[Value, Atoms] = {}
-        self._held: dict[tuple[Axis, ...], list[Atoms]] = {}
+        self._held: dict[tuple[Axis, ...], list[tuple[Atoms, Atoms]]] = {}
         self._squares: set[Value] = set()
         self.readers: dict[Value, list[Equation]] = {}
         for equation in axes.program.equations:
@@ -53,17 +54,20 @@ class Ladder:
             if value in self.readers:
                 self.carry(value, self.atoms(value))
 
-    def blocks(self, value: Value) -> list[Atoms]:
-        """Atoms of each block of a value."""
+    def blocks(self, value: Value) -> list[tuple[Atoms, Atoms]]:
+        """Atoms of each block of a value, and those of them that are on it more than once."""
         axes = tuple(axis.find() for axis in self.axes.axes[value])
         if axes not in self._held:
-            columns = [[frozenset(atom for atom, _ in m.factors) for m in monomials(axis)] for axis in axes]
-            self._held[axes] = [frozenset().union(*block) for block in set(itertools.product(*map(set, columns)))]
+            columns = [[tuple(atom for atom, _ in m.factors) for m in monomials(axis)] for axis in axes]
+            self._held[axes] = []
+            for block in set(itertools.product(*map(set, columns))):
+                counts = Counter(itertools.chain(*block))
+                self._held[axes].append((frozenset(counts), frozenset(a for a, n in counts.items() if n > 1)))
         return self._held[axes]
 
     def atoms(self, value: Value) -> Atoms:
         """All atoms of a value's axes."""
-        return frozenset().union(*self.blocks(value))
+        return frozenset().union(*(block for block, _ in self.blocks(value)))
 
     def of(self, value: Value) -> Atoms:
         """Atoms a value varies along."""
@@ -80,12 +84,13 @@ class Ladder:
         """Note what a value varies along."""
         self._carried[value] = atoms
         if atoms:
-            for block in self.blocks(value):
+            for block, repeated in self.blocks(value):
                 varied = block & atoms
+                once = varied - repeated  # of an atom that is there twice, which one goes with another is not known
                 for atom in varied:
-                    known = self.together.setdefault(atom, set(varied))
-                    if len(known) > 1:
-                        known &= varied
+                    known = self.together.setdefault(atom, set(once))
+                    if known - {atom}:
+                        known &= once
 
     def break_at(self, equation: Equation, atoms: Atoms) -> None:
         """Note an operation that is not linear."""

@@ -96,10 +96,10 @@ def _absorb(walk: ShiftsWalk, equation: Equation, tokens: Tokens, place: int, si
     layout = walk.layout(equation.outputs[0])
     held: dict[int, list] = {}
     for operator in tokens:
-        held.setdefault(walk.routes[operator], []).append(operator)
-    routes, forms = [], []
-    for route, operators in held.items():
-        if route == IDENTITY or any(walk.depends[operator] for operator in operators):
+        held.setdefault(walk.label(other, operator), []).append(operator)
+    labels, forms = [], []
+    for label, operators in held.items():
+        if IDENTITY in operators or any(walk.depends[operator] for operator in operators):
             continue
         stretched = [_stretched(walk, equation, tokens[operator], 1 - place) for operator in operators]
         if all(
@@ -108,15 +108,15 @@ def _absorb(walk: ShiftsWalk, equation: Equation, tokens: Tokens, place: int, si
             for block, component in units.blocks.items()
             for codes in component or {}
         ):
-            routes.append(route)
+            labels.append(label)
             forms += [
                 f for units in stretched for component in units.blocks.values() for f in (component or {}).values()
             ]
             for operator in operators:
                 del tokens[operator]
-    if routes:
+    if labels:
         factor = -signs[1 - place] / signs[place]
-        walk.absorbed.append(Absorbed(leaf, operand, other, tuple(routes), tuple(forms), factor))
+        walk.absorbed.append(Absorbed(leaf, operand, other, tuple(labels), tuple(forms), factor))
 
 
 _MOVES = ("reshape", "broadcast_in_dim", "squeeze", "expand_dims", "transpose", "convert_element_type", "copy")

@@ -47,12 +47,12 @@ def _summed(
     walk: ShiftsWalk, equation: Equation, key: tuple, operator: int, codes: frozenset[int], kept: list[int]
 ) -> int:
     """Operator of a sum: a factor that alone varies along the axes is summed in the token's place."""
-    axes, maker = tuple(equation.params["axes"]), walk.makers.get(equation.inputs[0])
+    axes, shape, maker = tuple(equation.params["axes"]), equation.inputs[0].shape, walk.makers.get(equation.inputs[0])
     if key[0] == "times" and maker is not None and maker.name in ("mul", "square", "integer_pow"):
         _, before, (factor,), (own,) = key
         if not any(code // _WIDTH in axes for code in own):
             own = frozenset(position(kept.index(code // _WIDTH), code % _WIDTH) for code in own)
-            return walk.operator("times", before, (("sum", factor, axes),), (own,), walk.depends[operator])
+            return walk.operator("times", before, (("sum", factor, shape, axes),), (own,), walk.depends[operator])
     return walk.operator("sum", operator, (axes,), (codes,), walk.depends[operator])
 
 
@@ -68,7 +68,7 @@ def dot(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Toke
         gone = [axis for axis, name in enumerate(sides[place]) if name in summed]
         other = equation.inputs[1 - place]
         rows = frozenset(axis for axis, name in enumerate(sides[1 - place]) if name in summed)
-        averages = bool(rows) and walk.normalised.get(other) == rows
+        averages = bool(rows) and walk.normalised.get(other) == rows and other in walk.data
         contraction = _Contraction(equation, place, other, gone, averages, layouts, out_names, places[1 - place])
         for operator, units in tokens[place].items():
             part = walk.part(units, equation.inputs[place], sides[place], layouts)

@@ -30,11 +30,11 @@ WEIGHTED: Operator = -1  # of what is added to a kernel behind a normalisation (
 
 
 class Flow(NamedTuple):
-    """A step of an operator: an operand of an equation with one operator gives its output another."""
+    """A step of tokens: an operand's, by their operator and then by their label, give the output others."""
 
     equation: Equation
     place: int
-    before: Operator
+    before: int
     factor: float = 1.0
     # "bind" the primitive with the operand replaced, "move" it with zeros for the others, "pass" the operand on,
     # multiply by "twice" the operand, "average" over rows, contract with the "offset" of a centred operand
@@ -47,7 +47,7 @@ class Absorbed(NamedTuple):
     leaf: Value
     operand: Value  # the leaf as it stands in the sum
     value: Value
-    operators: tuple[Operator, ...]
+    labels: tuple[int, ...]
     forms: tuple[Form, ...]
     factor: float
 
@@ -59,7 +59,7 @@ class ShiftsWalk(UnitsWalk):
         super().__init__(axes, signs=False)
         self.ladder = ladder
         self.tokens: dict[Value, Tokens] = {}
-        self.flows: dict[tuple[Value, Operator], dict[tuple, Flow]] = {}
+        self.flows: dict[tuple[Value, int], dict[tuple, Flow]] = {}
         self.absorbed: list[Absorbed] = []
         self.data: set[Value] = set(axes.program.inputs)
         self.normalised: dict[Value, frozenset[int]] = {}
@@ -67,9 +67,9 @@ class ShiftsWalk(UnitsWalk):
         self.makers: dict[Value, Equation] = {}
         self.depends: list[bool] = [False]  # whether an operator depends on the input
         self.described: list[Any] = ["identity"]
-        self.routes: list[Operator] = [IDENTITY]  # the operator whatever component it began with: how it is computed
+        self.labels: dict[tuple[Value, Operator], int] = {}
         self._operators: dict[Hashable, Operator] = {}
-        self._routes: dict[Hashable, Operator] = {}
+        self._steps: dict[Value, list[tuple[Operator, Flow]]] = {}
         self.leaves = set(axes.program.leaves)
 
     def tokens_of(self, value: Value) -> Tokens:
@@ -105,8 +105,6 @@ class ShiftsWalk(UnitsWalk):
             self._operators[key] = len(self.depends)
             self.depends.append(data)
             self.described.append(key)
-            route = (kind, self.routes[before], what)
-            self.routes.append(self._routes.setdefault(route, len(self._routes) + 1))
         return self._operators[key]
 
     def emit(self, out: Tokens, value: Value, operator: Operator, units: Units, flow: Flow, factor: Any = 1) -> None:
@@ -114,10 +112,34 @@ class ShiftsWalk(UnitsWalk):
         if units is CONSTANT or units is ANY or not units.blocks:
             return
         out[operator] = plus(self, out.get(operator, CONSTANT), units, factor)
-        if flow.before != WEIGHTED:
-            flow = flow._replace(before=self.routes[flow.before])
-        flows = self.flows.setdefault((value, self.routes[operator]), {})
-        flows[id(flow.equation), flow.place, flow.before, flow.how] = flow
+        self._steps.setdefault(value, []).append((operator, flow))
+
+    def label(self, value: Value, operator: Operator) -> int:
+        """What a token's numbers are computed as: tokens of one label at a value have one tangent together."""
+        return WEIGHTED if operator == WEIGHTED else self.labels.get((value, operator), IDENTITY)
+
+    def settle(self) -> None:
+        """Label the tokens that an equation gave: what one tangent gives, or gives to one operator, is together."""
+        for value, steps in self._steps.items():
+            links: dict[Hashable, Hashable] = {}
+
+            def root(node: Hashable, links: dict = links) -> Hashable:
+                while links.setdefault(node, node) != node:
+                    node = links[node]
+                return node
+
+            flows = [
+                flow._replace(before=self.label(flow.equation.inputs[flow.place], flow.before)) for _, flow in steps
+            ]
+            nodes = [(id(flow.equation), flow.place, flow.before, flow.how) for flow in flows]
+            for (operator, _), node in zip(steps, nodes, strict=True):
+                links[root(node)] = root(operator)
+            numbers: dict[Hashable, int] = {}
+            for (operator, _), flow, node in zip(steps, flows, nodes, strict=True):
+                label = numbers.setdefault(root(node), len(numbers))
+                self.labels[value, operator] = label
+                self.flows.setdefault((value, label), {})[node] = flow
+        self._steps.clear()
 
     def die(self, tokens: Tokens) -> None:
         """Require tokens to vanish."""
@@ -152,14 +174,18 @@ class ShiftsWalk(UnitsWalk):
                 number = number_of(maker.inputs[known])
                 scale = scale / number if maker.name == "div" else scale * number
                 value = maker.inputs[1 - known]
-            elif maker.name in ("reshape", "broadcast_in_dim", "squeeze", "expand_dims", "convert_element_type"):
+            elif maker.name in _ALIKE and np.prod(maker.inputs[0].shape) == np.prod(value.shape):
                 value = maker.inputs[0]
             elif maker.name == "reduce_sum":
                 inner, factor = self.key(maker.inputs[0])
-                return ("sum", inner, tuple(maker.params["axes"])), scale * factor
+                return ("sum", inner, maker.inputs[0].shape, tuple(maker.params["axes"])), scale * factor
             else:
                 break
         return id(value), scale
+
+
+# the same numbers in the same order, if they are as many
+_ALIKE = ("reshape", "broadcast_in_dim", "squeeze", "expand_dims", "convert_element_type")
 
 
 def number_of(value: Value) -> Fraction | None:
@@ -213,6 +239,7 @@ def walk_shifts(axes: AxesWalk, ladder: Ladder, rules: Mapping[str, Rule]) -> Sh
                 walk.die(held)
         elif any(tokens) or equation.name in _NOTED or any(value in walk.centred for value in equation.inputs):
             outputs = rule.shifts(walk, equation, tokens)
+            walk.settle()
         walk.tokens.update(zip(equation.outputs, outputs, strict=True))
     for value in axes.program.outputs:
         walk.die(walk.tokens_of(value))

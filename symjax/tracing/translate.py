@@ -10,7 +10,7 @@ import numpy as np
 from symjax.tracing.action import spread_on
 from symjax.tracing.describe import Path, Shift
 from symjax.tracing.program import Equation, Program, Value
-from symjax.tracing.shifts import IDENTITY, WEIGHTED, Absorbed, Flow, Operator
+from symjax.tracing.shifts import IDENTITY, WEIGHTED, Absorbed, Flow
 
 __all__ = ["Slices", "directions"]
 
@@ -18,7 +18,7 @@ __all__ = ["Slices", "directions"]
 class Slices(NamedTuple):
     """The parts of the program along which translations pass from leaf to leaf."""
 
-    flows: Mapping[tuple[Value, Operator], Mapping[tuple, Flow]]
+    flows: Mapping[tuple[Value, int], Mapping[tuple, Flow]]
     absorbed: Sequence[Absorbed]
     makers: Mapping[Value, Equation]
     centred: Mapping[Value, Any]
@@ -65,7 +65,7 @@ def directions(
                 tangents.known[leaf, kind] = _entry(held[path], lead)
     added = {path: plain.get(path, 0) + weighted.get(path, 0) for path in plain | weighted}
     for absorbed in slices.absorbed:
-        parts = [tangents.of(absorbed.value, operator) for operator in absorbed.operators]
+        parts = [tangents.of(absorbed.value, label) for label in absorbed.labels]
         parts = [part for part in parts if part is not None]
         if parts:
             path, lead = own[absorbed.leaf]
@@ -91,24 +91,24 @@ def _joint(absorbed: Absorbed) -> tuple[int, ...]:
 
 
 class _Tangents:
-    """Derivatives of values along what was added to the leaves, one operator at a time, where something asks."""
+    """Derivatives of values along what was added to the leaves, one label at a time, where something asks."""
 
     def __init__(self, slices: Slices, leaves: Mapping[Value, Any]) -> None:
         self.slices, self.leaves = slices, leaves
-        self.known: dict[tuple[Value, Operator], Any] = {}
+        self.known: dict[tuple[Value, int], Any] = {}
         self.values: dict[Value, Any] = {}
 
-    def of(self, value: Value, operator: Operator) -> Any:
+    def of(self, value: Value, label: int) -> Any:
         """Tangent of a value; None is zero."""
         if value in self.leaves:
-            return self.known.get((value, operator))
-        if (value, operator) not in self.known:
+            return self.known.get((value, label))
+        if (value, label) not in self.known:
             total = None
-            for flow in self.slices.flows.get((value, operator), {}).values():
+            for flow in self.slices.flows.get((value, label), {}).values():
                 part = self._step(flow, value)
                 total = part if total is None else total if part is None else total + part
-            self.known[value, operator] = total
-        return self.known[value, operator]
+            self.known[value, label] = total
+        return self.known[value, label]
 
     def _step(self, flow: Flow, out: Value) -> Any:
         equation, place = flow.equation, flow.place
