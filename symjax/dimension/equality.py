@@ -1,9 +1,9 @@
 """Whether two ReLU networks are one function, and whether the trivial symmetries say so.
 
 A rank sees families of parameters with one function; isolated ones it does not. :func:`same_function` decides equality
-on a whole box, region by region; :func:`canonical_form` removes what permutations and positive scalings can change.
-Two networks that are one function and have different canonical forms are related by a *discrete hidden symmetry*
-(:func:`relation`).
+on all of the input space or a box, region by region; :func:`canonical_form` removes what permutations and positive
+scalings can change. Two networks that are one function and have different canonical forms are related by a hidden
+symmetry, a discrete one where the dimension is full (:func:`relation`).
 """
 
 from typing import Literal, NamedTuple
@@ -23,7 +23,7 @@ EQUAL = 1e-9  # differences below this share of the absolute terms of a sum are 
 
 
 class Comparison(NamedTuple):
-    """Whether two networks agree on a box.
+    """Whether two networks agree.
 
     Attributes:
       same: True where they agree on every region, up to rounding.
@@ -40,18 +40,18 @@ class Comparison(NamedTuple):
     split: int
 
 
-def same_function(params: Params, other: Params, box: float, most: int = MOST_REGIONS) -> Comparison:
-    """Decide whether two ReLU networks are the same function on ``[-box, box]^n_0``.
+def same_function(params: Params, other: Params, box: float | None = None, most: int = MOST_REGIONS) -> Comparison:
+    """Decide whether two ReLU networks are the same function.
 
     On a region of the first network that no unit of the second one bends within, both are affine, and agree when they
-    agree at its corners. Other regions are split until that is so.
+    agree at its corners (those far out as ``p + M q`` for all large M). Other regions are split until that is so.
 
     Source: this library's own.
 
     Args:
       params: ``[(W, b), ...]``.
       other: a network of as many inputs and outputs; its hidden layers are its own.
-      box: half the side of the box.
+      box: half the side of the box in which they are compared; None: all of the input space.
       most: as for :func:`~symjax.dimension.regions.activation_regions`.
 
     Returns:
@@ -63,58 +63,79 @@ def same_function(params: Params, other: Params, box: float, most: int = MOST_RE
     Example:
       >>> absolute = [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]
       >>> shifted = [(np.array([[2.0], [1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))]
-      >>> same_function(absolute, shifted, 1.0).point
-      array([-1.])
+      >>> same_function(absolute, absolute).same, same_function(absolute, shifted, 1.0).point
+      (True, array([-1.]))
     """
     params, other = as_params(params), as_params(other)
     ends, others = (widths(each)[:: len(each)] for each in (params, other))
     if ends != others:
         raise ValueError(f"other has {others} inputs and outputs, but params have {ends}")
-    regions = activation_regions(params, scalar("box", box), most=most)
-    if regions.skeleton is None:
-        worst, at, patterns, inside = 0.0, None, regions.patterns, regions.witnesses
-    else:
-        corners = regions.skeleton.points[:, 0]
-        differences, tolerances = _difference(params, other, corners)
-        wrong = int(np.argmax(differences - tolerances))
-        worst, at = float(differences.max()), corners[wrong] if differences[wrong] > tolerances[wrong] else None
+    regions = activation_regions(params, None if box is None else scalar("box", box), most=most)
+    worst, patterns, inside = 0.0, regions.patterns, regions.witnesses
+    if regions.skeleton is not None:
+        corners = regions.skeleton.points
+        worst, at = _corner_apart(params, other, corners, regions.skeleton.box)
         if at is not None:
-            return Comparison(False, at, float(differences[wrong]), len(regions.patterns), 0)
+            return Comparison(False, at, _gap(params, other, at), len(patterns), 0)
         cells = cells_of(regions.skeleton)
         bent = _bends_within(other, corners, cells.corners)
-        patterns, inside = cells.patterns[bent], cells.centres[bent, 0]
+        patterns = cells.patterns[bent]
+        inside = cells.centres[bent, 0] + regions.skeleton.box * cells.centres[bent, 1]
     for pattern, witness in zip(patterns, inside, strict=True):
         at = _differ(params, other, pattern, witness, regions.box)
         if at is not None:
-            difference = float(_difference(params, other, at[None])[0][0])
-            return Comparison(False, at, difference, len(regions.patterns), len(patterns))
+            return Comparison(False, at, _gap(params, other, at), len(regions.patterns), len(patterns))
     return Comparison(True, None, worst, len(regions.patterns), len(patterns))
 
 
-def _terms(params: Params, points: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Pre-activations of all layers, and the same sums over absolute values."""
-    values, sizes, h, size = [], [], points, np.abs(points)
+def _gap(params: Params, other: Params, point: np.ndarray) -> float:
+    return float(np.max(np.abs(forward(params, point[None]) - forward(other, point[None]))))
+
+
+class _Layer(NamedTuple):
+    values: np.ndarray  # (V, 2, n_l): pre-activations v + M u
+    sizes: np.ndarray  # the same sums over absolute values
+    signs: np.ndarray  # (V, n_l), for large M; 0 within rounding
+
+
+def _layers(params: Params, corners: np.ndarray) -> list[_Layer]:
+    """All layers of a network at corners ``p + M q`` (V, 2, n_0)."""
+    found, h, size = [], corners, np.abs(corners)
     for w, b in params:
-        values.append(h @ w.T + b)
-        sizes.append(size @ np.abs(w).T + np.abs(b))
-        h, size = np.maximum(values[-1], 0), sizes[-1]
-    return values, sizes
+        z, size = h @ w.T, size @ np.abs(w).T
+        z[:, 0] += b
+        size[:, 0] += np.abs(b)
+        signs = np.where(np.abs(z) > EQUAL * size, np.sign(z), 0.0)
+        sign = np.where(signs[:, 1] != 0, signs[:, 1], signs[:, 0])
+        found.append(_Layer(z, size, sign))
+        h = np.where(sign[:, None] > 0, z, np.where(sign[:, None] < 0, 0.0, np.maximum(z, 0)))
+    return found
 
 
-def _difference(params: Params, other: Params, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Largest difference of the outputs at each point, and what of it may be rounding."""
-    (values, sizes), (others, other_sizes) = _terms(params, points), _terms(other, points)
-    allowed = EQUAL * np.max(sizes[-1] + other_sizes[-1], axis=1)
-    return np.max(np.abs(values[-1] - others[-1]), axis=1), allowed
+def _corner_apart(params: Params, other: Params, corners: np.ndarray, box: float) -> tuple[float, np.ndarray | None]:
+    """The largest difference of the outputs at the corners, and a corner where it is more than rounding."""
+    first, second = (_layers(each, corners)[-1] for each in (params, other))
+    difference, allowed = np.abs(first.values - second.values), EQUAL * (first.sizes + second.sizes)
+    excess = np.max(difference - allowed, axis=(1, 2))
+    if np.all(difference <= allowed):
+        return float(np.max(difference)), None
+    fixed, grows = corners[int(np.argmax(excess))]
+    for distance in box * 10.0 ** np.arange(16):  # M is large enough for the first network; perhaps not for the other
+        point = fixed + distance * grows
+        at = np.stack([point, 0 * point])[None]
+        size = sum(_layers(each, at)[-1].sizes[0, 0] for each in (params, other))
+        if np.any(np.abs(forward(params, point[None]) - forward(other, point[None])) > EQUAL * size):
+            break
+    return float(np.max(difference)), point
 
 
 def _bends_within(other: Params, corners: np.ndarray, members: np.ndarray) -> np.ndarray:
     """Numbers of the cells at whose corners some hidden unit has both signs; ``members`` are pairs (cell, corner)."""
     starts = np.flatnonzero(np.diff(members[:, 0], prepend=-1))
     bent = np.zeros(len(starts), bool)
-    for value, size in zip(*(each[:-1] for each in _terms(other, corners)), strict=True):
-        sign = np.where(np.abs(value) > EQUAL * size, np.sign(value), 0.0)[members[:, 1]]
-        bent |= np.any(np.maximum.reduceat(sign, starts) - np.minimum.reduceat(sign, starts) == 2, axis=1)
+    for layer in _layers(other, corners)[:-1]:
+        signs = layer.signs[members[:, 1]]
+        bent |= np.any(np.maximum.reduceat(signs, starts) - np.minimum.reduceat(signs, starts) == 2, axis=1)
     return np.flatnonzero(bent)
 
 
@@ -172,7 +193,7 @@ def canonical_form(params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def relation(
-    params: Params, other: Params, box: float, most: int = MOST_REGIONS
+    params: Params, other: Params, box: float | None = None, most: int = MOST_REGIONS
 ) -> Literal["trivial", "hidden", "different"]:
     """Say how two networks are related: by permutations and scalings, by a hidden symmetry, or not at all.
 
@@ -181,11 +202,11 @@ def relation(
     Args:
       params: ``[(W, b), ...]``.
       other: likewise.
-      box: half the side of the box on which the functions are compared.
+      box: as for :func:`same_function`.
       most: as for :func:`~symjax.dimension.regions.activation_regions`.
 
     Returns:
-      ``trivial``: one canonical form; ``hidden``: one function on the box with two canonical forms; ``different``:
+      ``trivial``: one canonical form; ``hidden``: one function with two canonical forms; ``different``:
       two functions.
 
     Raises:
@@ -194,7 +215,7 @@ def relation(
     Example:
       >>> first = [(np.array([[2.0], [1.0]]), np.array([0.0, 1.0])), (np.ones((1, 2)), np.zeros(1))]
       >>> second = [(np.array([[1.0], [1.0]]), np.array([1.0, 0.0])), (np.array([[1.0, 2.0]]), np.zeros(1))]
-      >>> relation(first, second, 10.0)
+      >>> relation(first, second)
       'trivial'
     """
     if widths(as_params(params)) == widths(as_params(other)):

@@ -73,10 +73,10 @@ def test_shallow_networks_against_their_classification():
         "another bias": [(w, b), (a, c + 1e-4)],
         "another kink": [(w, b + np.array([0, 0, 0, 1e-4])), (a, c)],
     }
-    answers = {name: same_function(params, other, 10.0).same for name, other in candidates.items()}
+    answers = {name: same_function(params, other).same for name, other in candidates.items()}
     assert answers == {name: same_shallow(params, other) for name, other in candidates.items()}
     assert [name for name, same in answers.items() if same] == ["moved", "turned", "a unit in two parts"]
-    assert {name: relation(params, other, 10.0) for name, other in candidates.items()} == {
+    assert {name: relation(params, other) for name, other in candidates.items()} == {
         "moved": "trivial", "turned": "hidden", "two turned": "different", "a unit in two parts": "hidden",
         "another bias": "different", "another kink": "different",
     }  # fmt: skip
@@ -88,9 +88,9 @@ def test_a_discrete_hidden_symmetry_of_a_deep_network_is_seen():
     other = moved(turned(params, [0, 1, 2]), random)
     points = random.normal(size=(200, 2))
     np.testing.assert_allclose(forward(params, points), forward(other, points), atol=1e-12)
-    compared = same_function(params, other, 20.0)
+    compared = same_function(params, other)
     assert compared.same and compared.point is None and compared.split == 0 and compared.difference < 1e-12
-    assert relation(params, other, 20.0) == "hidden"
+    assert relation(params, other) == "hidden"
 
 
 def test_a_difference_is_shown_at_a_point():
@@ -128,6 +128,20 @@ def test_a_difference_outside_of_the_box_is_not_asked_for():
     far = [(np.array([[1.0]]), np.array([-5.0])), (np.array([[1.0]]), np.zeros(1))]
     never = [(np.array([[1.0]]), np.array([-6.0])), (np.array([[1.0]]), np.zeros(1))]
     assert same_function(far, never, 4.0).same and not same_function(far, never, 8.0).same
+    compared = same_function(far, never)
+    assert not compared.same and compared.point[0] > 5
+
+
+def test_networks_that_differ_only_far_out_are_told_apart():
+    """A unit that is on only beyond 1e6 makes another function, though not in a box of 1e5."""
+    random = np.random.default_rng(5)
+    params = random_params((2, 3, 1), random)
+    (w, b), (a, c) = params
+    wider = [(np.vstack([w, [[1.0, 0.0]]]), np.append(b, -1e6)), (np.column_stack([a, [1e-3]]), c)]
+    assert same_function(params, wider, 1e5).same
+    compared = same_function(params, wider)
+    assert not compared.same and compared.point[0] > 1e6
+    assert same_function(wider, params).same is False
 
 
 @pytest.mark.parametrize("sizes", [(2, 5, 1), (3, 4, 5, 2)])
