@@ -8,7 +8,6 @@ the half on the other side of the unit needs a program. A half is a cell when a 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linprog
 
 from symjax.dimension.networks import Params
 
@@ -58,6 +57,8 @@ def inner_ball(normals: np.ndarray, offsets: np.ndarray, on: np.ndarray | None =
       The centre of the largest ball, or of one of radius 1 where larger ones fit in.
     """
     size = normals.shape[1]
+    from scipy.optimize import linprog
+
     result = linprog(
         np.append(np.zeros(size), -1.0),
         A_ub=np.column_stack([-normals, np.ones(len(normals))]),
