@@ -21,6 +21,7 @@ Two layers are U (m, h), V (h, n) in ``F = U sigma(V X)``: rows of V write a hid
 
 from symjax.conserved.charge import Charge, Form, charge, forms
 from symjax.conserved.commuting import PrescribedFlow, prescribe_commuting
+from symjax.conserved.counting import Count, count, independent_charges
 from symjax.conserved.moments import Moments, xavier_moments
 from symjax.conserved.networks import deep_linear, homogeneous_layers
 from symjax.conserved.orbits import Rank, generator_matrix, generator_rank, orbit_dimension
@@ -37,6 +38,7 @@ from symjax.conserved.two_layers import (
 
 __all__ = [
     "Charge",
+    "Count",
     "Form",
     "Moments",
     "PolarForm",
@@ -45,6 +47,7 @@ __all__ = [
     "Rank",
     "angular_momentum",
     "charge",
+    "count",
     "deep_linear",
     "discrete_drift",
     "forms",
@@ -54,6 +57,7 @@ __all__ = [
     "homogeneous",
     "homogeneous_layers",
     "homogeneous_total",
+    "independent_charges",
     "matrix",
     "orbit_dimension",
     "pointwise",

@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
       kept: the smallest above the threshold; 0 where the rank is 0.
       dropped: the largest below; 0 where there is none.
       gap: ``kept / dropped``; infinite where nothing was dropped.
-      threshold: ``max(rows, D) eps largest``, NumPy's own.
+      threshold: ``max(rows, D) eps largest``, NumPy's own, or more where the rows carry more noise than rounding.
       undetermined: True where the gap is below 1e3: the rank is then a guess.
     """
 
@@ -53,7 +53,7 @@ def _balance(triangle: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray
     return np.where(alive, triangle * factors, 0.0), factors
 
 
-def evidence(triangle: np.ndarray, rows: int, floor: float = 0.0) -> Evidence:
+def evidence(triangle: np.ndarray, rows: int, floor: float = 0.0, noise: float = 0.0) -> Evidence:
     """Decide the rank of a matrix by the singular values of its triangle with balanced columns.
 
     Source: this library's own; the threshold is NumPy's ``max(m, n) eps sigma_1``.
@@ -62,6 +62,7 @@ def evidence(triangle: np.ndarray, rows: int, floor: float = 0.0) -> Evidence:
       triangle: (k, D).
       rows: number of rows of the matrix that the triangle stands for.
       floor: columns below this part of the largest are rounding, and count as 0.
+      noise: singular values below this part of the largest are dropped, where that is more than the threshold.
 
     Returns:
       The rank and what decided it.
@@ -72,7 +73,7 @@ def evidence(triangle: np.ndarray, rows: int, floor: float = 0.0) -> Evidence:
     """
     values = np.linalg.svd(_balance(triangle, floor)[0], compute_uv=False)
     largest = float(values.max(initial=0.0))
-    threshold = max(rows, triangle.shape[1]) * _EPS * largest
+    threshold = max(max(rows, triangle.shape[1]) * _EPS, noise) * largest
     rank = int(np.sum(values > threshold))
     kept = float(values[rank - 1]) if rank else 0.0
     dropped = float(values[rank]) if rank < len(values) else 0.0
@@ -81,10 +82,13 @@ def evidence(triangle: np.ndarray, rows: int, floor: float = 0.0) -> Evidence:
 
 
 class RowSpace:
-    """The span of the rows added so far, D columns wide."""
+    """The span of the rows added so far, D columns wide; memory is ``D^2`` and a chunk.
 
-    def __init__(self, columns: int, floor: float = 0.0) -> None:
-        self.triangle, self.rows, self.floor = np.zeros((0, columns)), 0, floor
+    Columns below the part ``floor`` of the largest are rounding: autodiff leaves some, explicit products none.
+    """
+
+    def __init__(self, columns: int, floor: float = 0.0, noise: float = 0.0) -> None:
+        self.triangle, self.rows, self.floor, self.noise = np.zeros((0, columns)), 0, floor, noise
 
     def add(self, rows: np.ndarray) -> None:
         """Fold rows (k, D) into the triangle; rows of zeros are left out."""
@@ -123,26 +127,24 @@ class RowSpace:
         null = right[self.evidence().rank :] * factors
         return np.linalg.qr(null.T)[0].T if len(null) else null
 
+    @property
+    def idle(self) -> int:
+        """Number of columns that are zero in all rows, up to the floor."""
+        lengths = np.linalg.norm(self.triangle, axis=0)
+        return int(np.sum(lengths <= self.floor * lengths.max(initial=0.0)))
+
     def evidence(self) -> Evidence:
         """The rank of all rows added."""
-        return evidence(self.triangle, self.rows, self.floor)
+        return evidence(self.triangle, self.rows, self.floor, self.noise)
 
 
-def span(chunks: Iterable[np.ndarray], columns: int, floor: float = 0.0) -> RowSpace:
-    """The row space of chunks of rows, one after the other; memory is ``D^2 + chunk D``.
+def span(chunks: Iterable[np.ndarray], columns: int) -> RowSpace:
+    """The row space of chunks of rows (k, D), one after the other.
 
-    Source: streamed QR (TSQR).
-
-    Args:
-      chunks: arrays (k, D).
-      columns: D.
-      floor: columns below this part of the largest are rounding (autodiff leaves some; explicit products none).
-
-    Example:
-      >>> span([np.ones((2, 3)), np.eye(3)[:1]], 3).evidence().rank
-      2
+    >>> span([np.ones((2, 3)), np.eye(3)[:1]], 3).evidence().rank
+    2
     """
-    space = RowSpace(columns, floor)
+    space = RowSpace(columns)
     for rows in chunks:
         space.add(rows)
     return space

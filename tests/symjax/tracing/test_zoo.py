@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from symjax.dimension import complete
 from symjax.tracing import symmetries
-from symjax.tracing.action import leaf_paths
 from symjax.tracing.program import evaluate
 from symjax.tracing.verify import nearby
 
@@ -213,31 +212,6 @@ def traced(case: Case) -> tuple[Any, Any, jax.Array]:
     return symmetries(case.model.apply, variables, x), variables, x
 
 
-def null_dimension(found: Any, variables: Any, shape: tuple[int, ...]) -> int:
-    """Parameters less the rank of the Jacobian of the outputs, by singular values."""
-    random = np.random.default_rng(0)
-    leaves = {path: nearby(np.asarray(leaf), random) for path, leaf in leaf_paths(variables)[0].items()}
-    flat, unravel = jax.flatten_util.ravel_pytree(list(leaves.values()))
-    program = found.model.program
-
-    def outputs(flat: jax.Array, x: jax.Array) -> jax.Array:
-        (out,) = evaluate(program, unravel(flat), [x], program.outputs, found.model.epsilons, jnp.float64)
-        return out.ravel()
-
-    # one output's gradient passes through a narrow stream: many more rows than parameters
-    rows, row = [], jax.jit(jax.jacrev(outputs))
-    while sum(map(len, rows)) < 5 * flat.size:
-        rows.append(np.asarray(row(flat, jnp.asarray(5 * random.normal(size=shape)))))
-    matrix = np.linalg.qr(np.concatenate(rows), mode="r")
-    lengths = np.linalg.norm(matrix, axis=0)
-    values = np.linalg.svd(matrix / np.where(lengths > 1e-10 * lengths.max(), lengths, np.inf), compute_uv=False)
-    # the largest gap, among values that may be rounding
-    ratios = np.where(values[1:] < 1e-7 * values[0], values[:-1] / np.maximum(values[1:], 1e-16 * values[0]), 1.0)
-    rank = int(np.argmax(ratios)) + 1 if ratios.max() > 1 else len(values)
-    assert rank == len(values) or ratios[rank - 1] > 1e3, "no gap"
-    return flat.size - rank
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_counts(name: str) -> None:
     case = CASES[name]
@@ -282,5 +256,9 @@ def test_the_composed_flow_begins_at_the_identity_and_keeps_the_outputs(name: st
 )
 def test_none_is_missing(name: str) -> None:
     case = CASES[name]
-    found, variables, _ = traced(case)
-    assert null_dimension(found, variables, case.shape) == case.null == found.dimension + case.gap
+    found, variables, x = traced(case)
+    counted = complete(found, variables, x)
+    print(counted)
+    assert not counted.evidence.undetermined
+    assert counted.parameters - counted.rank == case.null == found.dimension + case.gap
+    assert counted.missing == case.gap

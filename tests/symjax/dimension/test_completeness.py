@@ -1,0 +1,54 @@
+"""Whether a symmetry is missing, where the answer is known: the zoo of the tracing tests has the other models."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from symjax.dimension import complete
+from symjax.tracing import symmetries
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(12, 2))
+PARAMS = {"in": RANDOM.normal(size=(2, 3)), "bias": RANDOM.normal(size=3), "out": RANDOM.normal(size=(3, 4))}
+
+
+def relu(params: Any, x: jax.Array) -> jax.Array:
+    """2-3-4 with ReLU."""
+    return jnp.maximum(x @ params["in"] + params["bias"][None], 0.0) @ params["out"]
+
+
+def test_none_is_missing_and_units_that_never_fire_are() -> None:
+    """A second block is always off: none of its 6 + 12 parameters matters, and 3 of these directions are scalings."""
+    alive = complete(symmetries(relu, PARAMS, X), PARAMS, X)
+    assert alive.complete and (alive.rank, alive.traced, alive.missing, alive.idle) == (18, 3, 0, 0)
+    assert str(alive) == "symmetries traced: 3; rank 18; 18 + 3 = 21, none missing"
+
+    def with_dead(params: Any, x: jax.Array) -> jax.Array:
+        return relu(params, x) + jnp.maximum(-(x * x) @ (params["w"] * params["w"]), 0.0) @ params["r"]
+
+    params = PARAMS | {"w": RANDOM.normal(size=(2, 3)), "r": RANDOM.normal(size=(3, 4))}
+    found = symmetries(with_dead, params, X)
+    assert found.dimension == 6
+    counted = complete(found, params, X)
+    assert not counted.complete and (counted.rank, counted.missing, counted.idle) == (18, 39 - 18 - 6, 18)
+    assert str(counted).endswith("18 + 6 = 39 - 15: 15 unexplained, 18 idle parameters among them")
+
+
+def test_a_symmetry_that_was_not_found_is_missed() -> None:
+    found = symmetries(relu, PARAMS, X)
+    assert complete(found._replace(scalings=()), PARAMS, X).missing == 3
+
+
+def test_what_is_refused() -> None:
+    found = symmetries(relu, PARAMS, X)
+    with pytest.raises(ValueError, match="another structure"):
+        complete(found, {"in": PARAMS["in"]}, X)
+    with pytest.raises(ValueError, match=r"inputs have shapes \[\(3, 2\)\], but what was traced has \[\(12, 2\)\]"):
+        complete(found, PARAMS, X[:3])
+    shapes = {"in": (2, 3), "bias": (3,), "out": (3, 20_000)}
+    large = symmetries(relu, {k: jax.ShapeDtypeStruct(s, jnp.float64) for k, s in shapes.items()}, X)
+    with pytest.raises(ValueError, match="60,009 parameters, whose Jacobian's row space needs"):
+        complete(large, {k: np.ones(s) for k, s in shapes.items()}, X)
