@@ -13,12 +13,12 @@ class Optimiser(NamedTuple):
     Attributes:
       build: ``build(learning_rate, momentum, weight_decay)``, an optax transformation; the rate is a function of the
         step, all numbers may be traced.
-      buffer: ``buffer(state)``, the buffer ``v`` of an update that is ``v = beta v + (g + k q)``, ``q -= eta v``: the
-        exact discrete laws of ``symjax.mechanics.discrete`` belong to that rule. None for every other rule.
+      law: ``law(learning_rate, momentum, weight_decay)``, the ``symjax.watch.Descent`` that the update is: the exact
+        discrete laws belong to it. None for every other rule.
     """
 
     build: Callable[[Callable[[Any], Any], Any, Any], Any]
-    buffer: Callable[[Any], Any] | None
+    law: Callable[[Callable[[Any], Any], Any, Any], Any] | None
 
 
 def _sgd(learning_rate: Callable[[Any], Any], momentum: Any, weight_decay: Any) -> Any:
@@ -27,10 +27,10 @@ def _sgd(learning_rate: Callable[[Any], Any], momentum: Any, weight_decay: Any) 
     return sgd(learning_rate, momentum, weight_decay)
 
 
-def _buffer(state: Any) -> Any:
-    from papers.common.training.optimiser import momentum_buffer
+def _descent(learning_rate: Callable[[Any], Any], momentum: Any, weight_decay: Any) -> Any:
+    from symjax.watch import Descent
 
-    return momentum_buffer(state)
+    return Descent(learning_rate, momentum, weight_decay)
 
 
 def _adamw(learning_rate: Callable[[Any], Any], momentum: Any, weight_decay: Any) -> Any:
@@ -48,7 +48,7 @@ def _adamw(learning_rate: Callable[[Any], Any], momentum: Any, weight_decay: Any
 
 
 OPTIMISERS: dict[str, Optimiser] = {
-    "sgd": Optimiser(_sgd, _buffer),
+    "sgd": Optimiser(_sgd, _descent),
     "adamw": Optimiser(_adamw, None),
 }
 

@@ -290,7 +290,7 @@ REAL_NETWORK = {
 # One training with its charges watched: python -m papers.gradient_flow.train.
 
 _WATCHED = "Q is conserved by gradient flow; the paper watches networks of two layers"
-_UPDATE = "derived from the update: networks/imbalance.py"
+_UPDATE = "derived from the update: networks/neurons.py"
 TRAINING = {
     "tiny": Statement(
         "the total Q drifts little, relative to the weights",

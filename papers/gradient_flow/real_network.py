@@ -30,8 +30,8 @@ from papers.common.plots import band, new_figure, style
 from papers.common.runs import RunDirectory
 from papers.common.training import fit, steps_per_epoch
 from papers.gradient_flow.claims import REAL_NETWORK
-from papers.gradient_flow.networks import imbalance
 from papers.gradient_flow.networks.config import ExperimentConfig
+from papers.gradient_flow.networks.neurons import first_record, layers, record, size
 from papers.gradient_flow.networks.vgg11 import Vgg11Training, first_variables, vgg11
 
 RATES = (0.001, 0.0005, 0.00025, 0.000125)  # far below 2/sharpness, which rises to some hundreds
@@ -85,7 +85,7 @@ def train_member(
         charges.append(fetched.report)
         losses.append(fetched.metrics["loss"])
 
-    first = jax.device_get(state.monitor)
+    first = first_record(training.neurons, state.optimiser)
     try:
         state = fit(
             training.step,
@@ -99,18 +99,18 @@ def train_member(
             on_chunk=keep,
         )
     except Divergence:
-        lost = np.full_like(first.start, np.nan)
-        return Member(np.array([np.nan]), lost[None], lost, first.size, lost, lost, np.full(1, np.nan), float("nan"))
-    grown = np.asarray(imbalance.size(training.neurons, state.params)) - first.size
+        lost = np.full_like(first["start"], np.nan)
+        return Member(np.array([np.nan]), lost[None], lost, first["size"], lost, lost, np.full(1, np.nan), float("nan"))
+    grown = np.asarray(size(training.neurons, state.params)) - first["size"]
     accuracy = training.evaluate(state, training.test)["top1"]
-    last = jax.device_get(state.monitor)
-    drift = np.stack(charges) - first.start
+    last = jax.device_get(record(state.optimiser))
+    drift = np.stack(charges) - first["start"]
     time, loss = rate * np.array(at), np.concatenate(losses)
-    return Member(time, drift, grown, first.size, last.second_order, last.worst, loss, accuracy)
+    return Member(time, drift, grown, first["size"], last["second_order"], last["worst"], loss, accuracy)
 
 
 def _measured(state: Any) -> jax.Array:
-    return state.monitor.measured
+    return record(state.optimiser)["measured"]
 
 
 def slope(rates: Sequence[float], drifts: Sequence[float]) -> float:
@@ -151,7 +151,7 @@ def measure(config: ExperimentConfig, directory: RunDirectory) -> Trainings:
             member = directory.part(f"seed-{seed}-rate-{rate:g}", Member, train_one)
             members[-1].append(member)
             _write_numbers(directory, seed, rate, member)
-    return Trainings(members, imbalance.layers(training.neurons))
+    return Trainings(members, layers(training.neurons))
 
 
 def _data(config: ExperimentConfig) -> tuple[str, int | None]:

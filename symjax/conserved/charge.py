@@ -174,31 +174,32 @@ def sizes(found: Conserving, params: Params) -> list[jax.Array]:
     """
     wide = jax.tree.map(lambda leaf: leaf.astype(accumulation_dtype(leaf.dtype)), params)
     zero = jax.tree.map(lambda leaf: leaf.astype(accumulation_dtype(leaf.dtype)), found.symmetry.zero)
-
-    def half_square(s: Coordinates) -> jax.Array:
-        moved = jax.tree.leaves(found.symmetry.flow(s, wide))
-        return sum(jnp.sum(jnp.square(leaf)) for leaf in moved) / 2
-
     coordinates, structure = jax.tree.leaves(zero), jax.tree.structure(zero)
-    result: list[jax.Array] = []
+
+    def squares(place: jax.Array) -> list[jax.Array]:
+        # within a leaf the generators act on different entries, so one tangent vector serves all of them
+        units = [_unit(*one) for one in zip(found.forms, coordinates, strict=True)]
+        ones = [jnp.where(place == index, unit, 0) for index, unit in enumerate(units)]
+        tangent = jax.jvp(lambda s: found.symmetry.flow(s, wide), (zero,), (jax.tree.unflatten(structure, ones),))[1]
+        return found.pair(wide, tangent)
+
+    places = [place for place, form in enumerate(found.forms) if form not in ("none", "linear")]
+    every = jax.lax.map(squares, jnp.array(places)) if places else []
     absolute = found.pair(wide, jax.tree.map(jnp.abs, wide))
-    for place, form in enumerate(found.forms):
-        if form == "none":
-            continue
-        if form == "linear":
-            size = jnp.abs(absolute[len(result)])
-        else:
-            # within a leaf the generators act on different entries, so one product has the diagonal of the Hessian
-            ones = [jnp.zeros_like(one) for one in coordinates]
-            ones[place] = jnp.ones_like(ones[place])
-            if form == "matrix":
-                ones[place] = ones[place] * jnp.eye(ones[place].shape[-1], dtype=ones[place].dtype)
-            tangent = jax.tree.unflatten(structure, ones)
-            square = jax.tree.leaves(jax.jvp(jax.grad(half_square), (zero,), (tangent,))[1])[place] / 4
-            if form == "matrix":
-                unit = jnp.sqrt(jnp.abs(jnp.diagonal(square, axis1=-2, axis2=-1)))
-                square = unit[..., :, None] * unit[..., None, :]
-            size = jnp.abs(square)
+    result: list[jax.Array] = []
+    row = 0
+    for form in found.kept:
+        size = jnp.abs(absolute[len(result)])
+        if form != "linear":
+            size, row = jnp.abs(every[len(result)][row]) / 2, row + 1
+        if form == "matrix":
+            unit = jnp.sqrt(jnp.diagonal(size, axis1=-2, axis2=-1))
+            size = unit[..., :, None] * unit[..., None, :]
         largest = jnp.max(size, initial=0.0)
         result.append(jnp.where(size > 0, size, jnp.where(largest > 0, largest, 1)))
     return result
+
+
+def _unit(form: Form, leaf: jax.Array) -> jax.Array:
+    """All generators of a leaf at once; of a linear group those of its diagonal."""
+    return jnp.ones_like(leaf) * (jnp.eye(leaf.shape[-1], dtype=leaf.dtype) if form == "matrix" else 1)

@@ -14,6 +14,7 @@ from symjax.symmetry import Symmetry, compose
 from symjax.watch import Descent, watch
 
 STEPS = 25
+X64_ZERO = np.zeros((), np.float64)
 
 
 def network(dtype=jnp.float64, widths=(4, 6, 5, 3)):
@@ -194,6 +195,50 @@ def test_norms_set_back_are_followed():
     assert float(state.charges.error) < 1e-13
 
 
+def normalised(rule, between):
+    """A filter and a free vector whose loss knows the filter's direction alone; the filter's norm is set back."""
+    target = jax.random.normal(jax.random.key(2), (5,), jnp.float64)
+    scales = Symmetry(lambda s, q: {name: jnp.exp(s[name]) * q[name] for name in q}, dict.fromkeys("ab", X64_ZERO))
+
+    def loss(q):
+        return -q["a"] @ target / jnp.linalg.norm(q["a"]) - q["b"] @ target / jnp.linalg.norm(q["b"])
+
+    optimiser = watch(torch_sgd(rule), scales, rule, between=between)
+    params = {name: jax.random.normal(jax.random.key(4 + place), (5,), jnp.float64) for place, name in enumerate("ab")}
+    norm, state = jnp.linalg.norm(params["a"]), optimiser.init(params)
+    step = jax.jit(lambda params, state: optimiser.update(jax.grad(loss)(params), state, params))
+    for _ in range(20):
+        updates, state = step(params, state)
+        params = optax.apply_updates(params, updates)
+        assert float(state.charges.measured["a"]) != norm**2 / 2
+        params = {**params, "a": params["a"] * norm / jnp.linalg.norm(params["a"])}
+    return state.charges
+
+
+@pytest.mark.parametrize("between", ["followed", "nothing"])
+def test_the_law_knows_norms_that_are_set_back(between):
+    rule = Descent(0.1, 0.9, 0.01)
+    told = normalised(rule._replace(fixed={"a": jnp.array(True), "b": False}), between)
+    assert max(map(float, told.error.values())) < 1e-13
+    assert float(told.predicted["a"]) == pytest.approx(float(told.measured["a"]), rel=1e-13)
+    if between == "nothing":
+        assert float(normalised(rule, between).error["a"]) > 1e-3
+
+
+def test_a_trusted_symmetry_leaves_the_squares_alone():
+    """With residual zero the drift of plain descent is eta^2 Q(g), and a decay is missed."""
+    params = network()
+    trust = Descent(0.1, residual="zero")
+    trained, history = train(watch(torch_sgd(trust), symmetries(params), trust, between="nothing"), params)
+    charges = history[-1].charges
+    assert max(float(jnp.max(leaf)) for leaf in jax.tree.leaves(charges.error["units"])) < 1e-13
+    drift = imbalance(trained)[0] - imbalance(params)[0]
+    np.testing.assert_allclose(charges.second_sum["units"]["hidden0"], drift, rtol=0, atol=1e-13)
+    gradient, watched = params, watch(torch_sgd(trust), symmetries(params), trust)  # along the generator
+    missed = watched.update(gradient, watched.init(params), params)[1].charges
+    assert float(jnp.max(missed.error["units"]["hidden0"])) > 1e-2
+
+
 def test_forms():
     layers = network()
     words = forms(symmetries(layers), layers)
@@ -223,10 +268,15 @@ def test_a_linear_group_has_a_matrix_of_charges():
     rule = Descent(0.02, 0.9, 0.01)
     optimiser = watch(torch_sgd(rule), mixing, rule)
     state = optimiser.init(params)
-    for _ in range(20):
+
+    @jax.jit
+    def step(params, state):
         gradient = jax.grad(lambda q: jnp.sum((q["u"] @ q["v"] - y) ** 2))(params)
         updates, state = optimiser.update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(20):
+        params, state = step(params, state)
     u, v = np.asarray(params["u"]), np.asarray(params["v"])
     np.testing.assert_allclose(state.charges.measured, (v @ v.T - u.T @ u) / 2, atol=1e-13)
     assert float(jnp.max(state.charges.error)) < 1e-12
@@ -242,6 +292,11 @@ def test_size_is_the_sum_of_the_squares():
 
 def test_bad_input_is_one_sentence():
     params = network()
+    with pytest.raises(ValueError, match="between is 'all', but must be"):
+        watch(optax.sgd(0.1), symmetries(params), between="all")
+    for fixed, sentence in (({"none": True}, "a prefix of the symmetry's zero"), (True, "fixed holds for a linear")):
+        with pytest.raises(ValueError, match=sentence):
+            watch(optax.sgd(0.1), symmetries(params), Descent(0.1, fixed=fixed)).init(params)
     with pytest.raises(ValueError, match="law is a float"):
         watch(optax.sgd(0.1), symmetries(params), law=0.1)
     watched = watch(optax.sgd(0.1), symmetries(params))

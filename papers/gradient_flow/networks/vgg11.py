@@ -12,7 +12,7 @@ from papers.common import data
 from papers.common.compilation import once_options
 from papers.common.models import VGG11, initialise, vgg11_channels
 from papers.common.training import Data, TrainState, evaluate, sgd, start, training_step
-from papers.gradient_flow.networks import imbalance
+from papers.gradient_flow.networks.neurons import Neurons, neurons, watched
 
 
 class Vgg11Training(NamedTuple):
@@ -20,7 +20,7 @@ class Vgg11Training(NamedTuple):
 
     Attributes:
       step: of :func:`papers.common.training.fit`.
-      begin: ``begin(variables, learning_rate, key) -> TrainState``, compiled.
+      begin: ``begin(variables, learning_rate, key) -> TrainState``, compiled; the rate is the state's monitor.
       evaluate: ``evaluate(state, data)``.
       neurons: whose charges are watched.
       train: the training images.
@@ -30,7 +30,7 @@ class Vgg11Training(NamedTuple):
     step: Any
     begin: Any
     evaluate: Any
-    neurons: imbalance.Neurons
+    neurons: Neurons
     train: Data
     test: Data
 
@@ -40,21 +40,21 @@ def vgg11(dataset: data.Dataset, width: float, precision: str) -> Vgg11Training:
     dtype = jnp.dtype(precision)
     model = VGG11(dataset.classes, width, batch_norm=False, dropout=0.0, dtype=dtype)
     shapes = initialise(model, 0, dataset.train.images.shape[1:])
-    found = imbalance.neurons(vgg11_channels(shapes), dtype)
+    found = neurons(vgg11_channels(shapes), dtype)
+
+    def descent(learning_rate: Any) -> Any:
+        return watched(found, sgd(learning_rate), learning_rate)
 
     @partial(jax.jit, compiler_options=once_options())
     def begin(variables: Any, learning_rate: Any, key: jax.Array) -> TrainState:
-        watched = imbalance.start(found, variables["params"], learning_rate)
-        return start(variables, sgd(learning_rate), key, watched)
+        return start(variables, descent(learning_rate), key, learning_rate)
 
     def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
         del key  # neither augmentation nor dropout: nothing is random but the order of the images
         return data.normalise(raw, dataset, dtype)
 
     def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
-        optimiser = sgd(state.monitor.learning_rate)
-        watched = training_step(model, optimiser, prepare, partial(imbalance.observe, found, "descent"))
-        return watched(state, batch)
+        return training_step(model, descent(state.monitor), prepare)(state, batch)
 
     normalise = partial(data.normalise, dataset=dataset, dtype=dtype)
     train, test = (

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from papers.common.errors import Divergence
 from papers.common.runs import RunDirectory
@@ -13,16 +14,13 @@ from papers.common.signals import Interrupt
 from papers.common.training import Plan, Session, TrainState
 from papers.common.training.fit import Fetched
 from papers.common.training.history import History
-from papers.gradient_flow.networks import imbalance
 from papers.gradient_flow.networks.cifar import network as cifar_network
 from papers.gradient_flow.networks.cifar.config import NetworkConfig
+from papers.gradient_flow.networks.neurons import cifar_channels, first_record, neurons, record, watched
 from papers.gradient_flow.networks.two_layer.descent import Job, train
 from papers.gradient_flow.networks.two_layer.starts import draw_elementwise, stack
 from papers.gradient_flow.networks.vgg11 import first_variables, vgg11
 from papers.gradient_flow.training.config import TrainConfig
-
-RECORDED = ("measured", "first_order", "second_order", "worst")
-"""Fields of :class:`papers.gradient_flow.networks.imbalance.Watched` that a run stores."""
 
 
 def measure(config: TrainConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -84,7 +82,7 @@ def run_two_layer(config: TrainConfig, directory: RunDirectory) -> dict[str, Any
 
 def report(state: TrainState) -> dict[str, jax.Array]:
     """What is stored of the charges at the end of a chunk."""
-    return {name: getattr(state.monitor, name) for name in RECORDED}
+    return record(state.optimiser)
 
 
 def run_vgg11(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndarray] | None:
@@ -117,7 +115,7 @@ def run_vgg11(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndar
             seed=config.seed,
             record_every=config.record_every,
             checkpoint_epochs=config.checkpoint_epochs,
-            fixed=_fixed(state.monitor, training.neurons),
+            fixed=first_record(training.neurons, state.optimiser),
             line=line,
         )
         session = Session(directory, plan, state)
@@ -136,24 +134,15 @@ def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndar
         seed=config.seed,
     )
     variables = cifar_network.initialise(cifar_network.build(network), network.seed)
-    found = imbalance.neurons(imbalance.cifar_channels(variables, config.activation), jnp.float32)
-    # every leaf its own buffer: the driver donates the state
-    watched = jax.tree.map(jnp.copy, imbalance.start(found, variables["params"], config.learning_rate))
-    fixed, history = _fixed(watched, found), History()
+    found = neurons(cifar_channels(variables, config.activation), jnp.float32)
+    around, history = partial(watched, found), History()
+    fixed = first_record(found, around(optax.identity()).init(variables["params"]))
 
     def on_chunk(fetched: Fetched) -> None:
         history.add(fetched)
         directory.append({"step": fetched.step + len(fetched.metrics["loss"]), **line(fetched)})
 
-    trained = cifar_network.train(
-        network,
-        dataset,
-        partial(imbalance.observe, found, "other"),
-        monitor=watched,
-        chunk=config.record_every,
-        report=report,
-        on_chunk=on_chunk,
-    )
+    trained = cifar_network.train(network, dataset, around, chunk=config.record_every, report=report, on_chunk=on_chunk)
     history.evaluate(len(history.arrays()["train_loss"]), {"top1": trained.test_accuracy})
     return history.arrays() | fixed
 
@@ -161,9 +150,3 @@ def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndar
 def line(fetched: Fetched) -> dict[str, float]:
     """What ``metrics.jsonl`` says of a chunk: its mean loss, and the largest error of the exact law so far."""
     return {"loss": float(fetched.metrics["loss"].mean()), "largest_law_error": float(np.max(fetched.report["worst"]))}
-
-
-def _fixed(watched: imbalance.Watched, neurons: imbalance.Neurons) -> dict[str, np.ndarray]:
-    """What no step changes: the first charges, the size they are judged by, and every neuron's layer."""
-    first = jax.device_get(watched)
-    return {"start": first.start, "size": first.size, "layer": imbalance.layers(neurons)}

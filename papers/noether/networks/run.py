@@ -48,7 +48,7 @@ class Numbers(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """What a run's state carries beside the network and the momentum."""
+    """What a run's state carries beside the network and the watched optimiser."""
 
     numbers: Numbers
     charges: charges.Monitor
@@ -84,18 +84,19 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
 
     @partial(jax.jit, compiler_options=once_options())  # one program instead of a hundred small ones
     def begin(variables: Any, numbers: Numbers, key: jax.Array) -> TrainState:
-        monitor = Watched(numbers, charges.start(found, variables["params"], chosen))
-        return start(variables, numbers.rule(fixed, chosen).transformation(), key, monitor)
+        rule = numbers.rule(fixed, chosen)
+        monitor = Watched(numbers, charges.start(found, variables["params"], rule))
+        return start(variables, rule.watched(found), key, monitor)
 
     def step(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
         numbers, monitor = state.monitor
         rule = numbers.rule(fixed, chosen)
-        watched = training_step(model, rule.transformation(), prepare, partial(charges.observe, found, rule))
+        watched = training_step(model, rule.watched(found), prepare, partial(charges.observe, found, rule))
         state, metrics = watched(state._replace(monitor=monitor), batch)
         return state._replace(monitor=Watched(numbers, state.monitor)), metrics
 
     def report(state: TrainState) -> dict[str, jax.Array]:
-        return charges.report(state.monitor.charges, state.monitor.numbers.rule(fixed, chosen), state.step)
+        return charges.report(state.optimiser, state.monitor.charges, state.monitor.numbers.rule(fixed, chosen))
 
     test, accuracy = _resident(dataset.test), evaluate(model, partial(data.normalise, dataset=dataset))
     plan = Plan(

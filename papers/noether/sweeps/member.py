@@ -88,12 +88,12 @@ def problem(config: SweepConfig, dataset: data.Dataset, drops: tuple[int, ...]) 
         for name in scaled:
             params[name] = {**params[name], "kernel": params[name]["kernel"] * hyper.initial_scale}
         rule = rule_of(hyper)
-        monitor = charges.start(found, params, rule.optimiser)
-        return start({**variables, "params": params}, rule.transformation(), hyper.key, monitor)
+        monitor = charges.start(found, params, rule)
+        return start({**variables, "params": params}, rule.watched(found), hyper.key, monitor)
 
     def step(state: TrainState, hyper: Hyper, train: Data, index: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         rule = rule_of(hyper)
-        one = training_step(model, rule.transformation(), prepare, partial(charges.observe, found, rule))
+        one = training_step(model, rule.watched(found), prepare, partial(charges.observe, found, rule))
         return one(state, (train.images[index], train.labels[index]))
 
     def read(state: TrainState) -> jax.Array:
@@ -133,17 +133,9 @@ def dense_channels(variables: dict) -> dict[str, Channel]:
 
 
 def _worst(state: TrainState) -> dict[str, jax.Array]:
-    laws = state.monitor.laws
-    if laws is None:
-        return {}
-    families = zip(("filter", "unit", "classifier"), laws, strict=True)
-    return {name: jnp.max(family.worst) for name, family in families if family is not None}
+    return {family: jnp.max(worst) for family, worst in (state.monitor.worst or {}).items()}
 
 
 def law_entries(states: TrainState) -> dict[str, int]:
     """Count the numbers that each law predicts for one member, from stacked states; empty without laws."""
-    laws = states.monitor.laws
-    if laws is None:
-        return {}
-    families = zip(("filter", "unit", "classifier"), laws, strict=True)
-    return {name: family.worst.shape[-1] for name, family in families if family is not None}
+    return {family: worst.shape[-1] for family, worst in (states.monitor.worst or {}).items()}

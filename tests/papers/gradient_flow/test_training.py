@@ -17,9 +17,9 @@ from papers.common.errors import Divergence, UserError
 from papers.common.experiment import carry_out
 from papers.common.models import vgg
 from papers.common.runs import RunDirectory, read_metrics
-from papers.common.training import session
+from papers.common.training import session, sgd
 from papers.gradient_flow import train
-from papers.gradient_flow.networks import imbalance
+from papers.gradient_flow.networks import neurons
 from papers.gradient_flow.networks.cifar.config import NetworkConfig
 from papers.gradient_flow.networks.cifar.network import build, initialise
 from papers.gradient_flow.networks.vgg11 import first_variables
@@ -128,22 +128,21 @@ def test_the_law_fails_where_the_update_is_not_descent(whole):
     params["b"] = {"kernel": np.full((1, 2), 3.0, np.float32)}
     sites = [Site(("params", *path), axis=axis) for path, axis in ((("a", "kernel"), 1), (("b", "kernel"), 0))]
     scaling = Scaling("rescale", ((sites[0], 1), (sites[1], -1)))
-    found = imbalance.neurons({"h": Channel(1, tuple(sites), (scaling,))}, np.float32)
-    watched = imbalance.start(found, params, 0.1)
-    assert float(watched.start[0]) == pytest.approx((2 - 18) / 2) and float(watched.size[0]) == pytest.approx(10)
+    found = neurons.neurons({"h": Channel(1, tuple(sites), (scaling,))}, np.float32)
     gradient = jax.tree.map(lambda leaf: 0.01 * leaf, params)  # of a decay: not orthogonal to the generator
-    after = jax.tree.map(lambda q, g: q - np.float32(0.1) * g, params, gradient)
-    update = imbalance.Update(np.int32(0), params, gradient, (), after)
-    missed, *_ = imbalance.observe(found, "descent", watched, update)
-    assert float(missed.worst[0]) > 1e-3
-    whole_step, *_ = imbalance.observe(found, "other", watched, update)
-    assert float(whole_step.worst[0]) < 1e-6
+    for rate, error in ((0.1, lambda worst: worst > 1e-3), (None, lambda worst: worst < 1e-6)):
+        optimiser = neurons.watched(found, sgd(0.1), rate)
+        state = optimiser.init(params)
+        first = neurons.first_record(found, state)
+        assert float(first["start"][0]) == pytest.approx((2 - 18) / 2) and float(first["size"][0]) == pytest.approx(10)
+        _, state = optimiser.update(gradient, state, params)
+        assert error(float(neurons.record(state)["worst"][0]))
 
 
 def test_channels_without_the_symmetry_are_refused():
     site = Site(("params", "a"), axis=0)
     with pytest.raises(ValueError, match="channels are h, but none of them has a rescale symmetry"):
-        imbalance.neurons({"h": Channel(1, (site,), ())})
+        neurons.neurons({"h": Channel(1, (site,), ())})
 
 
 def test_a_run_leaves_what_it_measured(whole):
@@ -206,7 +205,7 @@ def test_adam_breaks_the_charges_of_the_cifar_network_at_first_order(tmp_path):
     assert arrays["worst"].max() < 1e-5  # both orders together are an identity
     drift = np.abs(arrays["measured"][-1] - arrays["start"])
     assert np.median(np.abs(arrays["first_order"][-1]) / drift) > 0.5
-    without = imbalance.cifar_channels({"params": params}, "leaky_square")
+    without = neurons.cifar_channels({"params": params}, "leaky_square")
     assert not without["inner"].scalings and without["convolution"].scalings
 
 

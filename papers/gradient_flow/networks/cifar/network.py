@@ -29,7 +29,6 @@ from papers.common.models.convolution import convolve, convolve_windows, on_cpu
 from papers.common.records import to_json
 from papers.common.training import Data, TrainState, evaluate, fit, start, training_step
 from papers.common.training.fit import Fetched, epoch_order
-from papers.common.training.step import Observer
 from papers.gradient_flow.networks.cifar.config import GroupActivation, NetworkConfig, Output
 
 DATA_RANGE = (-0.5, 0.5)
@@ -176,9 +175,8 @@ class Trained(NamedTuple):
 def train(
     config: NetworkConfig,
     dataset: data.Dataset,
-    observe: Observer | None = None,
+    watched: Callable[[Any], Any] = lambda adam: adam,
     *,
-    monitor: Any = (),
     chunk: int = 250,
     report: Callable[[TrainState], Any] = lambda state: (),
     on_chunk: Callable[[Fetched], None] = lambda fetched: None,
@@ -193,10 +191,9 @@ def train(
     Args:
         config: of the training.
         dataset: CIFAR-10, as :func:`papers.common.data.load` gives it.
-        observe: ``observe(monitor, update) -> (monitor, params, metrics)``, called inside every step; None for none.
-        monitor: what the observer carries along, its first value.
+        watched: wraps the optax transformation, such as in :func:`symjax.watch.watch`.
         chunk: steps between two reports.
-        report: read from the state at the end of each chunk, such as what the observer gathered in the monitor.
+        report: read from the state at the end of each chunk, such as what the wrapper gathered in the optimiser's.
         on_chunk: takes each chunk's losses, accuracies and report, in order.
         should_stop: asked after each chunk.
 
@@ -210,9 +207,9 @@ def train(
     config.validate()
     images = min(config.images, len(dataset.train.labels))
     check(images == config.images, "images", config.images, f"at most {images}, the number of training images")
-    model, optimiser, began = build(config), optax.adam(config.learning_rate), time.monotonic()
-    step = training_step(model, optimiser, lambda key, raw: data.normalise(raw, scaled(dataset)), observe)
-    state = start(initialise(model, config.seed), optimiser, jax.random.PRNGKey(config.seed), monitor)
+    model, optimiser, began = build(config), watched(optax.adam(config.learning_rate)), time.monotonic()
+    step = training_step(model, optimiser, lambda key, raw: data.normalise(raw, scaled(dataset)))
+    state = start(initialise(model, config.seed), optimiser, jax.random.PRNGKey(config.seed))
     losses, accuracies = [], []
     for epoch in range(config.epochs):
         gathered: list[dict[str, np.ndarray]] = []

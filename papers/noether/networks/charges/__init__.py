@@ -1,17 +1,12 @@
-"""The charges of a network in training: measured at every step beside what the exact laws and Eq. 17 predict.
+"""The charges of a network in training: which symmetries are watched, and what is recorded of them.
 
 | file | what |
 |---|---|
 | `families.py` | the symmetries that a network has in training mode, as flows |
-| `rule.py` | the learning rule |
-| `measure.py` | what one step did, whatever the optimiser; a number recorded at every step is added to `statistics` |
-| `predict.py` | the exact laws of heavy-ball SGD and Eq. 17 |
-| `account.py` | for any other optimiser: where the change of a quantity came from |
-| `project.py` | setting norms back |
-| `monitor.py` | the observer of a training step, which calls all of these |
+| `rule.py` | the learning rule, as an optimiser that watches them |
+| `monitor.py` | what the paper adds: Eq. 17, angles, fixed norms; add a number recorded at every step to `statistics` |
 
-:func:`observe` is called inside the training step, so that the prediction uses the step's own update, gradient and
-buffer.
+Measuring and predicting is :func:`symjax.watch.watch`; :func:`observe` is called after it inside the training step.
 """
 
 from papers.noether.networks.charges.families import Families, families, layer_names

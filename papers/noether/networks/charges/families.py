@@ -1,7 +1,7 @@
-"""The families of symmetries of a network in training: each a flow and a vector, an entry a filter, unit or feature.
+"""The families of symmetries of a network in training: each a flow and vectors, an entry a filter, unit or feature.
 
-- filters (scale symmetry, only with BatchNorm): the squared norm ``R = |q|^2`` of a filter and its Noether charge;
-- units (rescale symmetry): the imbalance ``D = |writers|^2 - |readers|^2``, of the hidden dense units with BatchNorm,
+- filter (scale symmetry, only with BatchNorm): the squared norm ``R = |q|^2`` of a filter and its Noether charge;
+- unit (rescale symmetry): the imbalance ``D = |writers|^2 - |readers|^2``, of the hidden dense units with BatchNorm,
   of every hidden channel without;
 - classifier (translation symmetry): the sums over classes of the last layer's bias and of its kernel, one an input
   feature.
@@ -15,17 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.actions import translate
-from symjax.channels import Channel, restrict, scalings, unsigned
-from symjax.symmetry import Symmetry, pairing
+from symjax.channels import Channel, restrict, scalings
+from symjax.symmetry import Symmetry, compose
 
 
 class Families(NamedTuple):
-    """The symmetries of a network's three families, None where there is none; ``unsigned`` gives the units' size."""
+    """The symmetries of a network's families.
 
+    Attributes:
+      symmetry: of all families at once; coordinates are family -> layer -> a vector.
+      form: "quadratic" or "linear" in the place of each vector, as :func:`symjax.watch.watch` takes it.
+      layers: family -> the layer of every entry, text; of the families whose entries have one.
+      filters: the filters' symmetry alone, which fixes their norms; None without BatchNorm.
+    """
+
+    symmetry: Symmetry
+    form: dict[str, str]
+    layers: dict[str, np.ndarray]
     filters: Symmetry | None
-    units: Symmetry | None
-    classifier: Symmetry
-    unsigned: Symmetry | None
 
 
 def families(channels: Mapping[str, Channel], params: Any, last: str = "dense3") -> Families:
@@ -44,42 +51,40 @@ def families(channels: Mapping[str, Channel], params: Any, last: str = "dense3")
     filters = {name: _kernel_only(channel) for name, channel in relative.items() if _has(channel, "scale")}
     units = {name: channel for name, channel in relative.items() if not _has(channel, "scale")}
 
-    def classifier(s: dict[str, jax.Array], params: Any) -> Any:
+    def classifier(s: dict[str, Any], params: Any) -> Any:
         layer = params[last]
         moved = {"kernel": translate(s["kernel"], layer["kernel"]), "bias": translate(s["bias"], layer["bias"])}
         return {**params, last: moved}
 
-    zero = {"kernel": jnp.zeros(params[last]["kernel"].shape[0]), "bias": jnp.zeros(())}
-    return Families(
-        scalings(filters, "scale") if filters else None,
-        scalings(units, "rescale") if units else None,
-        Symmetry(classifier, zero),
-        scalings({name: unsigned(channel) for name, channel in units.items()}, "rescale") if units else None,
-    )
+    whole = {
+        "filter": scalings(filters, "scale") if filters else None,
+        "unit": scalings(units, "rescale") if units else None,
+        "classifier": Symmetry(
+            classifier, {"kernel": jnp.zeros(params[last]["kernel"].shape[0]), "bias": jnp.zeros(())}
+        ),
+    }
+    found = {family: symmetry for family, symmetry in whole.items() if symmetry is not None}
+    form = {
+        family: dict.fromkeys(symmetry.zero, "linear" if family == "classifier" else "quadratic")
+        for family, symmetry in found.items()
+    }
+    layers = {family: _names(symmetry) for family, symmetry in found.items() if family != "classifier"}
+    return Families(compose(**found), form, layers, whole["filter"])
+
+
+def vector(tree: Any) -> jax.Array:
+    """One vector of a family's vectors, layer after layer in alphabetical order."""
+    return jnp.concatenate([jnp.atleast_1d(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 def layer_names(found: Families) -> dict[str, np.ndarray]:
-    """Name the channel of every entry of the filters' and units' vectors; a family that is absent has no entry."""
-    named = {}
-    for family in ("filters", "units"):
-        symmetry = getattr(found, family)
-        if symmetry is not None:
-            zero = symmetry.zero
-            names = sorted(zero)
-            named[f"{family[:-1]}_layer"] = np.repeat(names, [zero[name].shape[0] for name in names])
-    return named
+    """Name the layer of every entry of the families' vectors; a family that is absent has no entry."""
+    return {f"{family}_layer": names for family, names in found.layers.items()}
 
 
-def pair(family: Symmetry, point: Any, covector: Any) -> jax.Array:
-    """Pair a covector with all generators of a family, as one vector; each is linear, or constant, in the point."""
-    paired = pairing(family, point, covector)
-    return jnp.concatenate([jnp.atleast_1d(paired[name]) for name in sorted(paired)])
-
-
-def split(vector: jax.Array, zero: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    names = sorted(zero)
-    cuts = np.cumsum([zero[name].shape[0] for name in names])[:-1]
-    return dict(zip(names, jnp.split(vector, cuts), strict=True))
+def _names(symmetry: Symmetry) -> np.ndarray:
+    names = sorted(symmetry.zero)
+    return np.repeat(names, [symmetry.zero[name].shape[0] for name in names])
 
 
 def _has(channel: Channel, kind: str) -> bool:

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from papers.common.errors import UserError
@@ -75,19 +76,24 @@ def test_forward_is_the_network(random_images, activation):
 
 @pytest.fixture(scope="module")
 def trained(random_images):
-    """A training of four steps, watched: the observer counts and sums the squared gradients of every step."""
+    """A training of four steps, watched: the wrapper counts and sums the squared gradients of every step."""
 
-    def observe(monitor, update):
-        square = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(update.gradient))
-        return (monitor[0] + 1, monitor[1].at[update.step].set(square)), update.after, {}
+    def watched(adam):
+        def update(gradient, state, params):
+            inner, count, squares = state
+            updates, inner = adam.update(gradient, inner, params)
+            square = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient))
+            return updates, (inner, count + 1, squares.at[count].set(square))
+
+        first = (jnp.zeros((), jnp.int32), jnp.zeros(4))
+        return optax.GradientTransformation(lambda params: (adam.init(params), *first), update)
 
     reports = []
     result = train(
         SMALL,
         random_images,
-        observe,
-        monitor=(jnp.zeros((), jnp.int32), jnp.zeros(4)),
-        report=lambda state: state.monitor,
+        watched,
+        report=lambda state: state.optimiser[1:],
         on_chunk=lambda fetched: reports.append(fetched.report),
     )
     return result, reports

@@ -18,7 +18,9 @@ from papers.common.optimisers import OPTIMISERS
 from papers.common.training import momentum_buffer, sgd, start, step_schedule, training_step
 from papers.common.training.step import Update
 from papers.noether.networks import charges
-from papers.noether.networks.charges.families import pair
+from papers.noether.networks.charges.families import vector
+from symjax.symmetry import pairing
+from symjax.watch import watch
 
 STEPS, DROP, BATCH, EPSILON = 20, 10, 8, 1e-5
 
@@ -58,32 +60,38 @@ class Bench:
         def step(numbers, state, batch):
             schedule = step_schedule(numbers.learning_rate, (DROP,))
             rule = charges.Rule(schedule, numbers.momentum, numbers.told, numbers.fixed if batch_norm else False)
-            optimiser, seen = sgd(schedule, numbers.momentum, numbers.decay), []
+            optimiser, seen = watched(self.found, rule, sgd(schedule, numbers.momentum, numbers.decay)), []
 
-            def watch(monitor, update):
+            def observe(monitor, update):
                 seen.append(update)
                 return charges.observe(self.found, rule, monitor, update)
 
             def prepare(key, raw):
                 return data.normalise(raw, self.dataset, self.dtype)
 
-            state, _ = training_step(model, optimiser, prepare, watch)(state, batch)
-            return state, seen[0], charges.report(state.monitor, rule, state.step)
+            state, _ = training_step(model, optimiser, prepare, observe)(state, batch)
+            return state, seen[0], charges.report(state.optimiser, state.monitor, rule)
 
         self.step = jax.jit(step)
 
     def run(self, numbers):
-        monitor = charges.start(self.found, self.variables["params"])
-        state = start(self.variables, sgd(0.1, 0.9, 0.1), jax.random.PRNGKey(0), monitor)
+        rule = charges.Rule(step_schedule(0.1), 0.9, 0.1, False)
+        monitor = charges.start(self.found, self.variables["params"], rule)
+        state = start(self.variables, rule.watched(self.found), jax.random.PRNGKey(0), monitor)
         numbers = Numbers(*(jnp.asarray(number) for number in numbers))
         images, labels = self.dataset.train
         history = []
         for index in range(STEPS):
             chosen = np.arange(index * BATCH, (index + 1) * BATCH) % len(labels)
             state, update, report = self.step(numbers, state, (images[chosen], labels[chosen]))
-            kept = (update.before, update.gradient, momentum_buffer(update.optimiser), update.after, state.params)
+            kept = (update.before, update.gradient, momentum_buffer(update.optimiser.inner), update.after, state.params)
             history.append(Step(*jax.device_get((*kept, state.batch_stats, report))))
         return history
+
+
+def watched(found, rule, optimiser):
+    """An optimiser under watch, whose law may be told another rule."""
+    return watch(optimiser, found.symmetry, rule.law(found), found.form, between="nothing")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -294,16 +302,16 @@ def test_observing_is_a_map_of_rules(normalised):
     """A row of rules under vmap gives what each gives alone."""
     bench = Bench(True, "float32")
     step = normalised["momentum"][0]
-    monitor = charges.start(bench.found, step.before)
 
     def observe(eta, momentum, fixed):
         rule = charges.Rule(step_schedule(eta), momentum, 0.0, fixed)
-        optimiser = sgd(eta, momentum)
+        optimiser = rule.watched(bench.found)
         updates, state = optimiser.update(step.gradient, optimiser.init(step.before), step.before)
         after = jax.tree.map(jnp.add, step.before, updates)
         update = Update(jnp.int32(0), step.before, step.gradient, state, after)
-        moved, params, _ = charges.observe(bench.found, rule, monitor, update)
-        return moved.values.filters, moved.laws.filters.law.unprojected, pair(bench.found.filters, params, params)
+        moved, params, _ = charges.observe(bench.found, rule, charges.start(bench.found, step.before, rule), update)
+        predicted = 2 * vector(state.charges.predicted["filter"])
+        return moved.filters.value, predicted, vector(pairing(bench.found.filters, params, params))
 
     rules = (jnp.array([0.1, 0.2, 0.1]), jnp.array([0.0, 0.5, 0.9]), jnp.array([False, False, True]))
     together = jax.jit(jax.vmap(observe))(*rules)
@@ -324,7 +332,7 @@ def adamw():
         rule = charges.Rule(step_schedule(1e-3), 0.9, 1e-2, False, OPTIMISERS["adamw"])
         seen = []
 
-        def watch(monitor, update):
+        def observe(monitor, update):
             seen.append(update)
             return charges.observe(bench.found, rule, monitor, update)
 
@@ -332,12 +340,12 @@ def adamw():
         normalise = lambda key, raw: data.normalise(raw, bench.dataset, bench.dtype)  # noqa: E731
 
         def step(state, batch):
-            state, metrics = training_step(model, rule.transformation(), normalise, watch)(state, batch)
-            return state, seen.pop(), charges.report(state.monitor, rule, state.step), metrics
+            state, metrics = training_step(model, rule.watched(bench.found), normalise, observe)(state, batch)
+            return state, seen.pop(), charges.report(state.optimiser, state.monitor, rule), metrics
 
         step = jax.jit(step)
-        monitor = charges.start(bench.found, bench.variables["params"], rule.optimiser)
-        state = start(bench.variables, rule.transformation(), jax.random.PRNGKey(0), monitor)
+        monitor = charges.start(bench.found, bench.variables["params"], rule)
+        state = start(bench.variables, rule.watched(bench.found), jax.random.PRNGKey(0), monitor)
         history = []
         for index in range(3):
             rows = np.arange(index * BATCH, (index + 1) * BATCH)
@@ -345,7 +353,7 @@ def adamw():
                 state, (bench.dataset.train.images[rows], bench.dataset.train.labels[rows])
             )
             history.append(jax.device_get((update._replace(optimiser=()), report, metrics)))
-        assert state.monitor.laws is None
+        assert state.monitor.worst is None and state.optimiser.laws == ()
         return history
 
 
@@ -369,9 +377,10 @@ def test_without_laws_every_change_is_accounted_for(adamw):
     assert "filter_predicted" not in report and "filter_worst" not in report
 
 
-def test_only_the_rule_with_the_buffer_has_laws(normalised):
+def test_only_the_rule_with_laws_has_their_errors(normalised):
     bench = Bench(True, "float32")
     params = normalised["momentum"][0].before
-    with_laws, without = (charges.start(bench.found, params, OPTIMISERS[name]) for name in ("sgd", "adamw"))
-    assert with_laws.laws is not None and with_laws.account is None
-    assert without.laws is None and without.account is not None
+    rules = (charges.Rule(step_schedule(0.1), 0.9, 0.0, False, OPTIMISERS[name]) for name in ("sgd", "adamw"))
+    with_laws, without = (charges.start(bench.found, params, rule) for rule in rules)
+    assert set(with_laws.worst) == {"filter", "unit", "classifier"} and with_laws.filters.own is not None
+    assert without.worst is None and without.filters.own is None
