@@ -12,6 +12,7 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 * :mod:`~symjax.dimension.constructor`: parameters without hidden symmetries, for any architecture.
 * :mod:`~symjax.dimension.equality`: whether two networks are one function, and by which kind of symmetry.
 * :mod:`~symjax.dimension.rank`: the dimension of ReLU networks at points, on the regions sampled, and the generic one.
+* :mod:`~symjax.dimension.certificate`: a proof of a sampled rank, without a tolerance.
 * :mod:`~symjax.dimension.completeness`: for any traced model, whether a symmetry is missing.
 * :mod:`~symjax.dimension.directions`: the directions that change nothing and are no scalings.
 
@@ -30,6 +31,7 @@ _HOMES = {
     "bent_hyperplanes": "arrangement",
     "bound": "networks",
     "canonical_form": "equality",
+    "certify": "certificate",
     "check_complete": "regions",
     "complete": "completeness",
     "construct": "constructor",
