@@ -128,8 +128,8 @@ def trace_program(apply: Callable[..., Any], variables: Any, x: Any) -> tuple[Pr
     """The flat program of ``apply(variables, x)`` and the leaves' paths.
 
     Raises:
-      ValueError: a function that does not run on these shapes, or does not return arrays; variables without a
-        floating leaf.
+      ValueError: a function that does not run on these shapes, has side effects, or does not return arrays; variables
+        without a floating leaf.
     """
     leaves, _ = leaf_paths(variables)
     if not any(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves.values()):
@@ -139,6 +139,10 @@ def trace_program(apply: Callable[..., Any], variables: Any, x: Any) -> tuple[Pr
         closed = jax.make_jaxpr(apply)(*shapes)
     except Exception as error:
         raise ValueError(f"apply(variables, x) does not run on these shapes: {_sentence(error)}") from error
+    if effects := [str(effect) for effect in closed.effects if "IO" in type(effect).__name__]:
+        raise ValueError(
+            f"apply(variables, x) has side effects ({', '.join(effects)}), but must be a pure function: take them out"
+        )
     if not closed.out_avals:
         raise ValueError("apply(variables, x) returns no array, so there is nothing for its parameters to change")
     return flatten(closed, len(leaves)), tuple(leaves)
@@ -150,6 +154,8 @@ def _sentence(error: Exception) -> str:
         return f"it returns what is no array ({text})"
     if "Rng" in type(error).__name__ or "PRNG" in text:
         return f"it draws random numbers, so pass its evaluation mode or fix the key inside apply ({text})"
+    if "ModifyScopeVariable" in type(error).__name__:
+        return f"it updates its variables, so pass its evaluation mode ({text})"
     return text
 
 

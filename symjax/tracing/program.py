@@ -300,12 +300,19 @@ def evaluate(
         for place in range(len(arrays)):
             if (number, place) in zeroed:
                 arrays[place] = jnp.full_like(arrays[place], 1e-60)
-        params = equation.params
-        if dtype is not None:
+        params, opaque = equation.params, dtype is not None and any(map(_is_program, equation.params.values()))
+        if opaque:  # what it holds was written for the types it was traced with
+            arrays = [jnp.asarray(a, v.dtype) for a, v in zip(arrays, equation.inputs, strict=True)]
+        elif dtype is not None:
             params = {key: dtype if _floating(param) else param for key, param in params.items()}
         results = equation.primitive.bind(*arrays, **params)
-        values.update(zip(equation.outputs, results if equation.primitive.multiple_results else [results], strict=True))
+        results = results if equation.primitive.multiple_results else [results]
+        values.update(zip(equation.outputs, map(_cast(dtype), results) if opaque else results, strict=True))
     return [read(value) for value in wanted]
+
+
+def _is_program(param: Any) -> bool:
+    return (callable(param) and not isinstance(param, type)) or hasattr(param, "eqns") or hasattr(param, "jaxpr")
 
 
 def _floating(param: Any) -> bool:

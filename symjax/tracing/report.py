@@ -13,8 +13,10 @@ _LETTERS = {"symmetric": "S", "orthogonal": "O", "general_linear": "GL"}
 
 def table(found: Symmetries) -> str:
     """All that was found, for a person to read."""
-    lines = [_headline(found), ""]
-    lines += _rows(("class", "size", "group", "where it appears"), [_class(found, name) for name in found.permutations])
+    lines = [_headline(found)]
+    if found.permutations:
+        rows = [_class(found, name) for name in found.permutations]
+        lines += ["", *_rows(("class", "size", "group", "where it appears"), rows)]
     if found.scalings:
         lines += ["", *_rows(("positive scaling", "dimension", "", "degrees"), [_scaling(s) for s in found.scalings])]
     if found.linear:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import io_callback
 
 from symjax.tracing import activations, symmetries, verify
 from symjax.tracing.axes import Axis, Cause, concatenate, monomials, product, split, unify
@@ -156,6 +158,12 @@ def test_leaves_that_are_not_read_are_listed(variables: dict[str, jax.Array]) ->
     assert "never read: idle" in str(found)
 
 
+NORM = nn.BatchNorm(False, dtype=jnp.float64, force_float32_reductions=False)
+STATE = {"params": {"scale": 1.0, "bias": 0.0}, "batch_stats": {"mean": 0.0, "var": 1.0}}
+STATE = jax.tree.map(lambda value: np.full(4, value), STATE)
+DROPOUT = nn.Dropout(0.5, deterministic=False)
+
+
 @pytest.mark.parametrize(
     ("apply", "given", "sentence"),
     [
@@ -163,11 +171,33 @@ def test_leaves_that_are_not_read_are_listed(variables: dict[str, jax.Array]) ->
         (lambda v, x: None, None, "returns no array"),
         (lambda v, x: x @ v["out"], None, "does not run on these shapes: .*dot_general"),
         (lambda v, x: x, {"table": jnp.arange(3)}, "variables hold no floating array"),
+        (lambda v, x: io_callback(lambda a: None, None, x), None, "has side effects"),
+        (lambda v, x: DROPOUT.apply({}, x), None, "draws random numbers, so pass its evaluation mode"),
+        (lambda v, x: NORM.apply(STATE, x), None, "updates its variables, so pass its evaluation mode"),
     ],
 )
 def test_bad_input_is_one_sentence(apply: Any, given: Any, sentence: str, variables: Any) -> None:
     with pytest.raises(ValueError, match=sentence):
         symmetries(apply, variables if given is None else given, jnp.ones((2, 4)))
+
+
+def test_where_everything_is_frozen_the_reason_is_said(variables: dict[str, jax.Array]) -> None:
+    found = symmetries(lambda v, x: jnp.sort(x @ v["in"], -1) @ v["out"], variables, jnp.ones((2, 4)))
+    assert not found.permutations and not found.dimension
+    assert "no class is free: sort" in str(found)
+    with pytest.raises(ValueError, match="no continuous symmetry was found"):
+        _ = found.symmetry
+
+
+def test_what_a_loop_holds_keeps_its_types() -> None:
+    def apply(v: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        y = jax.nn.relu(x @ v["in"]) @ v["out"]
+        return jax.lax.while_loop(lambda y: jnp.sum(y) > 1e3, lambda y: y / 2, y)
+
+    variables = {"in": jnp.ones((4, 3), jnp.float32), "out": jnp.ones((3, 2), jnp.float32)}
+    found = symmetries(apply, variables, jnp.ones((2, 4), jnp.float32))
+    assert [refusal.primitive for refusal in found.refused] == ["while"]
+    assert found.checked.error < 1e-6 and len(found.permutations) == found.scalings[0].dimension // 3 == 1
 
 
 def test_other_variables_are_refused(variables: dict[str, jax.Array]) -> None:
