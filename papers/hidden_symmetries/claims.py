@@ -29,6 +29,10 @@ FIGURE_6 = {
         "no rank is above the bound, largest difference",
         *("Fig. 6", "the bound n_d + sum n_{l-1} n_l", "Grigsby, Lindsey, Rolnick 2023", 0.5, "below", "law"),
     ),
+    "proven": Statement(
+        "that networks at the bound have no hidden symmetry of positive dimension is proven, largest rank left open",
+        *("Fig. 6", "", "exact rows modulo a prime: no tolerance", 0.5, "below", "law", "control"),
+    ),
     "clear": Statement(
         "the singular values decide every rank, smallest log10 of the gap",
         *("Fig. 6", "", "a gap below 1e3 counts as undetermined", 3.0, "above", "law", "control"),

@@ -14,11 +14,11 @@ def draw(found: Figure6, config: FiguresConfig) -> Picture:
     canvas = new_figure(len(config.depths), len(config.widths), width=3.6, height=2.4)
     for row, depth in enumerate(config.depths):
         for column, width in enumerate(config.widths):
-            _panel(canvas.axes[row, column], found[depth, width], depth, width)
+            _panel(canvas.axes[row, column], found.ranks[depth, width], depth, width)
     canvas.axes[0, 0].legend(frameon=False, fontsize=7, loc="upper left")
     arrays = {
         f"d{depth}_n{width}_{name}": values
-        for (depth, width), ranks in found.items()
+        for (depth, width), ranks in found.ranks.items()
         for name, values in ranks._asdict().items()
     }
     return Picture(canvas.figure, arrays)

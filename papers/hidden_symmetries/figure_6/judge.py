@@ -18,8 +18,9 @@ def shares(rank: np.ndarray, largest: int) -> np.ndarray:
 def judge(found: Figure6, config: FiguresConfig, setting: Setting) -> list[Claim]:
     """Judge what the depths and widths measured can say."""
     setting = setting._replace(data="none: standard normal points")
-    largest = {key: bound(architecture(*key)) for key in found}
-    at_bound = {key: shares(ranks.rank, largest[key]) for key, ranks in found.items()}
+    ranks = found.ranks
+    largest = {key: bound(architecture(*key)) for key in ranks}
+    at_bound = {key: shares(one.rank, largest[key]) for key, one in ranks.items()}
 
     def smallest_step(keys: list[tuple[int, int]], sign: int) -> np.ndarray:
         count = min(len(at_bound[key]) for key in keys)
@@ -36,16 +37,19 @@ def judge(found: Figure6, config: FiguresConfig, setting: Setting) -> list[Claim
             here = setting._replace(model=f"random ReLU networks of depth {depth}")
             steps = smallest_step([(depth, width) for width in sorted(config.widths)], 1)
             made.append(claims.judge(FIGURE_6["width"], steps, here, depth=depth))
-    for key in sorted(set(found) & set(EARLIER), key=lambda key: (key[1], key[0])):
+    for key in sorted(set(ranks) & set(EARLIER), key=lambda key: (key[1], key[0])):
         here = setting._replace(model=f"random ReLU networks of depth {key[0]} and width {key[1]}")
         made.append(claims.judge(earlier(*key), at_bound[key] - np.mean(EARLIER[key]), here))
     here = setting._replace(model=f"random ReLU networks of widths {', '.join(map(str, config.widths))}")
-    count = sum(len(ranks.rank) for ranks in found.values())
-    made.append(
-        claims.judge(FIGURE_6["regions"], [np.min(r.regions - r.rank) for r in found.values()], here, count=count)
-    )
-    over = [max(r.rank.max(), r.regions.max()) - largest[key] for key, r in found.items()]
+    count = sum(len(one.rank) for one in ranks.values())
+    lost = [np.min(one.regions - one.rank) for one in ranks.values()]
+    made.append(claims.judge(FIGURE_6["regions"], lost, here, count=count))
+    over = [max(one.rank.max(), one.regions.max()) - largest[key] for key, one in ranks.items()]
     made.append(claims.judge(FIGURE_6["bound"], over, here, count=2 * count))
-    gaps = [np.log10(r.gap.min()) for r in found.values()]
+    gaps = [np.log10(one.gap.min()) for one in ranks.values()]
     made.append(claims.judge(FIGURE_6["clear"], gaps, here, count=2 * count))
+    open_ranks = [np.max(largest[key] - one.rank) for key, one in found.proofs.items() if one.rank.size]
+    if open_ranks:
+        proofs = sum(one.rank.size for one in found.proofs.values())
+        made.append(claims.judge(FIGURE_6["proven"], open_ranks, here, count=proofs))
     return made

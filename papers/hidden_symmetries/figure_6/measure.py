@@ -15,7 +15,7 @@ import numpy as np
 
 from papers.common.runs import RunDirectory
 from papers.hidden_symmetries.figures import FiguresConfig
-from symjax.dimension import batch_dimension, bound, sampled_dimension
+from symjax.dimension import batch_dimension, bound, certify, sampled_dimension
 from symjax.dimension import networks as nets
 
 BLOCK = 100  # networks whose ranks are written down at once
@@ -53,8 +53,18 @@ class Share(NamedTuple):
     high: float
 
 
-Figure6 = dict[tuple[int, int], Ranks]
-"""(depth, width) -> the ranks."""
+class Proofs(NamedTuple):
+    """What is proven of the K networks whose regions have the largest rank: their seeds and the proven ranks, (K,)."""
+
+    seed: np.ndarray
+    rank: np.ndarray
+
+
+class Figure6(NamedTuple):
+    """(depth, width) -> the ranks, and the proofs."""
+
+    ranks: dict[tuple[int, int], Ranks]
+    proofs: dict[tuple[int, int], Proofs]
 
 
 def wilson(successes: int, count: int, z: float = 1.96) -> Share:
@@ -78,7 +88,7 @@ def architecture(depth: int, width: int) -> tuple[int, ...]:
 
 def measure(config: FiguresConfig, directory: RunDirectory) -> Figure6:
     """Measure all architectures, the smallest first; what is written down already is read."""
-    found = {}
+    found, proofs = {}, {}
     for width in config.widths:
         for depth in config.depths:
             blocks = [
@@ -86,27 +96,35 @@ def measure(config: FiguresConfig, directory: RunDirectory) -> Figure6:
                 for seeds in _blocks(config.seed, config.count(width))
             ]
             found[depth, width] = Ranks(*map(np.concatenate, zip(*blocks, strict=True)))
-            full = int(np.sum(found[depth, width].rank == bound(architecture(depth, width))))
+            largest = bound(architecture(depth, width))
+            full = int(np.sum(found[depth, width].rank == largest))
+            seeds = config.seed + np.flatnonzero(found[depth, width].regions == largest)
+            compute = partial(proven, depth, width, seeds)
+            proofs[depth, width] = directory.part(f"proofs_d{depth}_n{width}", Proofs, compute)
             directory.append({"depth": depth, "width": width, "networks": config.count(width), "full": full})
             print(
                 f"depth {depth}, width {width}: {full} of {config.count(width)} networks without hidden symmetries",
                 flush=True,
             )
-    return found
+    return Figure6(found, proofs)
 
 
 def _blocks(first: int, count: int) -> list[range]:
     return [range(first + start, first + min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
 
 
+def network(depth: int, width: int, seed: int) -> tuple[nets.Params, np.ndarray, np.random.Generator]:
+    """A random network, its points, and the generator that they were drawn from."""
+    sizes, random = architecture(depth, width), np.random.default_rng((6, depth, width, seed))
+    params = nets.random_params(sizes, random)
+    return params, random.normal(size=(100 * bound(sizes), width)), random
+
+
 def ranks(depth: int, width: int, seeds: range) -> Ranks:
     """Measure networks, one a seed."""
     sizes, rows, began = architecture(depth, width), [], time.monotonic()
-    largest = bound(sizes)
     for seed in seeds:
-        random = np.random.default_rng((6, depth, width, seed))
-        params = nets.random_params(sizes, random)
-        points = random.normal(size=(100 * largest, width))
+        params, points, random = network(depth, width, seed)
         at_points = batch_dimension(params, points, random)
         on_regions = sampled_dimension(params, points, random)
         masks = nets.patterns(params, points)
@@ -117,6 +135,15 @@ def ranks(depth: int, width: int, seeds: range) -> Ranks:
     seconds = (time.monotonic() - began) / len(seeds)
     print(f"depth {depth}, width {width}, seeds {seeds[0]} to {seeds[-1]}: {seconds:.2g} s a network", flush=True)
     return Ranks(*map(np.asarray, zip(*rows, strict=True)))
+
+
+def proven(depth: int, width: int, seeds: np.ndarray) -> Proofs:
+    """Prove that networks have no hidden symmetry of positive dimension: exact rows modulo primes."""
+    found = []
+    for seed in seeds:
+        params, points, random = network(depth, width, int(seed))
+        found.append(certify(params, sampled_dimension(params, points, random)).rank)
+    return Proofs(np.asarray(seeds, int), np.asarray(found, int))
 
 
 def pruned(sizes: tuple[int, ...], off: np.ndarray) -> int:

@@ -10,7 +10,7 @@ from papers.common.claims import Setting
 from papers.common.errors import UserError
 from papers.hidden_symmetries.figure_6 import EXPERIMENT
 from papers.hidden_symmetries.figure_6.judge import shares
-from papers.hidden_symmetries.figure_6.measure import Ranks, pruned, ranks, wilson
+from papers.hidden_symmetries.figure_6.measure import Figure6, Proofs, Ranks, proven, pruned, ranks, wilson
 from papers.hidden_symmetries.figures import FiguresConfig
 from symjax.dimension import networks as nets
 
@@ -24,6 +24,13 @@ def test_ranks_are_those_of_the_whole_jacobian() -> None:
         points = random.normal(size=(2200, 3))
         assert rank == np.linalg.matrix_rank(nets.jacobian(params, points)[:, 0])
         assert rank <= regions <= 22
+
+
+def test_networks_at_the_bound_are_proven_to_be() -> None:
+    found = ranks(3, 3, range(5, 15))
+    seeds = 5 + np.flatnonzero(found.regions == 22)
+    assert len(seeds) > 2
+    assert proven(3, 3, seeds).rank.tolist() == [22] * len(seeds)
 
 
 def test_interval_is_wilsons() -> None:
@@ -43,19 +50,21 @@ def test_units_that_are_off_are_pruned() -> None:
 def test_claims_and_picture_of_known_shares() -> None:
     """Shares 0.6, 0.3 and 0.1 at the bound for depths 4, 5 and 6."""
     config = FiguresConfig(figure="6", networks=100, widths=(5,))
-    found = {}
+    found, proofs = {}, {}
     for depth, share in ((4, 6), (5, 3), (6, 1)):
         largest = nets.bound((5,) * depth + (1,))
         rank = np.where(np.arange(100) % 10 < share, largest, largest - 3)
         zeros = np.zeros(100)
         found[depth, 5] = Ranks(rank, rank, rank, rank, zeros, zeros, zeros, zeros + 1e9)
+        proofs[depth, 5] = Proofs(np.arange(share), np.full(share, largest))
         assert np.allclose(shares(rank, largest), share / 10)
     setting = Setting("", "", "", {"device": "", "versions": {}, "commit": None}, reduced=True)
-    claims = EXPERIMENT.judge(found, config, setting)
+    figure = Figure6(found, proofs)
+    claims = EXPERIMENT.judge(figure, config, setting)
     fall = claims[0]
     assert fall.measured == pytest.approx(0.2) and fall.reduced_verdict == "holds" and fall.seeds == 10
     assert {claim.verdict for claim in claims if claim.kind == "law"} == {"holds"}
-    picture = EXPERIMENT.draw(found, config)
+    picture = EXPERIMENT.draw(figure, config)
     assert picture.arrays["d6_n5_rank"].shape == (100,)
     assert "0.600 [0.502, 0.691]" in picture.figure.axes[0].get_title()
 
