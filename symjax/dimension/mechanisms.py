@@ -191,7 +191,7 @@ def explain(params: Params, regions: Regions | np.ndarray | None = None, most: i
       The explanation; with sampled patterns, of the dimension that these have.
 
     Raises:
-      ValueError: as :func:`~symjax.dimension.regions.activation_regions`.
+      ValueError: patterns of another shape; as :func:`~symjax.dimension.regions.activation_regions`.
 
     Example:
       >>> from symjax.dimension.examples import mechanism_examples
@@ -203,6 +203,10 @@ def explain(params: Params, regions: Regions | np.ndarray | None = None, most: i
     if regions is None:
         regions = activation_regions(params, most=most)
     patterns = regions.patterns if isinstance(regions, Regions) else np.asarray(regions, bool)
+    if patterns.ndim != 2 or not len(patterns) or patterns.shape[1] != sum(widths(params)[1:-1]):
+        raise ValueError(
+            f"regions have patterns of shape {patterns.shape}, but must have shape (P, {sum(widths(params)[1:-1])})"
+        )
     kernel = _Kernel(params, patterns)
     scalings = kernel.add(scaling_tangents(params))
     view = visibility(params, patterns)

@@ -127,7 +127,8 @@ def activation_regions(
       The regions.
 
     Raises:
-      ValueError: bad layers, a box that is not positive, a slope of 1, or too many regions predicted.
+      ValueError: bad layers, a box that is not positive, a slope of 1, too many regions predicted, or more
+        corners than memory is meant for.
 
     Example:
       >>> params = [(np.eye(2), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]

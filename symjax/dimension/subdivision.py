@@ -27,6 +27,7 @@ from symjax.dimension.networks import Params, widths
 
 __all__ = ["Cells", "NotGeneric", "Skeleton", "cells_of", "subdivide"]
 
+MEMORY = 2 * 2**30  # bytes that the cells around all corners may need
 ROUNDING = 1e-14  # assumed of every sum, as a share of its terms; dozens of times what it is
 
 
@@ -99,10 +100,12 @@ def subdivide(params: Params, box: float | None, slope: float = 0.0) -> Skeleton
 
     Raises:
       NotGeneric: a unit vanishes at a corner, or a polygon is not cut in two.
+      ValueError: more corners than memory is meant for.
     """
     sizes = widths(params)
     size, units = sizes[0], sum(sizes[1:-1])
     hashes = np.random.default_rng(0).integers(0, 2**64, units + 2 * size, dtype=np.uint64)
+    _refuse_memory(2**size, size)
     state = _box(size, units, box, hashes)
     heights, noise, first = state.points, state.noise, 0
     for w, b in params[:-1]:
@@ -156,6 +159,7 @@ def _cut(state: _State, place: int, unit: int, hashes: np.ndarray) -> _State:
         return state._replace(keys=keys, box=box)
     a, b = state.edges[cut].T
     new = len(state.points) + np.arange(len(cut))
+    _refuse_memory(len(state.points) + len(cut), size)
     zeros = np.column_stack([state.edge_zeros[cut], np.full(len(cut), unit)])
     bounded = np.all(zeros < state.signs.shape[1], axis=1)
     points, values, noise = _corners(state, a, b, place, bounded)
@@ -175,6 +179,15 @@ def _cut(state: _State, place: int, unit: int, hashes: np.ndarray) -> _State:
         noise=np.concatenate([state.noise, noise]),
         box=box,
     )
+
+
+def _refuse_memory(corners: int, size: int) -> None:
+    needed = corners * 2**size * (64 + size)
+    if needed > MEMORY:
+        raise ValueError(
+            f"the regions of a network with {size} inputs have {corners:,} corners or more, which need {needed:,} "
+            f"bytes, more than {MEMORY:,}; sample its dimension instead"
+        )
 
 
 def _corners(

@@ -107,6 +107,8 @@ def test_explained_from_sampled_patterns():
     example = EXAMPLES[0]
     points = 3 * np.random.default_rng(0).normal(size=(2000, 2))
     assert explain(example.params, patterns(example.params, points)) == explain(example.params)
+    with pytest.raises(ValueError, match=r"patterns of shape \(3, 5\), but must have shape \(P, 6\)"):
+        explain(example.params, np.ones((3, 5), bool))
 
 
 def never_on(sizes: tuple[int, ...], count: int) -> float:

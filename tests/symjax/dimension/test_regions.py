@@ -224,3 +224,8 @@ def test_a_network_without_hidden_units_is_one_region():
     regions = activation_regions(params)
     assert regions.patterns.shape == (1, 0) and count(params, regions) == (1, 1, 1)
     assert forward(params, regions.witnesses).shape == (1, 2)
+
+
+def test_memory_is_asked_for_in_a_sentence():
+    with pytest.raises(ValueError, match=r"20 inputs have 1,048,576 corners or more, which need [\d,]+ bytes"):
+        activation_regions(network((20, 2, 1)), most=10**7)
