@@ -78,7 +78,7 @@ def certify(params: nets.Params, dimension: Dimension) -> Certificate:
     masks, proven = exact_patterns(params, dimension.witnesses)
     masks = np.unique(masks[proven], axis=0)
     best = (0, PRIMES[0])
-    for prime in PRIMES:
+    for prime in PRIMES if len(masks) else ():  # no region is proven where a unit vanishes on all of it
         rows = _rows_modulo(params, masks, prime)
         best = max(best, (rank_modulo(rows, prime, dimension.rank), prime), key=lambda found: found[0])
         if best[0] >= dimension.rank:

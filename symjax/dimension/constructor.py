@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from symjax.arguments import whole_number
+from symjax.dimension.certificate import Certificate, certify
 from symjax.dimension.networks import as_widths
 from symjax.dimension.rank import Dimension, sampled_dimension
 
@@ -24,12 +25,15 @@ class Constructed(NamedTuple):
 
     Attributes:
       params: ``[(W, b), ...]``.
-      dimension: with its evidence; ``dimension.full`` says whether there is no hidden symmetry of positive dimension.
+      dimension: with its evidence.
+      certificate: of that dimension, by exact rows; ``certificate.full`` proves that there is no hidden symmetry of
+        positive dimension.
       attempts: how many networks were begun.
     """
 
     params: list[tuple[np.ndarray, np.ndarray]]
     dimension: Dimension
+    certificate: Certificate
     attempts: int
 
 
@@ -50,14 +54,14 @@ def construct(sizes: Sequence[int], random: np.random.Generator, attempts: int =
       attempts: how many networks are begun at most.
 
     Returns:
-      The network; where no attempt succeeded the last one, and ``dimension.full`` is False.
+      The network with its proof; where no attempt succeeded the last one, and ``certificate.full`` is False.
 
     Raises:
       ValueError: widths that are not positive integers, or one below the output that is less than 2.
 
     Example:
       >>> made = construct((2, 4, 3, 1), np.random.default_rng(0))
-      >>> made.dimension.rank, made.dimension.full
+      >>> made.certificate.rank, made.certificate.full
       (24, True)
     """
     sizes, attempts = as_widths(sizes), whole_number("attempts", attempts, 1)
@@ -69,8 +73,9 @@ def construct(sizes: Sequence[int], random: np.random.Generator, attempts: int =
         radii = 1.5 * np.exp(random.uniform(*RADII, size=(POINTS, 1)))
         points = radii * directions / np.linalg.norm(directions, axis=1, keepdims=True)
         params, dimension = _attempt(sizes, points, random)
-        number, full = number + 1, dimension.full
-    return Constructed(params, dimension, number)
+        certificate = certify(params, dimension)
+        number, full = number + 1, certificate.full
+    return Constructed(params, dimension, certificate, number)
 
 
 def _attempt(

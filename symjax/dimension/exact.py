@@ -15,6 +15,7 @@ class ExactDimension(NamedTuple):
     Attributes:
       rank: the dimension.
       dimension: with its evidence; a rank by singular values of all regions, its ``points`` one in each.
+        :func:`~symjax.dimension.certificate.certify` proves it from below.
       regions: every activation region.
     """
 

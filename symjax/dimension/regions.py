@@ -166,12 +166,16 @@ def _refuse_many(params: Params, most: int, what: str, speed: int) -> None:
 
 def _witnesses(params: Params, cells: Cells, box: float, slope: float) -> np.ndarray:
     """A point inside each cell: the mean of its corners, with the smallest M at which the pattern is the cell's."""
+    distances = (*10.0 ** np.arange(np.log10(box)), box)
     found = np.zeros(len(cells.patterns), bool)
     points = np.empty((len(cells.patterns), cells.centres.shape[2]))
-    for distance in (*10.0 ** np.arange(np.log10(box)), box):
-        tried = cells.centres[:, 0] + distance * cells.centres[:, 1]
-        inside = ~found & np.all(patterns_at(params, tried, slope) == cells.patterns, axis=1)
-        points[inside], found = tried[inside], found | inside
+    for margin in (1e-9, 0.0):  # well inside where there is room
+        for distance in distances:
+            tried = cells.centres[:, 0] + distance * cells.centres[:, 1]
+            z = _preactivations(params, tried, slope)
+            room = np.abs(z) > margin * np.max(np.abs(z), axis=1, keepdims=True, initial=0)
+            inside = ~found & np.all(((z > 0) == cells.patterns) & room, axis=1)
+            points[inside], found = tried[inside], found | inside
     if not np.all(found):
         raise NotGeneric
     return points
@@ -184,14 +188,17 @@ def _by_programs(params: Params, box: float | None, slope: float) -> Regions:
     return Regions(listed, witnesses, box, slope, "programs", ordinary, skeleton=None, facets=None)
 
 
+def _preactivations(params: Params, points: np.ndarray, slope: float) -> np.ndarray:
+    found, h = [np.zeros((len(points), 0))], points
+    for w, b in params[:-1]:
+        found.append(h @ w.T + b)
+        h = np.where(found[-1] > 0, found[-1], slope * found[-1])
+    return np.concatenate(found, axis=1)
+
+
 def patterns_at(params: Params, points: np.ndarray, slope: float = 0.0) -> np.ndarray:
     """Which hidden units are on at points (m, n_0), booleans (m, H), of a ReLU or a leaky ReLU network."""
-    found, h = [], points
-    for w, b in params[:-1]:
-        z = h @ w.T + b
-        found.append(z > 0)
-        h = np.where(z > 0, z, slope * z)
-    return np.concatenate(found, axis=1) if found else np.zeros((len(points), 0), bool)
+    return _preactivations(params, points, slope) > 0
 
 
 def facets(params: Params, regions: Regions) -> tuple[Facets, int]:

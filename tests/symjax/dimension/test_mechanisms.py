@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from symjax.dimension.certificate import certify
 from symjax.dimension.exact import exact_dimension
 from symjax.dimension.examples import always_on_drop, mechanism_examples, pruned_drop
 from symjax.dimension.mechanisms import explain, visibility
@@ -41,6 +42,8 @@ def test_the_examples_are_those_of_the_table():
 def test_an_example_has_its_dimension_and_its_explanation(example):
     exact = exact_dimension(example.params)
     assert exact.rank == example.dimension and not exact.dimension.undetermined
+    proof = certify(example.params, exact.dimension)
+    assert proof.rank == (example.dimension if exact.regions.ordinary else 0)
     explanation = explain(example.params, exact.regions)
     assert explanation.dimension == example.dimension and explanation.bound - example.drop == example.dimension
     assert explanation.unexplained == 0
