@@ -13,6 +13,7 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 * :mod:`~symjax.dimension.equality`: whether two networks are one function, and by which kind of symmetry.
 * :mod:`~symjax.dimension.rank`: the dimension of ReLU networks at points, on the regions sampled, and the generic one.
 * :mod:`~symjax.dimension.certificate`: a proof of a sampled rank, without a tolerance.
+* :mod:`~symjax.dimension.models`: the rank of any model on a batch, by autodiff.
 * :mod:`~symjax.dimension.completeness`: for any traced model, whether a symmetry is missing.
 * :mod:`~symjax.dimension.directions`: the directions that change nothing and are no scalings.
 
@@ -43,6 +44,7 @@ _HOMES = {
     "hidden_directions": "directions",
     "linear_regions_assumption": "arrangement",
     "mechanism_examples": "examples",
+    "model_dimension": "models",
     "polygons": "arrangement",
     "predicted_regions": "regions",
     "pruned_drop": "examples",
