@@ -3,12 +3,14 @@
 Permuting hidden units and scaling them positively leaves a ReLU network's function as it is; what else does is a hidden
 symmetry. The functional dimension, the rank of the gradients of the outputs over inputs, counts the directions of the
 parameters that change the function; where it is less than its bound, there is one. ``F`` below stands for ``python -m
-papers.hidden_symmetries.figures --figure``; ``--quick`` shortens a figure to about a minute.
+papers.hidden_symmetries.figures --figure``; ``--quick`` shortens a figure to about a minute. ``exact`` is ``python -m
+papers.hidden_symmetries.exact``.
 
 ==================================================  ===========  ========================
 of the paper (arXiv 2306.06179)                     command      measured, drawn, judged
 ==================================================  ===========  ========================
 Fig. 6: functional dimension of random networks     ``F 6``      ``figure_6``
+not in the paper: the same over all regions, exact  ``exact``    ``all_regions``
 ==================================================  ===========  ========================
 
 An experiment is a folder with ``measure``, ``draw`` and ``judge`` in this order (:mod:`papers.common.experiment`);
