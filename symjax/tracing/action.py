@@ -114,12 +114,13 @@ def flip(signs: Sequence[Any], leaves: Leaves, families: Sequence[Sign]) -> Leav
 
 
 def mix(matrices: Sequence[Any], leaves: Leaves, groups: Sequence[Linear]) -> Leaves:
-    """Act with a matrix, or with its inverse transpose, along the digit of the class."""
+    """Act with a matrix, or with its inverse transpose, along the digit of the class; behind a gain, in its frame."""
     result = dict(leaves)
     for matrix, linear in zip(matrices, groups, strict=True):
         inverse = _space(matrix).linalg.inv(matrix).swapaxes(-1, -2) if linear.group == "general_linear" else matrix
         for term in linear.terms:
-            _on_block(result, term.place, _matmul(matrix if term.degree == 1 else inverse, term))
+            act = _matmul(matrix if term.degree == 1 else inverse, term)
+            _on_block(result, term.place, act if term.weight is None else _within(leaves[term.weight[0]], act, term))
     return result
 
 
@@ -169,6 +170,17 @@ def _spread(array: Any, axes: list[int], ndim: int) -> Any:
     space = _space(array)
     array = space.transpose(array, np.argsort(axes)) if len(axes) else space.asarray(array)
     return space.expand_dims(array, tuple(axis for axis in range(ndim) if axis not in axes))
+
+
+def _within(gain: Any, act: Callable[[Any], Any], term: Term) -> Callable[[Any], Any]:
+    """Act on a block that is multiplied by a gain; what a gain of zero hides is left as it is."""
+    space = _space(gain)
+
+    def apply(block: Any) -> Any:
+        factor = _spread(gain, _axes(term)[-1:], block.ndim).astype(block.dtype)
+        return block + (act(factor * block) - factor * block) / space.where(factor == 0, space.inf, factor)
+
+    return apply
 
 
 def _matmul(matrix: Any, term: Term) -> Callable[[Any], Any]:

@@ -22,8 +22,9 @@ def channels(found: Symmetries) -> dict[str, hand.Channel]:
     """Describe what was found by channels, for :func:`symjax.channels.permute`, ``rescale``, ``mix`` and ``flip``.
 
     A class is a channel; what its permutations may depend on are its batch indices. Left out are scalings whose
-    coordinates have mean zero, families over two classes of which neither depends on the other, and classes inside a
-    stack of layers, whose entries a channel cannot tell apart: :attr:`Symmetries.symmetry` has them all.
+    coordinates have mean zero, matrices that act behind a gain, families over two classes of which neither depends on
+    the other, and classes inside a stack of layers, whose entries a channel cannot tell apart:
+    :attr:`Symmetries.symmetry` has them all.
 
     The names within a channel are "rescale" (or "scale" where it holds up to epsilon), "flip" and "mix", numbered from
     the second of a kind on. What the table calls "all", a single number over no class, belongs to the first channel.
@@ -60,7 +61,7 @@ def channels(found: Symmetries) -> dict[str, hand.Channel]:
             parts[name]["signs"].append(hand.Sign(_unused("flip", taken), sites, over))
     for linear in found.linear:
         name, names = linear.over, (*(other for other, _ in linear.batch), linear.over)
-        if name in batches and _owner(names, batches) == name:
+        if name in batches and _owner(names, batches) == name and all(term.weight is None for term in linear.terms):
             own = batches[name]
             taken = [part.name for part in parts[name]["mixings"]]
             terms = tuple((_term_site(term, names, name, own), int(term.degree)) for term in linear.terms)

@@ -78,7 +78,8 @@ class Term(NamedTuple):
     place: Place
     degree: int | Fraction
     along: tuple[tuple[int, int], ...]
-    weight: tuple[Any, int] | None = None  # of a translation: along an axis by a multiple of 1/gain, at most one
+    # (gain, axis). Of a translation: by a multiple of 1/gain, at most one; of a matrix: in the frame of the gain's leaf
+    weight: tuple[Any, int] | None = None
 
 
 class Scaling(NamedTuple):

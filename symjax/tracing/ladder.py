@@ -10,6 +10,7 @@ from collections import Counter
 
 from symjax.tracing.axes import Axis, monomials
 from symjax.tracing.constants import any_degree, varies
+from symjax.tracing.fold import Fold, fold
 from symjax.tracing.program import Equation, Value
 from symjax.tracing.walk import AxesWalk, Rule
 
@@ -36,6 +37,7 @@ class Ladder:
 
     Attributes:
       broken: atom -> the first equation that is not linear in it.
+      folds: atom -> gains along it, taken up by the kernels behind them.
       together: atom -> atoms present, once, in every block that varies along it: a group element may depend on them.
     """
 
@@ -43,6 +45,9 @@ class Ladder:
         self.axes = axes
         self.broken: dict[Axis, Equation] = {}
         self.together: dict[Axis, set[Axis]] = {}
+        self.folds: dict[Axis, list[Fold]] = {}
+        self.leaves = set(axes.program.leaves)
+        self.makers = {out: equation for equation in axes.program.equations for out in equation.outputs}
         self._carried: dict[Value, Atoms] = {}
         self._held: dict[tuple[Axis, ...], list[tuple[Atoms, Atoms]]] = {}
         self._squares: set[Value] = set()
@@ -151,11 +156,19 @@ def select(ladder: Ladder, equation: Equation) -> None:
 
 
 def multiply(ladder: Ladder, equation: Equation) -> None:
-    """A product is linear if one factor varies along the atom; a square by itself is one for the sum of squares."""
+    """A product is linear if one factor varies along the atom, or is a gain that linear readers take up.
+
+    A square by itself is one for the sum of squares.
+    """
     left, right = equation.inputs
     if left is right:
         return squared(ladder, equation)
-    return ladder.break_at(equation, ladder.of(left) & ladder.of(right))
+    for atom in ladder.of(left) & ladder.of(right):
+        if (gain := fold(ladder, equation, atom)) is not None:
+            ladder.folds.setdefault(atom, []).append(gain)
+        else:
+            ladder.break_at(equation, frozenset((atom,)))
+    return None
 
 
 def divide(ladder: Ladder, equation: Equation) -> None:

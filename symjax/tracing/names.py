@@ -157,7 +157,7 @@ class Names:
         """GL where a scaling of degrees +1 and -1 meets only linear operations: degrees are variances."""
         if atom.frozen is not None or atom in self.ladder.broken or atom.size < 2 or generator.up_to:
             return None
-        if any(abs(degree) != 1 for degree in generator.vector.values()):
+        if any(abs(degree) != 1 for degree in generator.vector.values()) or atom in self.ladder.folds:
             return None
         batch = [other for other in generator.atoms if other is not atom]
         terms = [self.term(walk, number, degree, (*batch, atom)) for number, degree in generator.vector.items()]
@@ -166,19 +166,27 @@ class Names:
         return Linear(self.label((name,)), name, "general_linear", atom.size, sizes, tuple(terms))
 
     def orthogonal(self, atom: Axis) -> Linear | None:
-        """O where only linear operations and norms meet a class."""
+        """O where only linear operations and norms meet a class, and gains that linear readers take up."""
         if atom.frozen is not None or atom in self.ladder.broken or atom.size < 2 or atom not in self.sites:
             return None
-        batch = self.depends(atom)
+        batch, folds = self.depends(atom), self.ladder.folds.get(atom, ())
+        gains = {reader: fold.gain for fold in folds for reader in fold.readers}
+        ends = {*gains.values(), *(leaf for leaf, _ in gains)}
+        if folds and (batch or any(self.origins[leaf].lead is not None for leaf in ends)):
+            return None
         terms = []
         for leaf, block, place in self.occurrences(atom):
+            if leaf in gains.values():
+                continue
             layout = self.axes.layout(leaf)
             where = {
                 id(other): (axis, digit)
                 for axis, number in enumerate(block)
                 for digit, (other, _) in enumerate(layout[axis][number].factors)
             }
-            terms.append(self.at(leaf, block, 1, [*(where[id(other)] for other in batch), place]))
+            term = self.at(leaf, block, 1, [*(where[id(other)] for other in batch), place])
+            gain = gains.get((leaf, place[0]))
+            terms.append(term if gain is None else term._replace(weight=(self.path[gain], place[0])))
         sizes = tuple((self.name[other], other.size) for other in batch)
         name = self.name[atom]
         return Linear(self.label((name,)), name, "orthogonal", atom.size, sizes, tuple(terms))

@@ -195,10 +195,10 @@ CASES = {
     # GL(4) on the keys and on the values of 2 heads: 2 x 2 x 16; O(6) on the stream; 7 gated units; 1 of the stream
     "llama without gain": Case(Llama(False, False), SEQUENCES, 6, 16 + 7 + 1, 4 * 12 + 15, signs=16 + 6 + 7, null=87),
     "llama with gain": Case(
-        Llama(True, False), SEQUENCES, 6, 16 + 7 + 1 + 18, 4 * 12, signs=16 + 24 + 7, null=105, gap=15
+        Llama(True, False), SEQUENCES, 6, 16 + 7 + 1 + 18, 4 * 12 + 15, signs=16 + 24 + 7, null=105
     ),
-    "llama": Case(Llama(), SEQUENCES, 5, 4 + 8 + 7 + 1 + 18, 2 * 12, signs=4 + 8 + 24 + 7, null=81, gap=15 + 4),
-    # gaps: O(6) with the gain folded into the readers is 15, a rotary phase a pair and key head 4
+    "llama": Case(Llama(), SEQUENCES, 5, 4 + 8 + 7 + 1 + 18, 2 * 12 + 15, signs=4 + 8 + 24 + 7, null=81, gap=4),
+    # O(6) acts on the readers in the frame of the gain: 15; the gap: a rotary phase a pair and key head, 4
     # QK 6, VO 6, three gains 18, the stream 1; GL(3) twice on 2 heads. Shifts: biases of keys, values 12, three betas
     # 18, readers of a centred stream 18 + 7 + 11, writers along ones 7 + 6 + 7, three biases. Gap: O(5), gain folded
     "transformer": Case(Transformer(), SEQUENCES, 5, 31, 24, signs=12 + 18 + 1, shifts=89, null=154, gap=10),
