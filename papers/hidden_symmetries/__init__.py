@@ -6,14 +6,15 @@ parameters that change the function; where it is less than its bound, there is o
 papers.hidden_symmetries.figures --figure``; ``--quick`` shortens a figure to about a minute. ``exact`` is ``python -m
 papers.hidden_symmetries.exact``.
 
-==================================================  ===========  ========================
-of the paper (arXiv 2306.06179)                     command      measured, drawn, judged
-==================================================  ===========  ========================
-Fig. 6: functional dimension of random networks     ``F 6``      ``figure_6``
-not in the paper: the same over all regions, exact  ``exact``    ``all_regions``
-==================================================  ===========  ========================
+==================================================  ================  ========================
+of the paper (arXiv 2306.06179)                     command           measured, drawn, judged
+==================================================  ================  ========================
+Fig. 6: functional dimension of random networks     ``F 6``           ``figure_6``
+mechanisms of hidden symmetries, one network each   ``F mechanisms``  ``mechanisms``
+not in the paper: Figure 6 over all regions, exact   ``exact``         ``all_regions``
+==================================================  ================  ========================
 
-An experiment is a folder with ``measure``, ``draw`` and ``judge`` in this order (:mod:`papers.common.experiment`);
-every threshold of a claim stands in ``claims.py`` beside the paper's own words. The mathematics is
-:mod:`symjax.dimension`. Small results are in ``results``.
+An experiment is a file or a folder with ``measure``, ``draw`` and ``judge`` in this order
+(:mod:`papers.common.experiment`); every threshold of a claim stands in ``claims.py`` beside the paper's own words. The
+mathematics is :mod:`symjax.dimension`. Small results are in ``results``.
 """

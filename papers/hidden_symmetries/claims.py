@@ -84,3 +84,22 @@ def earlier(depth: int, width: int) -> Statement:
         f"depth {depth}, width {width}: the share lies from {low:g} to {high:g}, distance from the middle",
         *("Fig. 6", "", _OURS, (high - low) / 2, "within", "finding", "control"),
     )
+
+
+_MECHANISMS = "unused activations and restricted hidden images make hidden symmetries"
+
+MECHANISMS = {
+    "dimension": Statement(
+        "every mechanism takes the dimensions that its formula says, largest deviation of the exact dimension",
+        *("mechanisms", _MECHANISMS, "Grigsby, Lindsey, Rolnick 2023; the formulas are this project's"),
+        *(0.5, "below", "law"),
+    ),
+    "explained": Statement(
+        "the mechanisms explain every missing dimension, largest rest",
+        *("mechanisms", "", "this project's detectors", 0.5, "below", "law", "control"),
+    ),
+    "sampled": Statement(
+        "sampling never finds more than all regions have, largest excess",
+        *("mechanisms", "", "an identity", 0.5, "below", "law", "control"),
+    ),
+}

@@ -17,7 +17,7 @@ PAPERS_NETWORKS = 5000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FiguresConfig:
-    """Figure 6 of the paper: the functional dimension of random networks, over depth and width.
+    """Figure 6 of the paper, the functional dimension of random networks, and the mechanisms behind what is missing.
 
     On one core a network of width 5 takes 0.05 s, of width 10 about 1 s and of width 15 about 10 s: choose --widths and
     --networks, and continue with --resume.
@@ -25,11 +25,12 @@ class FiguresConfig:
 
     place: ClassVar[str] = "hidden_symmetries/figures"
 
-    figure: Literal["6"]
-    """6: histograms of the functional dimension."""
+    figure: Literal["6", "mechanisms"]
+    """6: histograms of the functional dimension; mechanisms: a small network for each way to lose dimensions, which
+    reads of the options below only --seed."""
 
     quick: bool = False
-    """At most 60, 10 and 1 networks of width up to 5, 10 and more; its claims are marked as reduced."""
+    """Figure 6: at most 60, 10 and 1 networks of width up to 5, 10 and more; its claims are marked as reduced."""
 
     networks: int = PAPERS_NETWORKS
     """Random networks of each architecture."""
@@ -65,6 +66,11 @@ class FiguresConfig:
         return min(self.networks, (60 if width <= 5 else 10 if width <= 10 else 1) if self.quick else self.networks)
 
     @property
+    def name(self) -> str:
+        """The figure's own name, that of its picture."""
+        return "figure_6" if self.figure == "6" else self.figure
+
+    @property
     def reduced(self) -> bool:
         """Whether a run is smaller than the paper's."""
         return self.quick or self.networks < PAPERS_NETWORKS
@@ -78,7 +84,11 @@ def entry(config: FiguresConfig) -> None:
     from papers.common.environment import command_line
     from papers.common.experiment import carry_out
     from papers.common.runs import RunDirectory
-    from papers.hidden_symmetries.figure_6 import EXPERIMENT
+
+    if config.figure == "6":
+        from papers.hidden_symmetries.figure_6 import EXPERIMENT as experiment
+    else:
+        from papers.hidden_symmetries.mechanisms import EXPERIMENT as experiment
 
     config = RunDirectory.take_up(config)
     RunDirectory.refuse(config)
@@ -86,7 +96,7 @@ def entry(config: FiguresConfig) -> None:
     with RunDirectory.open(config, command, None) as directory:
         if directory.resumed:
             directory.restore_metrics()
-        carry_out(EXPERIMENT, config, directory, name="figure_6", command=command, reduced=config.reduced)
+        carry_out(experiment, config, directory, name=config.name, command=command, reduced=config.reduced)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,9 @@ PAPERS: Mapping[str, Paper] = {
         "Grigsby, Lindsey, Rolnick 2023, Hidden Symmetries of ReLU Networks",
         {
             "Fig. 6": Figure("hidden symmetries become certain with depth and rare with width", "figure_6", "width 5"),
+            "mechanisms": Figure(
+                "units off or always on, and images in small subspaces, make hidden symmetries", "mechanisms"
+            ),
             "all regions": Figure("not in the paper: exact dimensions, and what takes the rest", "all_regions"),
         },
     ),

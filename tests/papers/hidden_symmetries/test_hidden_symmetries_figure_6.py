@@ -1,17 +1,20 @@
 """Figure 6: its ranks against singular values, its interval against SciPy, its claims against shares counted here."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from papers.common.claims import Setting
+from papers.common.cli import main
 from papers.common.errors import UserError
 from papers.hidden_symmetries.figure_6 import EXPERIMENT
 from papers.hidden_symmetries.figure_6.judge import shares
 from papers.hidden_symmetries.figure_6.measure import Figure6, Proofs, Ranks, proven, pruned, ranks, wilson
-from papers.hidden_symmetries.figures import FiguresConfig
+from papers.hidden_symmetries.figures import PROG, FiguresConfig, entry
 from symjax.dimension import networks as nets
 
 
@@ -75,3 +78,12 @@ def test_claims_and_picture_of_known_shares() -> None:
 def test_what_is_refused(wrong: dict) -> None:
     with pytest.raises(UserError):
         dataclasses.replace(FiguresConfig(figure="6"), **wrong).validate()
+
+
+@pytest.mark.slow
+def test_mechanisms_and_a_small_figure_run_as_commands(tmp_path: Path) -> None:
+    for number, options in enumerate((["mechanisms"], ["6", "--widths", "3", "--depths", "3", "4", "--networks", "4"])):
+        out = tmp_path / str(number)
+        assert main(entry, FiguresConfig, PROG, argv=["--figure", *options, "--out", str(out)]) == 0
+        found = json.loads((out / "claims.json").read_text())
+        assert found and {claim["verdict"] for claim in found if claim["kind"] == "law"} == {"holds"}
