@@ -11,7 +11,7 @@ of the paper (arXiv 2306.06179)                     command           measured, 
 ==================================================  ================  ========================
 Fig. 6: functional dimension of random networks     ``F 6``           ``figure_6``
 mechanisms of hidden symmetries, one network each   ``F mechanisms``  ``mechanisms``
-not in the paper: Figure 6 over all regions, exact   ``exact``         ``all_regions``
+not in the paper: Figure 6 over all regions, exact  ``exact``         ``all_regions``
 ==================================================  ================  ========================
 
 An experiment is a file or a folder with ``measure``, ``draw`` and ``judge`` in this order

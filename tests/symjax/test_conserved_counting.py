@@ -99,7 +99,8 @@ def test_dead_units_are_frozen_and_few_inputs_conserve_more() -> None:
     params[0][1][0] = -100.0
     found = conserved.count(mlp(jax.nn.relu), params, inputs(3), at="point")
     assert (found.frozen, found.conserved) == (3 + 1 + 2, 3)
-    few = [conserved.count(mlp(identity), network((3, 2, 4)), inputs(3, count)).conserved for count in (1, 2, 4)]
+    # of k inputs the parts of the first kernel across them stay, 2 (4 - k); in their span the 3 laws are left
+    few = [conserved.count(mlp(identity), network((4, 2, 3)), inputs(4, count)).conserved for count in (1, 2, 4)]
     assert few == [9, 7, 3]
 
 
