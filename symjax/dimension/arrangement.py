@@ -126,7 +126,7 @@ def _shows(params: Params, regions: Regions, touching: Facets) -> np.ndarray:
 
 
 def count(params: Params, regions: Regions) -> Counts:
-    """Count the activation regions, the affine maps and the maximal affine pieces of a network in a box.
+    """Count the activation regions, the affine maps and the maximal affine pieces of a network.
 
     Source: Grigsby, Lindsey, Rolnick 2023 (arXiv 2306.06179) for the definitions; Hanin, Rolnick 2019 for two of them.
 
@@ -180,7 +180,7 @@ def linear_regions_assumption(params: Params, regions: Regions) -> LinearRegions
 
 
 def transverse_pairs(params: Params, regions: Regions) -> TransversePairs:
-    """Check that for all units i, j of adjacent layers the bent hyperplanes cross somewhere in the box.
+    """Check that for all units i, j of adjacent layers the bent hyperplanes cross somewhere.
 
     Where they cross, four regions meet that differ in the signs of i and j alone. In general position these are read
     off the corners of the complex; otherwise four such patterns are looked for.

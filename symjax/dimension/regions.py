@@ -94,8 +94,8 @@ class Complete(NamedTuple):
 def predicted_regions(sizes: tuple[int, ...]) -> int:
     """Estimate the number of activation regions: that of H hyperplanes in general position, ``sum_j<=n0 C(H, j)``.
 
-    Exact for one hidden layer (Zaslavsky 1975). Deeper random networks have a quarter of it to one and a half times
-    as many.
+    Exact for one hidden layer (Zaslavsky 1975). Deeper random networks had an eighth of it to one and a half times as
+    many.
 
     Source: Zaslavsky 1975; Hanin, Rolnick 2019 (arXiv 1906.00904) for the average of deep networks.
 

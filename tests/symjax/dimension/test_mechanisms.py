@@ -7,7 +7,7 @@ from symjax.dimension.certificate import certify
 from symjax.dimension.exact import exact_dimension
 from symjax.dimension.examples import always_on_drop, mechanism_examples, pruned_drop
 from symjax.dimension.mechanisms import explain, visibility
-from symjax.dimension.networks import bound, flatten, forward, jacobian, patterns, random_params, widths
+from symjax.dimension.networks import bound, flatten, jacobian, patterns, random_params, widths
 from symjax.dimension.rank import sampled_dimension
 from symjax.dimension.regions import activation_regions, check_complete
 
@@ -143,7 +143,10 @@ def test_exact_dimensions_of_the_paper_s_smallest_architecture():
         ranks.append(exact.rank)
         samples.append(sampled_dimension(params, np.random.default_rng(seed).normal(size=(8100, 5))).rank)
         unexplained += explain(params, exact.regions).unexplained
-        assert np.all(np.isfinite(forward(params, exact.regions.witnesses)))
+        scales = np.repeat([0.1, 1.0, 100.0], 2700)[:, None]
+        seen = patterns(params, scales * np.random.default_rng(seed).normal(size=(8100, 5)))
+        every = np.unique(np.concatenate([exact.regions.patterns, seen]), axis=0)
+        assert len(every) == len(exact.regions.patterns)  # no random point is in a region that is not listed
     assert np.all(np.array(ranks) >= samples) and sum(ranks) > sum(samples)
     assert max(ranks) == 81 and unexplained == 0
     small = random_params((4, 4, 4, 1), np.random.default_rng(0))
