@@ -76,7 +76,7 @@ def draw(table: Table, config: FiguresConfig) -> Picture:
     names = [f"{row}: {what} ({sizes})" for row, what, sizes in zip(*table[:3], strict=True)]
     panel.set_yticks(places, names, fontsize=6)
     panel.set(xlabel="functional dimension")
-    panel.legend(frameon=False, fontsize=7, loc="lower right")
+    panel.legend(frameon=False, fontsize=7, loc="center right")
     return Picture(canvas.figure, table._asdict())
 
 
