@@ -48,7 +48,7 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 3.4, height: f
     for panel in axes.flat:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25, linewidth=0.5)
-        panel.tick_params(labelsize=8)
+        panel.tick_params(which="both", labelsize=8)
         panel.title.set_size(9)
         panel.xaxis.label.set_size(8)
         panel.yaxis.label.set_size(8)

@@ -8,6 +8,12 @@ from papers.common.experiment import Picture
 from papers.common.plots import new_figure, style
 from papers.gradient_flow.training.config import TrainConfig
 
+TITLES = {
+    "two_layer": "Q drifts little",
+    "vgg11": "Q drifts little (dashed: exact law)",
+    "cifar": "Adam moves Q at first order (dashed: second order alone)",
+}
+
 
 def draw(arrays: dict[str, Any], config: TrainConfig) -> Picture:
     """Draw the loss, and the root mean square over each layer's neurons of the drift of Q with its prediction."""
@@ -16,7 +22,8 @@ def draw(arrays: dict[str, Any], config: TrainConfig) -> Picture:
     # the two-layer networks record the loss before each recorded step, the others at every step
     at = arrays["step"] if config.network == "two_layer" else np.arange(1, len(arrays["train_loss"]) + 1)
     left.plot(at, arrays["train_loss"], linewidth=1, color="#2b6cb8")
-    left.set(xlabel="step", ylabel="loss", yscale="log")
+    left.set(xlabel="step", ylabel="loss (nats)" if config.network != "two_layer" else "loss")
+    left.set_yscale("log" if config.network == "two_layer" else "linear")
     drift = arrays["measured"] - arrays["start"]
     kept = {"loss_step": at, "loss": arrays["train_loss"], "step": arrays["step"]}
     for name in dict.fromkeys(arrays["layer"].tolist()):
@@ -26,10 +33,9 @@ def draw(arrays: dict[str, Any], config: TrainConfig) -> Picture:
         if "second_order" in arrays:
             kept[f"law_{name}"] = np.sqrt(np.mean(arrays["second_order"][:, own] ** 2, axis=1))
             right.plot(arrays["step"], kept[f"law_{name}"], **style("prediction"))
-    dashed = {"vgg11": " (dashed: exact law)", "cifar": " (dashed: without the first order)"}.get(config.network, "")
     right.set(xlabel="step", ylabel="drift of Q, rms over neurons", yscale="log")
     left.set_title("The loss falls", fontsize=9)
-    right.set_title(f"Q drifts little{dashed}", fontsize=9)
+    right.set_title(TITLES[config.network], fontsize=9)
     if len(kept) > 4:  # more than one layer
         canvas.figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
     return Picture(canvas.figure, kept)
