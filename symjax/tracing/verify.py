@@ -60,23 +60,32 @@ def verify(found: Symmetries, variables: Any, x: Any, key: jax.Array | None = No
     with jax.enable_x64(True):
         trial = _Trial(found, before, inputs, random)
         items = items_of(found)
-        failed = trial.bisect(items) + trial.bisect([Item("shift", shift.name) for shift in found.shifts])
+        shifts = [Item("shift", shift.name) for shift in found.shifts]
+        # all together; where that fails, what is exact is judged by itself, with the epsilons as they are
+        together = trial.change(items) <= _TOLERANCE
+        parts = [items] if together else trial.divide(items)
+        failed = [one for part in (*parts, shifts) for one in trial.bisect(part)]
         gone = {item for item, _ in failed}
         kept = [item for item in items if item not in gone]
-        moved = [item for item in (Item("shift", shift.name) for shift in found.shifts) if item not in gone]
-        error = max(trial.change(kept), trial.change(moved))
+        parts = [kept] if together else trial.divide(kept)
+        error = max(map(trial.change, (*parts, [item for item in shifts if item not in gone])))
         result = Check(error, trial.change(kept, partly=True), tuple(failed))
     return _without(found, gone)._replace(checked=result)
 
 
 class _Trial:
-    """Outputs at one point, and how far elements of groups move them."""
+    """Outputs at one point, and how far elements of groups move them.
+
+    Epsilons are next to nothing where a group holds up to them, and as they are otherwise: without its epsilon a norm
+    of what is constant is nothing but rounding.
+    """
 
     def __init__(self, found: Symmetries, before: dict, inputs: list, random: np.random.Generator) -> None:
         self.found, self.before, self.inputs, self.random = found, before, inputs, random
         program, zeroed = found.model.program, found.model.epsilons
         outputs = partial(evaluate, program, wanted=program.outputs, dtype=jnp.float64)
-        self.forward = jax.jit(partial(outputs, zeroed=zeroed))
+        self.loose = {Item("scaling", scaling.name) for scaling in found.scalings if scaling.up_to}
+        self.forward = {False: jax.jit(outputs), True: jax.jit(partial(outputs, zeroed=zeroed))}
 
         def real_outputs(leaves: list) -> list:
             rest = iter(leaves)
@@ -85,13 +94,23 @@ class _Trial:
             return [out for out in outs if jnp.issubdtype(out.dtype, jnp.floating)]
 
         self.tangent = jax.jit(lambda leaves, tangents: jax.jvp(real_outputs, (leaves,), (tangents,))[1])
-        self.base = self.outputs(before)
-        if not all(np.all(np.isfinite(out)) for out in self.base):
+        self.bases: dict[bool, list[np.ndarray]] = {}
+        if not all(np.all(np.isfinite(out)) for out in self.base(bool(self.loose))):
             raise ValueError("the model's outputs are not finite near these variables, so nothing can be checked there")
 
-    def outputs(self, leaves: dict) -> list[np.ndarray]:
-        results = self.forward(list(leaves.values()), self.inputs)
+    def outputs(self, leaves: dict, loose: bool) -> list[np.ndarray]:
+        results = self.forward[loose](list(leaves.values()), self.inputs)
         return [np.asarray(out, np.float64) for out in results]
+
+    def divide(self, items: Sequence[Item]) -> list[list[Item]]:
+        """The groups that hold up to epsilons, and those that hold with them."""
+        return [[item for item in items if (item in self.loose) is loose] for loose in (True, False)]
+
+    def base(self, loose: bool) -> list[np.ndarray]:
+        """The outputs before anything acts, without epsilons or with them."""
+        if loose not in self.bases:
+            self.bases[loose] = self.outputs(self.before, loose)
+        return self.bases[loose]
 
     def change(self, chosen: Sequence[Item], partly: bool = False) -> float:
         """Largest relative change of the outputs under a random element of some groups."""
@@ -101,7 +120,8 @@ class _Trial:
         if partly:
             moved = [path for path in after if after[path] is not self.before[path]]
             after |= {path: self.before[path] for path in moved[::2]}
-        return max(map(_difference, self.base, self.outputs(after)), default=0.0)
+        loose = not self.loose.isdisjoint(chosen)
+        return max(map(_difference, self.base(loose), self.outputs(after, loose)), default=0.0)
 
     def derivative(self, chosen: Sequence[Item]) -> float:
         """Derivative of the outputs along random translations, relative to that where leaves move out of step."""
@@ -113,7 +133,8 @@ class _Trial:
         whole = self.along(list(map(step.get, before)))
         torn = self.along([None if step.get(p) is None else step[p] * self.random.normal() for p in before])
         # where each leaf's own part changes nothing, both are rounding
-        scale = max([*map(np.max, map(np.abs, torn)), *(1e-2 * np.max(np.abs(out)) for out in self.base)], default=0.0)
+        sizes = [1e-2 * np.max(np.abs(out)) for out in self.base(bool(self.loose))]
+        scale = max([*map(np.max, map(np.abs, torn)), *sizes], default=0.0)
         largest = float(max(map(np.max, map(np.abs, whole)), default=0.0) / (scale or 1.0))
         return largest if np.isfinite(largest) else np.inf
 
@@ -128,6 +149,10 @@ class _Trial:
         """The groups that change the outputs."""
         if not items or (error := self.change(items)) <= _TOLERANCE:
             return []
+        if len(items) == 1 and items[0] in self.loose:  # of a norm of what is constant it holds with the epsilon
+            self.loose.discard(items[0])
+            error = self.change(items)
+            return [] if error <= _TOLERANCE else [(items[0], error)]
         if len(items) == 1:
             return [(items[0], error)]
         half = len(items) // 2
