@@ -1,4 +1,4 @@
-"""Train VGG11 with its charges predicted and measured at every step: ``python -m papers.noether.train``.
+"""Train a network with its charges predicted and measured at every step: ``python -m papers.noether.train``.
 
 Without options it trains a quarter-width VGG11 with BatchNorm on scikit-learn's digits in minutes on two CPU cores. It
 writes a run directory with the figures ``norms.png``, ``rates.png``, ``learning.png`` and ``other_families.png``, the
@@ -38,10 +38,11 @@ def entry(config: TrainConfig) -> None:
 
 def describe(config: TrainConfig) -> str:
     """Say in a line what will run."""
-    norm = "with BatchNorm" if config.batch_norm else "without BatchNorm"
+    norm = "VGG11 with BatchNorm" if config.batch_norm else "VGG11 without BatchNorm"
+    norm = norm if config.model == "vgg11" else config.model
     rule = "" if config.optimiser == "sgd" else f"{config.optimiser}, "
     return (
-        f"VGG11 {norm}, width {config.width:g}, on {config.data}: {config.epochs} epochs, batch {config.batch_size}, "
+        f"{norm}, width {config.width:g}, on {config.data}: {config.epochs} epochs, batch {config.batch_size}, "
         f"{rule}learning rate {config.learning_rate:g}, momentum {config.momentum:g}, weight decay "
         f"{config.weight_decay:g}, filter norms {config.filter_norm}, seed {config.seed}"
     )
@@ -57,6 +58,8 @@ def following(config: TrainConfig) -> tuple[str, str]:
 
     if config.optimiser != "sgd":
         return "the same with the rule whose laws are exact", changed(optimiser="sgd")
+    if config.model != "vgg11":
+        return "the same with the paper's network", changed(model="vgg11")
     if config.filter_norm == "fixed":
         return "the other arm, and compare the accuracies", changed(filter_norm="free")
     if config.batch_norm:

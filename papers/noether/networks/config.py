@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from papers.common.cli import MOST, MOST_SEEDS, check, check_count
 from papers.common.data import Name, load_once
+from papers.common.models import ModelName
 from papers.common.optimisers import OptimiserName
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Setting:
     """Keep so many images of each split only, the same share of each class."""
 
     width: float = 0.25
-    """Multiplies the number of channels and hidden units of VGG11; 1 is the paper's."""
+    """Multiplies the number of channels and hidden units; 1 is the paper's."""
 
     batch_norm: bool = True
     """Normalise after every convolution."""
@@ -139,9 +140,13 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Setting):
-    """One run of VGG11 with its charges predicted and measured at every step."""
+    """One run of a network with its charges predicted and measured at every step."""
 
     place: ClassVar[str] = "noether/train"
+
+    model: ModelName = "vgg11"
+    """vgg11 is the paper's; of any other the symmetries are found from its program. resnet18 has GroupNorm, resnet18-bn
+    BatchNorm, vit is a small vision transformer."""
 
     preset: str = "none"
     """A panel of the paper; options given beside it replace the preset's. The help lists them."""
@@ -173,13 +178,15 @@ class TrainConfig(Setting):
     @property
     def filter_scale(self) -> float:
         """Factor on the initial filters: the function does not depend on it with BatchNorm, and does without."""
-        return (0.35 if self.batch_norm else 1.0) if self.initial_scale is None else self.initial_scale
+        usual = 0.35 if self.batch_norm and self.model == "vgg11" else 1.0
+        return usual if self.initial_scale is None else self.initial_scale
 
     @property
     def reduced(self) -> bool:
         """Whether the run is smaller than the paper's: full-width VGG11-BN, all of Tiny-ImageNet, about 100 epochs."""
         whole = self.data == "tiny_imagenet" and self.classes is None and self.limit is None and self.size in (None, 64)
-        return not (whole and self.width == 1 and self.batch_norm and self.epochs >= 100)
+        paper = self.model == "vgg11" and self.width == 1 and self.batch_norm
+        return not (whole and paper and self.epochs >= 100)
 
     def validate(self) -> None:
         """Refuse what no run can be; what depends on the data is checked once it is loaded."""
@@ -187,6 +194,11 @@ class TrainConfig(Setting):
         for field in RANGES:
             if (value := getattr(self, field)) is not None:
                 check_range(field, value, field)
+        if self.model != "vgg11":
+            own = {"batch_norm": True, "dropout": TrainConfig.dropout, "filter_norm": "free", "initial_scale": None}
+            for field, value in own.items():
+                allowed = getattr(self, field) == value
+                check(allowed, field, getattr(self, field), f"left out with --model {self.model}: it is vgg11's")
         fixed_without = self.filter_norm == "fixed" and not self.batch_norm
         check(
             not fixed_without,

@@ -56,6 +56,8 @@ def describe_data(config: Setting) -> str:
 
 
 def describe_vgg(config: Setting) -> str:
-    """VGG11, with BatchNorm or without, its width and its optimiser in words."""
+    """VGG11, with BatchNorm or without, or another model, its width and its optimiser in words."""
     other = "" if config.optimiser == "sgd" else f", {config.optimiser}"
+    if isinstance(config, TrainConfig) and config.model != "vgg11":
+        return f"{config.model} width {config.width:g}{other}"
     return f"VGG11{'-BN' if config.batch_norm else ''} width {config.width:g}{other}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from papers.common import data
 from papers.common.compilation import once_options
-from papers.common.models import VGG11, initialise, vgg11_channels
+from papers.common.models import MODELS, initialise, vgg11_channels
 from papers.common.optimisers import OPTIMISERS, Optimiser
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
@@ -70,13 +70,15 @@ def keep(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainCo
 def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]:
     """Put a run together: its first state, and what to do with it."""
     dtype = jnp.dtype(config.precision)
-    model = VGG11(dataset.classes, config.width, config.batch_norm, config.dropout, dtype)
+    model = MODELS[config.model](dataset.classes, config.width, dtype)
+    if config.model == "vgg11":
+        model = model.clone(batch_norm=config.batch_norm, dropout=config.dropout)
     variables = initialise(model, config.seed, dataset.train.images.shape[1:])
     variables = _scale_filters(variables, config.filter_scale)
     per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
     drops = tuple(np.int32(round(drop * per_epoch)) for drop in config.drop_epochs)
     numbers = Numbers(*map(np.float32, (config.learning_rate, config.momentum, config.weight_decay)), drops)
-    found = charges.families(vgg11_channels(variables), variables["params"])
+    found = _families(config, model, variables, dataset)
     fixed, chosen = config.filter_norm == "fixed", OPTIMISERS[config.optimiser]
 
     def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
@@ -113,6 +115,19 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
         fixed=charges.layer_names(found),
     )
     return begin(variables, numbers, jax.random.PRNGKey(config.seed)), plan
+
+
+def _families(config: TrainConfig, model: Any, variables: Any, dataset: data.Dataset) -> charges.Families:
+    """The paper's families of VGG11; of any other network all symmetries that its program has in training mode."""
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    if config.model == "vgg11":
+        return charges.families(vgg11_channels(variables), params)
+
+    def apply(params: Any, images: jax.Array) -> jax.Array:
+        return model.apply({"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"])[0]
+
+    images = jax.ShapeDtypeStruct((2, *dataset.train.images.shape[1:]), jnp.float32)
+    return charges.traced(apply, params, images)
 
 
 def run(config: TrainConfig, command: str, finish: Finish = keep, again: str | None = None) -> Outcome:

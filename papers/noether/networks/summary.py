@@ -11,7 +11,7 @@ def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Final test accuracy and losses, largest prediction errors of each family, and :func:`layers` where norms are."""
     worst = {
         f"largest_{family}_prediction_error": float(arrays[f"{family}_worst"][-1].max())
-        for family in ("filter", "unit", "classifier")
+        for family in ("filter", "unit", "classifier", "scaling", "mixing", "translation")
         if f"{family}_worst" in arrays
     }
     last = {f"test_{name}": float(arrays[f"test_{name}"][-1]) for name in ("loss", "top1", "top5")}

@@ -110,10 +110,15 @@ def draw_rates(directory: RunDirectory, arrays: Arrays, config: TrainConfig) -> 
 
 
 def draw_other_families(directory: RunDirectory, arrays: Arrays) -> None:
-    """Draw the classifier's sums and the units' imbalances, measured and predicted."""
-    families = [("classifier", "sums over the classes (translation)", r"$\langle q, n\rangle$")]
-    if "unit_measured" in arrays:
-        families.append(("unit", "imbalance of hidden units (rescale)", r"$|q_1|^2 - |q_2|^2$"))
+    """Draw the sums and the imbalances, of the paper's families or of those traced, measured and predicted."""
+    known = [
+        ("classifier", "sums over the classes (translation)", r"$\langle q, n\rangle$"),
+        ("translation", "sums along translations", r"$\langle q, n\rangle$"),
+        ("unit", "imbalance of hidden units (rescale)", r"$|q_1|^2 - |q_2|^2$"),
+        ("scaling", "charges of scalings", r"$\langle q, M q\rangle$"),
+        ("mixing", "charges of linear groups", r"$\langle q, M q\rangle$"),
+    ]
+    families = [family for family in known if f"{family[0]}_measured" in arrays]
     canvas = new_figure(1, len(families), width=4.0, height=2.8)
     kept = {"step": arrays["step"]}
     for panel, (family, title, label) in zip(canvas.axes.flat, families, strict=True):

@@ -5,9 +5,15 @@
   of every hidden channel without;
 - classifier (translation symmetry): the sums over classes of the last layer's bias and of its kernel, one an input
   feature.
+
+Those are the paper's, of a network whose channels are described. Of any other network :func:`traced` finds
+
+- scaling: every positive scaling, ``<q, M q>`` with the degrees in M;
+- mixing: the general linear groups, as of attention heads, a symmetric matrix of charges each;
+- translation: the sum along every translation that other parameters do not take up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +23,7 @@ import numpy as np
 from symjax.actions import translate
 from symjax.channels import Channel, restrict, scalings
 from symjax.symmetry import Symmetry, compose
+from symjax.tracing import symmetries
 
 
 class Families(NamedTuple):
@@ -72,9 +79,47 @@ def families(channels: Mapping[str, Channel], params: Any, last: str = "dense3")
     return Families(compose(**found), form, layers, whole["filter"])
 
 
+def traced(apply: Callable[[Any, Any], Any], params: Any, x: Any) -> Families:
+    """Find the symmetries of any network from its program, those with a charge.
+
+    Args:
+      apply: ``apply(params, x) -> logits`` in training mode, without randomness; the softmax after it is added here.
+      params: the parameters.
+      x: a batch of images, its shape is enough.
+
+    Raises:
+      ValueError: nothing with a charge was found.
+    """
+    found = symmetries(lambda params, x: jax.nn.log_softmax(apply(params, x)), params, x)
+    form: dict[str, dict[str, str]] = {"scaling": {}, "mixing": {}, "translation": {}}
+    contained = {group.scaling for group in found.linear}
+    form["scaling"] = {one.name: "quadratic" for one in found.scalings if one.name not in contained}
+    form["mixing"] = {one.name: "matrix" for one in found.linear if one.group == "general_linear"}
+    form["translation"] = {
+        one.name: "linear"
+        for one in found.shifts
+        if not one.absorbed and all(term.weight is None for term in one.terms)
+    }
+    form = {family: words for family, words in form.items() if words}
+    if not form:
+        raise ValueError("no symmetry with a charge was found in the network")
+    whole, kinds = found.symmetry, {"scaling": "scalings", "mixing": "linear", "translation": "shifts"}
+
+    def flow(s: dict[str, dict[str, jax.Array]], params: Any) -> Any:
+        every = {kinds[family]: own for family, own in s.items()}
+        return whole.flow({kind: zero | every.get(kind, {}) for kind, zero in whole.zero.items()}, params)
+
+    zero = {family: {name: whole.zero[kinds[family]][name] for name in words} for family, words in form.items()}
+    layers = {
+        family: np.repeat(sorted(leaves), [leaves[name].size for name in sorted(leaves)])
+        for family, leaves in zero.items()
+    }
+    return Families(Symmetry(flow, zero), form, layers, None)
+
+
 def vector(tree: Any) -> jax.Array:
     """One vector of a family's vectors, layer after layer in alphabetical order."""
-    return jnp.concatenate([jnp.atleast_1d(leaf) for leaf in jax.tree.leaves(tree)])
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 def layer_names(found: Families) -> dict[str, np.ndarray]:

@@ -42,8 +42,9 @@ class Monitor(NamedTuple):
     Attributes:
       filters: None without BatchNorm.
       worst: family -> largest error of its law so far, over the filter's squared norm, the unit's first squared norms,
-        the largest first sum; None where the rule has no law.
-      largest_sum: the classifier's at the start.
+        the largest first sum, of what is traced the size of :class:`symjax.watch.Charges`; None where the rule has no
+        law.
+      largest_sum: the classifier's at the start, zero where it is no family.
     """
 
     filters: Filters | None
@@ -71,7 +72,7 @@ def known(state: WatchState) -> dict[str, Known]:
     charges = state.charges._asdict()
 
     def of(family: str) -> Known:
-        twice = 1 if family == "classifier" else 2
+        twice = 1 if family in ("classifier", "translation") else 2
         alone = ("error", "residual", "first", "first_sum", "inner")
         return Known(
             **{name: (1 if name in alone else twice) * vector(charges[name][family]) for name in Known._fields}
@@ -89,7 +90,8 @@ def start(found: Families, params: Any, rule: Rule) -> Monitor:
         flow = bernoulli_start(first) if exact else None
         filters = Filters(first, first, jnp.zeros_like(first), jnp.zeros_like(first), flow, flow)
     worst = {family: jnp.zeros_like(value) for family, value in values.items()} if exact else None
-    return Monitor(filters, worst, jnp.max(jnp.abs(values["classifier"])))
+    largest_sum = jnp.max(jnp.abs(values["classifier"])) if "classifier" in values else jnp.zeros(())
+    return Monitor(filters, worst, largest_sum)
 
 
 def observe(found: Families, rule: Rule, monitor: Monitor, update: Update) -> tuple[Monitor, Any, dict[str, Any]]:
@@ -163,7 +165,7 @@ def noether_charge(seen: Known, rule: Rule) -> jax.Array:
 
 def _report_balances(seen: dict[str, Known]) -> dict[str, jax.Array]:
     record = {}
-    for family in seen.keys() - {"classifier"}:
+    for family in seen.keys() - {"classifier", "translation"}:
         one = seen[family]
         record |= {f"{family}_along": 2 * one.first_sum, f"{family}_square": one.second_sum}
         record[f"{family}_unbalanced"] = one.error
@@ -174,6 +176,8 @@ def _error(family: str, seen: Known, largest_sum: jax.Array) -> jax.Array:
     """What the law misses after a step, before norms are set back."""
     if family == "filter":
         return jnp.abs(seen.predicted / seen.measured - 1)
+    if family not in ("unit", "classifier"):
+        return seen.error
     return jnp.abs(seen.predicted - seen.measured) / (largest_sum if family == "classifier" else seen.size)
 
 
