@@ -69,7 +69,7 @@ def test_two_steps_follow_the_laws_of_what_is_traced(name):
 )
 def test_what_no_run_can_be_is_one_sentence(tmp_path, capsys, options, sentence):
     with pytest.raises(SystemExit) as left:
-        train.main(train.entry, TrainConfig, train.PROG, ["--out", str(tmp_path / "run"), *options])
+        train.main(train.entry, TrainConfig, train.PROG, argv=["--out", str(tmp_path / "run"), *options])
     told = capsys.readouterr().err
     assert left.value.code == 2 and told.count("\n") == 1 and sentence in told
     assert not (tmp_path / "run").exists()
@@ -78,7 +78,7 @@ def test_what_no_run_can_be_is_one_sentence(tmp_path, capsys, options, sentence)
 @pytest.mark.slow
 def test_a_resnet_of_width_a_sixteenth_trains(tmp_path):
     options = ["--model", "resnet18-bn", "--width", "0.0625", "--epochs", "1", "--limit", "640"]
-    train.main(train.entry, TrainConfig, train.PROG, ["--out", str(tmp_path / "run"), *options])
+    train.main(train.entry, TrainConfig, train.PROG, argv=["--out", str(tmp_path / "run"), *options])
     with np.load(tmp_path / "run" / "history.npz") as arrays:
         assert arrays["train_loss"][-1] < arrays["train_loss"][0]
         assert max(arrays[f"{family}_worst"].max() for family in ("scaling", "translation")) < 1e-4
