@@ -202,4 +202,8 @@ def sizes(found: Conserving, params: Params) -> list[jax.Array]:
 
 def _unit(form: Form, leaf: jax.Array) -> jax.Array:
     """All generators of a leaf at once; of a linear group those of its diagonal."""
-    return jnp.ones_like(leaf) * (jnp.eye(leaf.shape[-1], dtype=leaf.dtype) if form == "matrix" else 1)
+    return (
+        jnp.broadcast_to(jnp.eye(leaf.shape[-1], dtype=leaf.dtype), leaf.shape)
+        if form == "matrix"
+        else jnp.ones_like(leaf)
+    )

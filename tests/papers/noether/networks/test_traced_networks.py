@@ -20,7 +20,10 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", SMALL)
+SLOW = {"resnet18", "vit"}  # another program to compile each
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in SMALL])
 def test_two_steps_follow_the_laws_of_what_is_traced(name):
     model = SMALL[name]
     assert type(MODELS[name](CLASSES, 1 / 16, jnp.float32)) is type(model)
