@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from papers.common.models.mlp import MLP
     from papers.common.models.resnet import ResNet18
     from papers.common.models.vgg import VGG11, vgg11_channels
-    from papers.common.models.vit import ViT
 
-__all__ = ["MLP", "MODELS", "VGG11", "ModelName", "ResNet18", "ViT", "initialise", "vgg11_channels"]
+__all__ = ["MLP", "MODELS", "VGG11", "ModelName", "ResNet18", "initialise", "vgg11_channels"]
 
 _HOMES = {
-    **{"MLP": "mlp", "VGG11": "vgg", "ResNet18": "resnet", "ViT": "vit"},
+    **{"MLP": "mlp", "VGG11": "vgg", "ResNet18": "resnet"},
     **{"initialise": "initialisation", "vgg11_channels": "vgg"},
 }
 
@@ -37,7 +36,6 @@ MODELS: dict[str, Callable[[int, float, Any], Any]] = {
     "vgg11": _of("VGG11"),
     "resnet18": _of("ResNet18", norm="group"),
     "resnet18-bn": _of("ResNet18", norm="batch"),
-    "vit": _of("ViT"),
 }
 """Name -> ``build(classes, width, dtype)``, a module as :func:`initialise` takes it."""
 

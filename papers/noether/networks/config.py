@@ -146,7 +146,7 @@ class TrainConfig(Setting):
 
     model: ModelName = "vgg11"
     """vgg11 is the paper's; of any other the symmetries are found from its program. resnet18 has GroupNorm, resnet18-bn
-    BatchNorm, vit is a small vision transformer."""
+    BatchNorm."""
 
     preset: str = "none"
     """A panel of the paper; options given beside it replace the preset's. The help lists them."""
