@@ -200,7 +200,10 @@ def _row(paper: str, figure: str, runs: list[Run]) -> Row:
     # laws hold at any size: alone they do not make a finding's figure one of full size
     decided_in_full = [one for one in at_full_size if one.get("kind") != "law" or len(at_full_size) == len(deciding)]
     reduced = not decided_in_full
-    answer = _answer([verdict(claim) for claim in (deciding if reduced else at_full_size)])
+    # what the paper says and only a reduced run has tried is open at the paper's size
+    said = {one["paper"] for one in at_full_size}
+    open_still = ["undecided" for one in deciding if is_reduced(one) and one["paper"] not in said]
+    answer = _answer([verdict(one) for one in deciding] if reduced else [*map(verdict, at_full_size), *open_still])
     if reduced:
         answer = "not decided" if answer == "not decided" else f"at a reduced size: {answer}"
     shown = _telling(deciding, _figure(paper, figure).headline)

@@ -67,6 +67,17 @@ def test_a_law_does_not_lift_a_reduced_figure_to_full_size(tmp_path):
     assert alone.answer == "yes" and "worst of 12 numbers" in gather.number(alone.number)
 
 
+def test_a_sentence_tried_only_at_a_reduced_size_is_open(tmp_path):
+    full = judge(statement(), HOLDS, setting())
+    other = statement()._replace(paper="they also do")
+    small = judge(other, HOLDS, setting(True))
+    runs = gather.read([write(tmp_path / "full", full), write(tmp_path / "small", small)])
+    (row,) = gather.rows(runs)
+    assert row.answer == "in part"
+    (row,) = gather.rows(gather.read([tmp_path / "full", write(tmp_path / "again", judge(other, HOLDS, setting()))]))
+    assert row.answer == "yes"
+
+
 def test_own_controls_do_not_answer_for_the_paper(tmp_path):
     control = judge(statement(subject="control"), FAILS, setting())
     own = judge(statement(), HOLDS, setting())
