@@ -7,8 +7,8 @@ from pathlib import Path
 # two processes share one accelerator; read when jax is imported
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # and two share the cores: threads of NumPy's linear algebra would wait for one another; read when NumPy is imported
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hypothesis
 import jax
