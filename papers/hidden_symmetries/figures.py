@@ -19,8 +19,8 @@ PAPERS_NETWORKS = 5000
 class FiguresConfig:
     """Figure 6 of the paper, the functional dimension of random networks, and the mechanisms behind what is missing.
 
-    On one core a network of width 5 takes 0.05 s, of width 10 about 1 s and of width 15 about 10 s: choose --widths and
-    --networks, and continue with --resume.
+    On one core a network of width 5 takes 0.05 s, of width 10 about 1 s and of width 15 about 10 s. Choose --widths and
+    --networks by that, and continue with --resume.
     """
 
     place: ClassVar[str] = "hidden_symmetries/figures"

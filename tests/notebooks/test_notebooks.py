@@ -123,7 +123,9 @@ def _execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
 
 # half a minute and more of compiling each
 RUNS = [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in {"teleportation", "your_model"}))
+    pytest.param(
+        path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in {"noether", "teleportation", "your_model"})
+    )
     for path in NOTEBOOKS
 ]
 

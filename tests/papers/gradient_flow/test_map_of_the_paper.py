@@ -16,7 +16,7 @@ COMMANDS = {"train", "figures", "ensemble", "adversarial"}
 EXPERIMENTS = {
     path.stem
     for path in FOLDER.iterdir()
-    if path.stem not in COMMANDS | {"__init__", "claims", "networks", "results", "__pycache__"}
+    if path.stem not in COMMANDS | {"__init__", "__main__", "claims", "networks", "results", "__pycache__"}
 }
 
 

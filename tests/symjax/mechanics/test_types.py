@@ -121,7 +121,11 @@ def converted(arguments: dict[str, Any], make: Callable[[Any], Any]) -> dict[str
     return {name: one(value) for name, value in arguments.items()}
 
 
-@pytest.mark.parametrize("name", CALLS)
+LONG = {"solve_sgd", "homogeneous"}
+"""Seconds each, the time to compile them once more for every type."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CALLS])
 def test_numbers_of_every_type_give_one_answer(name: str) -> None:
     function, arguments = CALLS[name]
     exact = function(**converted(arguments, lambda value: jnp.asarray(value, jnp.float64)))

@@ -228,7 +228,9 @@ def test_counts(name: str) -> None:
     assert sum(shift.dimension for shift in found.shifts) == case.shifts
 
 
-@pytest.mark.parametrize("name", ["mlp bottleneck", "vgg normalised", "transformer"])
+@pytest.mark.parametrize(
+    "name", ["mlp bottleneck", "vgg normalised", pytest.param("transformer", marks=pytest.mark.slow)]
+)
 def test_the_composed_flow_begins_at_the_identity_and_keeps_the_outputs(name: str) -> None:
     case = CASES[name]
     found, variables, x = traced(case)
