@@ -40,10 +40,10 @@ class Constructed(NamedTuple):
 def construct(sizes: Sequence[int], random: np.random.Generator, attempts: int = 20) -> Constructed:
     """Find parameters without hidden symmetries of positive dimension, layer by layer.
 
-    Weights are N(0, 2 / fan in); the bias of a unit is minus a random quantile, between 0.3 and 0.7, of its weighted
-    input over a cloud of points at all scales, so that it bends where the layers below have their image; the unit is
-    then scaled to a standard deviation of 1. A layer is kept when the network that ends with it and a random output
-    has a full dimension, and drawn again otherwise; after 20 draws the network is begun again.
+    Weights are N(0, 2 / fan in); the bias of a unit is minus a random quantile, between 0.3 and 0.7, of its different
+    weighted inputs over a cloud of points at all scales, so that it bends where the layers below have their image; the
+    unit is then scaled to a standard deviation of 1. A layer is kept when the network that ends with it and a random
+    output has a full dimension, and drawn again otherwise; after 20 draws the network is begun again.
 
     Source: Grigsby, Lindsey, Rolnick 2023 (arXiv 2306.06179) and arXiv 2605.03601 prove that such parameters exist; the
     construction is this library's own.
@@ -101,7 +101,9 @@ def _layer(
     """A layer that bends within the image of the one below, and its own heights."""
     w = random.normal(size=(size, heights.shape[1])) * np.sqrt(2 / heights.shape[1])
     z = heights @ w.T
-    b = -np.array([np.quantile(z[:, unit], random.uniform(0.3, 0.7)) for unit in range(size)])
+    # of different heights: where many points share one, a quantile is its value, and the unit would vanish on them all
+    seen = np.unique(heights, axis=0) @ w.T
+    b = -np.array([np.quantile(seen[:, unit], random.uniform(0.3, 0.7)) for unit in range(size)])
     scale = np.std(np.maximum(z + b, 0), axis=0)
     scale[scale == 0] = 1.0  # never on in the cloud
     return (w / scale[:, None], b / scale), np.maximum(z + b, 0) / scale

@@ -63,8 +63,8 @@ def same_function(params: Params, other: Params, box: float | None = None, most:
     Example:
       >>> absolute = [(np.array([[1.0], [-1.0]]), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]
       >>> shifted = [(np.array([[2.0], [1.0]]), np.zeros(2)), (np.array([[1.0, -1.0]]), np.zeros(1))]
-      >>> same_function(absolute, absolute).same, same_function(absolute, shifted, 1.0).point
-      (True, array([-1.]))
+      >>> same_function(absolute, absolute).same, same_function(absolute, shifted, 1.0).same
+      (True, False)
     """
     params, other = as_params(params), as_params(other)
     ends, others = (widths(each)[:: len(each)] for each in (params, other))
