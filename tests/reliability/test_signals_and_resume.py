@@ -27,7 +27,8 @@ def compile_quickly(monkeypatch, quick_compilation):
 
 
 def launch(out, cache, *more):
-    own = {"SYMJAX_PAPERS_CACHE": str(cache), "MPLBACKEND": "agg"}
+    # XLA's words about programs that the quick flags compiled would fill a pipe that nobody reads meanwhile
+    own = {"SYMJAX_PAPERS_CACHE": str(cache), "MPLBACKEND": "agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment = {**os.environ, **own}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command(out, *more), cwd=ROOT, env=environment, **pipes)
