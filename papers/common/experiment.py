@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from papers.common.claims import Claim, Setting, format_claims
+from papers.common.environment import command_line
 from papers.common.flags import say_next
 from papers.common.runs import RunDirectory
 
@@ -70,3 +71,33 @@ def carry_out(
     print(f"the figure, its arrays and its claims are in {directory.path}")
     say_next("read it as a page", f"python -m papers.report {directory.path}")
     return claims
+
+
+def into_directory(
+    experiment: Experiment, config: Any, module: str, name: str, prepare: Callable[[Any], None] = lambda config: None
+) -> list[Claim]:
+    """Carry an experiment out in the directory that its configuration names, and go on with one that was stopped.
+
+    Args:
+        experiment: what to do.
+        config: what it is told; its ``out`` and ``resume`` say where, ``reduced`` whether it is smaller than the
+            paper's.
+        module: as the user names it, for the recorded command.
+        name: of the picture's file.
+        prepare: ``prepare(config)`` sets what the process computes with, once the directory can be used.
+
+    Returns:
+        The claims.
+
+    Raises:
+        UserError: a directory with anything in it, one that cannot be resumed, or data that is not there.
+    """
+    config = RunDirectory.take_up(config)
+    RunDirectory.refuse(config)
+    prepare(config)
+    fingerprint = experiment.require(config)  # absent or damaged data leave no directory behind
+    command = command_line(module)
+    with RunDirectory.open(config, command, fingerprint) as directory:
+        if directory.resumed:
+            directory.restore_metrics()  # the numbers of the parts that are read are written down again
+        return carry_out(experiment, config, directory, name=name, command=command, reduced=config.reduced)

@@ -15,6 +15,7 @@ not in the paper: Figure 6 over all regions, exact  ``exact``         ``all_regi
 ==================================================  ================  ========================
 
 An experiment is a file or a folder with ``measure``, ``draw`` and ``judge`` in this order
-(:mod:`papers.common.experiment`); every threshold of a claim stands in ``claims.py`` beside the paper's own words. The
+(:mod:`papers.common.experiment`); what every command is told stands in ``config.py``,
+every threshold of a claim stands in ``claims.py`` beside the paper's own words. The
 mathematics is :mod:`symjax.dimension`. Small results are in ``results``.
 """

@@ -5,11 +5,10 @@ what is missing from the bound is put down to mechanisms.
 """
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import ClassVar
 
 from papers.common.cli import check, check_count, check_seed, main
+from papers.hidden_symmetries.config import RandomNetworksConfig, one_thread
 
 PROG = "python -m papers.hidden_symmetries.exact"
 
@@ -17,7 +16,7 @@ NETWORKS = 200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExactConfig:
+class ExactConfig(RandomNetworksConfig):
     """Exact functional dimensions of random networks, and the mechanisms that take what is missing.
 
     A network of width 5 and depth 4, 5 or 6 takes about 0.3, 1 and 3 s on one core; with two inputs the first network's
@@ -34,17 +33,6 @@ class ExactConfig:
 
     networks: int = NETWORKS
     """Random networks; the first of those of Figure 6 with the same seed."""
-
-    seed: int = 0
-    """The first network's seed; the others follow it."""
-
-    out: Path | None = None
-    """Run directory, new or empty; by default a new one under runs, named after the time. The same words again continue
-    a stopped run there."""
-
-    resume: bool = False
-    """Continue a stopped run: what it has measured is read, the rest measured; without --out the newest unfinished run
-    of the command."""
 
     def validate(self) -> None:
         """Refuse what cannot be listed."""
@@ -66,21 +54,11 @@ class ExactConfig:
 
 def entry(config: ExactConfig) -> None:
     """Measure, draw and judge into a directory of its own."""
-    # matrices of a hundred columns: several threads only wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from papers.common.environment import command_line
-    from papers.common.experiment import carry_out
-    from papers.common.runs import RunDirectory
+    one_thread()
+    from papers.common.experiment import into_directory
     from papers.hidden_symmetries.all_regions import EXPERIMENT
 
-    config = RunDirectory.take_up(config)
-    RunDirectory.refuse(config)
-    command = command_line("papers.hidden_symmetries.exact")
-    with RunDirectory.open(config, command, None) as directory:
-        if directory.resumed:
-            directory.restore_metrics()
-        carry_out(EXPERIMENT, config, directory, name="all_regions", command=command, reduced=config.reduced)
+    into_directory(EXPERIMENT, config, "papers.hidden_symmetries.exact", "all_regions")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ Each figure has its own directory with the picture, the arrays it was drawn from
 """
 
 import dataclasses
-import os
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from papers.common.cli import check, check_count, check_seed, main
+from papers.hidden_symmetries.config import RandomNetworksConfig, one_thread
 
 PROG = "python -m papers.hidden_symmetries.figures"
 
@@ -16,7 +15,7 @@ PAPERS_NETWORKS = 5000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FiguresConfig:
+class FiguresConfig(RandomNetworksConfig):
     """Figure 6 of the paper, the functional dimension of random networks, and the mechanisms behind what is missing.
 
     On one core a network of width 5 takes 0.05 s, of width 10 about 1 s and of width 15 about 10 s. Choose --widths and
@@ -40,17 +39,6 @@ class FiguresConfig:
 
     widths: tuple[int, ...] = (5, 10, 15)
     """Numbers of inputs and of units in each hidden layer; there is one output."""
-
-    seed: int = 0
-    """The first network's seed; the others follow it."""
-
-    out: Path | None = None
-    """Run directory, new or empty; by default a new one under runs, named after the time. The same words again continue
-    a stopped run there."""
-
-    resume: bool = False
-    """Continue a stopped run: what it has measured is read, the rest measured; without --out the newest unfinished run
-    of the command."""
 
     def validate(self) -> None:
         """Refuse what no figure can be."""
@@ -78,25 +66,15 @@ class FiguresConfig:
 
 def entry(config: FiguresConfig) -> None:
     """Draw the figure into a directory of its own."""
-    # matrices of a hundred columns: several threads only wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from papers.common.environment import command_line
-    from papers.common.experiment import carry_out
-    from papers.common.runs import RunDirectory
+    one_thread()
+    from papers.common.experiment import into_directory
 
     if config.figure == "6":
         from papers.hidden_symmetries.figure_6 import EXPERIMENT as experiment
     else:
         from papers.hidden_symmetries.mechanisms import EXPERIMENT as experiment
 
-    config = RunDirectory.take_up(config)
-    RunDirectory.refuse(config)
-    command = command_line("papers.hidden_symmetries.figures")
-    with RunDirectory.open(config, command, None) as directory:
-        if directory.resumed:
-            directory.restore_metrics()
-        carry_out(experiment, config, directory, name=config.name, command=command, reduced=config.reduced)
+    into_directory(experiment, config, "papers.hidden_symmetries.figures", config.name)
 
 
 if __name__ == "__main__":

@@ -118,16 +118,12 @@ def complete(found: Any, variables: Any, inputs: Any, key: jax.Array | None = No
 
 def _jacobian(found: Any, variables: Any, random: np.random.Generator) -> tuple[Any, jax.Array]:
     """The compiled Jacobian of all outputs in the parameters read, and a generic point near the variables."""
-    from symjax.tracing.action import leaf_paths
     from symjax.tracing.program import evaluate
-    from symjax.tracing.verify import nearby
+    from symjax.tracing.verify import matched, nearby, real
 
-    program, paths = found.model.program, found.model.paths
-    given, _ = leaf_paths(variables)
-    if {path: jnp.shape(leaf) for path, leaf in given.items()} != dict(zip(paths, program.shapes, strict=True)):
-        raise ValueError("variables have another structure than those whose symmetries were found")
-    leaves = {path: nearby(np.asarray(leaf), random) if _real(leaf) else leaf for path, leaf in given.items()}
-    read = [path for path, leaf in leaves.items() if _real(leaf) and path not in found.unread]
+    program, given = found.model.program, matched(found, variables)
+    leaves = {path: nearby(np.asarray(leaf), random) if real(leaf) else leaf for path, leaf in given.items()}
+    read = [path for path, leaf in leaves.items() if real(leaf) and path not in found.unread]
     vector, restore = jax.flatten_util.ravel_pytree([jnp.asarray(leaves[path]) for path in read])
 
     def outputs(flat: jax.Array, batch: list[Any]) -> jax.Array:
@@ -140,6 +136,8 @@ def _jacobian(found: Any, variables: Any, random: np.random.Generator) -> tuple[
 
 def _drawn(found: Any, inputs: Any, random: np.random.Generator) -> Iterator[list[Any]]:
     """Inputs like the given ones: normal numbers five times their size, so that units switch, and entries they have."""
+    from symjax.tracing.verify import real
+
     given = [np.asarray(leaf) for leaf in jax.tree.leaves(inputs)]
     wanted = [value.shape for value in found.model.program.inputs]
     if [leaf.shape for leaf in given] != wanted:
@@ -147,11 +145,7 @@ def _drawn(found: Any, inputs: Any, random: np.random.Generator) -> Iterator[lis
     while True:
         yield [
             5 * (np.sqrt(np.mean(np.square(leaf, dtype=np.float64))) or 1.0) * random.normal(size=leaf.shape)
-            if _real(leaf)
+            if real(leaf)
             else random.choice(leaf.ravel(), leaf.shape)
             for leaf in given
         ]
-
-
-def _real(leaf: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.tracing.action import flip, leaf_paths, mix, permute, rescale
+from symjax.tracing.describe import Path
 from symjax.tracing.found import Check, Item, Symmetries
 from symjax.tracing.program import evaluate
 from symjax.tracing.translate import directions
 
-__all__ = ["act", "draw", "items_of", "nearby", "verify"]
+__all__ = ["act", "draw", "items_of", "matched", "nearby", "real", "verify"]
 
 _TOLERANCE = 1e-8  # relative change of the outputs that rounding may leave in double precision
 
@@ -49,14 +50,10 @@ def verify(found: Symmetries, variables: Any, x: Any, key: jax.Array | None = No
     Raises:
       ValueError: variables of another structure or other shapes, or outputs that are not finite.
     """
-    program, paths = found.model.program, found.model.paths
-    given, _ = leaf_paths(variables)
-    shapes = dict(zip(paths, program.shapes, strict=True))
-    if {path: jnp.shape(leaf) for path, leaf in given.items()} != shapes:
-        raise ValueError("variables have another structure than those whose symmetries were found")
+    given = matched(found, variables)
     random = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).ravel())
-    before = {path: nearby(np.asarray(leaf), random) if _real(leaf) else leaf for path, leaf in given.items()}
-    inputs = [nearby(np.asarray(leaf), random) if _real(leaf) else leaf for leaf in jax.tree.leaves(x)]
+    before = {path: nearby(np.asarray(leaf), random) if real(leaf) else leaf for path, leaf in given.items()}
+    inputs = [nearby(np.asarray(leaf), random) if real(leaf) else leaf for leaf in jax.tree.leaves(x)]
     with jax.enable_x64(True):
         trial = _Trial(found, before, inputs, random)
         items = items_of(found)
@@ -89,7 +86,7 @@ class _Trial:
 
         def real_outputs(leaves: list) -> list:
             rest = iter(leaves)
-            whole = [next(rest) if _real(leaf) else leaf for leaf in before.values()]
+            whole = [next(rest) if real(leaf) else leaf for leaf in before.values()]
             outs = outputs(whole, inputs)  # what shifts absorb is exact with the epsilons as they are
             return [out for out in outs if jnp.issubdtype(out.dtype, jnp.floating)]
 
@@ -140,8 +137,8 @@ class _Trial:
 
     def along(self, steps: list[Any]) -> list[np.ndarray]:
         """Derivative of the outputs along additions to the leaves."""
-        leaves = [leaf for leaf in self.before.values() if _real(leaf)]
-        given = [s for s, leaf in zip(steps, self.before.values(), strict=True) if _real(leaf)]
+        leaves = [leaf for leaf in self.before.values() if real(leaf)]
+        given = [s for s, leaf in zip(steps, self.before.values(), strict=True) if real(leaf)]
         tangents = [np.zeros_like(leaf) if s is None else np.asarray(s) for s, leaf in zip(given, leaves, strict=True)]
         return [np.asarray(out, np.float64) for out in self.tangent(leaves, tangents)]
 
@@ -230,7 +227,8 @@ def act(found: Symmetries, element: dict[str, Any], leaves: dict) -> dict:
     return permute(element["permutation"], leaves, found.model.layouts, found.permutations)
 
 
-def _real(leaf: Any) -> bool:
+def real(leaf: Any) -> bool:
+    """Whether a leaf holds real numbers in floating point, which a check may move."""
     return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
 
 
@@ -250,3 +248,16 @@ def _difference(before: np.ndarray, after: np.ndarray) -> float:
     largest = np.max(np.abs(before))
     difference = np.max(np.abs(after - before)) / (largest or 1.0)
     return float(difference) if np.isfinite(difference) else np.inf
+
+
+def matched(found: Symmetries, variables: Any) -> dict[Path, Any]:
+    """The leaves of variables by path.
+
+    Raises:
+      ValueError: another structure or other shapes than those whose symmetries were found.
+    """
+    given, _ = leaf_paths(variables)
+    shapes = dict(zip(found.model.paths, found.model.program.shapes, strict=True))
+    if {path: jnp.shape(leaf) for path, leaf in given.items()} != shapes:
+        raise ValueError("variables have another structure than those whose symmetries were found")
+    return given

@@ -1,37 +1,19 @@
-"""The run of an experiment: its directory, its precision, its claims on the terminal."""
+"""The run of an experiment of this paper: in float64, with compiled programs kept."""
 
 import jax
 
+from papers.common import experiment as common
 from papers.common.claims import Claim
 from papers.common.compilation import use_compilation_cache
-from papers.common.environment import command_line
-from papers.common.experiment import Experiment, carry_out
-from papers.common.runs import RunDirectory
+from papers.common.experiment import Experiment
 from papers.gradient_flow.networks.config import ExperimentConfig
 
 
 def into_directory(experiment: Experiment, config: ExperimentConfig, module: str, name: str) -> list[Claim]:
-    """Carry an experiment out in float64, in the directory that its configuration names.
+    """Carry an experiment out in float64; see :func:`papers.common.experiment.into_directory`."""
+    return common.into_directory(experiment, config, module, name, _in_float64)
 
-    Args:
-      experiment: what to do.
-      config: what it is told; its ``out`` and ``resume`` say where.
-      module: as the user names it, for the recorded command.
-      name: of the picture's file.
 
-    Returns:
-      The claims.
-
-    Raises:
-      UserError: a directory with anything in it, one that cannot be resumed, or data that is not there.
-    """
-    config = RunDirectory.take_up(config)
-    RunDirectory.refuse(config)
+def _in_float64(config: ExperimentConfig) -> None:
     use_compilation_cache(config.cache_dir)
     jax.config.update("jax_enable_x64", True)
-    fingerprint = experiment.require(config)  # absent or damaged data leave no directory behind
-    command = command_line(module)
-    with RunDirectory.open(config, command, fingerprint) as directory:
-        if directory.resumed:
-            directory.restore_metrics()  # the numbers of the parts that are read are written down again
-        return carry_out(experiment, config, directory, name=name, command=command, reduced=config.reduced)
