@@ -3,7 +3,8 @@
 The parameters of a model have ``rank of the Jacobian + dimension of its symmetries`` directions; what is left over is a
 *hidden* symmetry, one that no permutation and no positive scaling explains.
 
-* :mod:`~symjax.dimension.networks`: multilayer perceptrons as plain arrays: masks, patterns, gradients, scalings.
+* :mod:`~symjax.dimension.networks`: multilayer perceptrons as plain arrays, their sizes and activation patterns;
+  :mod:`~symjax.dimension.gradients`: their gradients with the patterns frozen.
 * :mod:`~symjax.dimension.regions`: every activation region of a network, in all of the input space.
 * :mod:`~symjax.dimension.arrangement`: what the regions say: counts, conditions, pictures.
 * :mod:`~symjax.dimension.exact`: the dimension from all of them, without sampling.

@@ -140,7 +140,7 @@ def _product(left: np.ndarray, right: np.ndarray, prime: int) -> np.ndarray:
 
 
 def _rows_modulo(params: nets.Params, masks: np.ndarray, prime: int) -> np.ndarray:
-    """The rows of :func:`networks.pattern_rows` modulo a prime, (P (n_0 + 1) n_d, D)."""
+    """The rows of :func:`~symjax.dimension.gradients.pattern_rows` modulo a prime, (P (n_0 + 1) n_d, D)."""
     layers = [tuple(_residues(leaf, prime) for leaf in layer) for layer in params]
     sizes, count = nets.widths(params), len(masks)
     factors = [mask.astype(np.int64) for mask in nets.split(masks, sizes)]

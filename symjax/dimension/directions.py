@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from symjax.dimension import networks as nets
+from symjax.dimension.gradients import at_points, jacobian, products, scaling_tangents
 from symjax.dimension.rank import Dimension, measure
 
 __all__ = ["HiddenDirections", "hidden_directions"]
@@ -66,17 +67,17 @@ def hidden_directions(
     )
     dimension, space = measure(params, points, "patterns", np.random.default_rng(0))
     kernel = space.kernel()
-    tangents = nets.scaling_tangents(params)
+    tangents = scaling_tangents(params)
     lengths = np.linalg.norm(tangents, axis=1, keepdims=True)
     # the scalings' directions within the kernel, and what is orthogonal to them
     inside = kernel @ (tangents / np.where(lengths > 0, lengths, 1)).T
     left = np.linalg.svd(inside)[0] if inside.size else np.eye(len(kernel))
     directions = left[:, len(kernel) - dimension.hidden :].T @ kernel
-    masks = nets.at_points(params, held_out)
-    longest = np.sqrt(np.max(np.sum(nets.jacobian(params, held_out) ** 2, axis=-1)))
+    masks = at_points(params, held_out)
+    longest = np.sqrt(np.max(np.sum(jacobian(params, held_out) ** 2, axis=-1)))
     slopes, changes, theta = [], [], nets.flatten(params)
     for direction in directions:
-        slopes.append(np.max(np.abs(nets.products(params, masks, direction, direction)[0])) / longest)
+        slopes.append(np.max(np.abs(products(params, masks, direction, direction)[0])) / longest)
         moved = nets.forward(nets.unflatten(theta + step * direction, sizes), held_out)
         changes.append(np.max(np.abs(moved - nets.forward(params, held_out))) / (step * longest))
     parts = np.cumsum([0, *(above * (below + 1) for below, above in pairwise(sizes))])

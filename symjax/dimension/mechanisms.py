@@ -25,7 +25,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from symjax.dimension.networks import Params, as_params, bound, flatten, pattern_rows, scaling_tangents, split, widths
+from symjax.dimension.gradients import pattern_rows, scaling_tangents
+from symjax.dimension.networks import Params, as_params, bound, flatten, split, widths
 from symjax.dimension.regions import MOST_REGIONS, Regions, activation_regions
 from symjax.dimension.row_space import span
 

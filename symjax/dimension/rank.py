@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from symjax.dimension import networks as nets
+from symjax.dimension.gradients import Slices, gradients, of_patterns, products, scaling_tangents
 from symjax.dimension.row_space import Evidence, RowSpace
 
 __all__ = [
@@ -94,7 +95,7 @@ class _Search:
         """The rank so far, by the pivots."""
         return self.null.rank
 
-    def extend(self, slices: nets.Slices) -> list[np.ndarray]:
+    def extend(self, slices: Slices) -> list[np.ndarray]:
         """Look at every slice, and say which were taken."""
         pending, added = np.arange(len(slices.masks)), []
         rows_each = len(slices.constants) * nets.widths(self.params)[-1]
@@ -105,18 +106,18 @@ class _Search:
                 if not len(pending):
                     break
             chosen, pending = pending[:most], pending[most:]
-            self.space.add(nets.gradients(self.params, slices.take(chosen)).reshape(-1, self.space.triangle.shape[1]))
+            self.space.add(gradients(self.params, slices.take(chosen)).reshape(-1, self.space.triangle.shape[1]))
             self.null = self.space.null_vector(self.random)
             added.append(chosen)
         return added
 
-    def _seeing(self, slices: nets.Slices, pending: np.ndarray, enough: int) -> np.ndarray:
+    def _seeing(self, slices: Slices, pending: np.ndarray, enough: int) -> np.ndarray:
         """Those pending whose rows see a null vector; the walk ends at enough of them, the rest stays pending."""
         found, count = [], 0
         step = max(1, _CHUNK // (len(slices.constants) * max(nets.widths(self.params))))
         for start in range(0, len(pending), step):
             part = pending[start : start + step]
-            along, lengths = nets.products(self.params, slices.take(part), self.null.vector, self.null.factors)
+            along, lengths = products(self.params, slices.take(part), self.null.vector, self.null.factors)
             part = part[np.any(np.abs(along) > _SEEN * lengths, axis=(1, 2))]
             found.append(part)
             count += len(part)
@@ -143,7 +144,7 @@ def _refuse_size(count: int) -> None:
 
 
 def _tangents_rank(params: nets.Params) -> int:
-    tangents = nets.scaling_tangents(params)
+    tangents = scaling_tangents(params)
     lengths = np.linalg.norm(tangents, axis=1, keepdims=True)
     return int(np.linalg.matrix_rank(tangents / np.where(lengths > 0, lengths, 1))) if len(tangents) else 0
 
@@ -166,9 +167,9 @@ def measure(
         if search.rank < ceiling:
             looked = stop
             if method == "patterns":
-                part, slices = part[fresh], nets.of_patterns(z[fresh] > 0, sizes[0])
+                part, slices = part[fresh], of_patterns(z[fresh] > 0, sizes[0])
             else:
-                slices = nets.Slices(z > 0, part[:, None, :], np.ones(1))
+                slices = Slices(z > 0, part[:, None, :], np.ones(1))
             witnesses += [part[chosen] for chosen in search.extend(slices)]
         if stop == middle:
             half = search.space.evidence().rank
@@ -275,7 +276,7 @@ def generic_dimension(params: nets.Params, points: np.ndarray, random: np.random
     points = nets.as_points("points", points, sizes[0])
     masks = nets.patterns(params, points)
     search = _Search(nets.random_params(sizes, random, 1.0), nets.bound(sizes), random)
-    search.extend(nets.of_patterns(masks[_new_patterns(masks, set())], sizes[0]))
+    search.extend(of_patterns(masks[_new_patterns(masks, set())], sizes[0]))
     return search.space.evidence().rank
 
 

@@ -16,6 +16,7 @@ from papers.hidden_symmetries.figure_6.judge import shares
 from papers.hidden_symmetries.figure_6.measure import Figure6, Proofs, Ranks, proven, pruned, ranks, wilson
 from papers.hidden_symmetries.figures import PROG, FiguresConfig, entry
 from symjax.dimension import networks as nets
+from symjax.dimension.gradients import jacobian
 
 
 def test_ranks_are_those_of_the_whole_jacobian() -> None:
@@ -25,7 +26,7 @@ def test_ranks_are_those_of_the_whole_jacobian() -> None:
         random = np.random.default_rng((6, 3, 3, seed))
         params = nets.random_params((3, 3, 3, 1), random)
         points = random.normal(size=(2200, 3))
-        assert rank == np.linalg.matrix_rank(nets.jacobian(params, points)[:, 0])
+        assert rank == np.linalg.matrix_rank(jacobian(params, points)[:, 0])
         assert rank <= regions <= 22
 
 

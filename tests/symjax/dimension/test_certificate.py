@@ -8,6 +8,7 @@ import pytest
 from symjax.dimension import certify, sampled_dimension
 from symjax.dimension import networks as nets
 from symjax.dimension.certificate import PRIMES, _product, _residues, _rows_modulo, exact_patterns, rank_modulo
+from symjax.dimension.gradients import pattern_rows
 
 
 def test_products_are_exact_at_the_largest_residues() -> None:
@@ -30,7 +31,7 @@ def test_rows_are_those_of_the_network() -> None:
     random, sizes = np.random.default_rng(2), (3, 4, 4, 2)
     params = nets.unflatten(random.integers(-20, 21, nets.parameters(sizes)) / 8.0, sizes)
     masks = random.random((5, 8)) > 0.4
-    rows = nets.pattern_rows(params, masks).reshape(-1, nets.parameters(sizes))
+    rows = pattern_rows(params, masks).reshape(-1, nets.parameters(sizes))
     assert np.array_equal(_rows_modulo(params, masks, PRIMES[0]), _residues(rows, PRIMES[0]))
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from symjax.dimension.constructor import construct
 from symjax.dimension.exact import exact_dimension
+from symjax.dimension.gradients import jacobian
 from symjax.dimension.mechanisms import explain
-from symjax.dimension.networks import bound, jacobian, parameters, widths
+from symjax.dimension.networks import bound, parameters, widths
 
 
 @pytest.mark.parametrize("sizes", [(3, 4, 3, 2), (2, 2, 2, 2, 1), (4, 3, 5, 1), (3, 2)])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from symjax.dimension import networks as nets
+from symjax.dimension.gradients import jacobian, pattern_rows, scaling_tangents
 
 SIZES = (3, 4, 5, 2)
 
@@ -42,7 +43,7 @@ def test_jacobian_is_that_of_autodiff() -> None:
 
     vector = nets.flatten(params)
     expected = jax.vmap(jax.jacrev(outputs), (None, 0))(jnp.asarray(vector), jnp.asarray(points))
-    np.testing.assert_allclose(nets.jacobian(params, points), expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(jacobian(params, points), expected, rtol=1e-12, atol=1e-13)
     back = nets.unflatten(vector, SIZES)
     for one, two in zip(params, back, strict=True):
         assert all(map(np.array_equal, one, two))
@@ -51,17 +52,17 @@ def test_jacobian_is_that_of_autodiff() -> None:
 def test_pattern_rows_give_the_gradient_anywhere_in_the_region() -> None:
     params, points, _ = network()
     masks = nets.patterns(params, points)
-    rows = nets.pattern_rows(params, masks)
+    rows = pattern_rows(params, masks)
     affine = np.concatenate([np.ones((len(points), 1)), points], axis=1)
     np.testing.assert_allclose(
-        np.einsum("mr,mrkd->mkd", affine, rows), nets.jacobian(params, points), rtol=1e-12, atol=1e-13
+        np.einsum("mr,mrkd->mkd", affine, rows), jacobian(params, points), rtol=1e-12, atol=1e-13
     )
     np.testing.assert_allclose(nets.forward(params, points, masks), nets.forward(params, points), rtol=1e-13)
 
 
 def test_scalings_change_nothing() -> None:
     params, points, _ = network()
-    tangents, rows = nets.scaling_tangents(params), nets.jacobian(params, points).reshape(-1, 53)
+    tangents, rows = scaling_tangents(params), jacobian(params, points).reshape(-1, 53)
     lengths = np.linalg.norm(rows, axis=1)[:, None] * np.linalg.norm(tangents, axis=1)
     assert np.max(np.abs(rows @ tangents.T) / lengths) < 1e-14
     assert np.linalg.matrix_rank(tangents) == sum(SIZES[1:-1])
@@ -69,7 +70,7 @@ def test_scalings_change_nothing() -> None:
 
 def test_euler_relations() -> None:
     params, points, _ = network()
-    outputs, rows = nets.forward(params, points), nets.jacobian(params, points)
+    outputs, rows = nets.forward(params, points), jacobian(params, points)
     blocks = [nets.unflatten(row, SIZES) for row in rows.reshape(-1, rows.shape[-1])]
     for layer, (w, _) in enumerate(params):
         weights = np.array([np.sum(w * block[layer][0]) for block in blocks])

@@ -13,6 +13,7 @@ from symjax.dimension import (
     sampled_dimension,
 )
 from symjax.dimension import networks as nets
+from symjax.dimension.gradients import jacobian, pattern_rows, scaling_tangents
 
 
 def network(seed: int, sizes: tuple[int, ...], count: int = 600) -> tuple[Any, np.ndarray]:
@@ -45,12 +46,12 @@ def test_shallow_networks(sizes: tuple[int, ...], rank: int) -> None:
 def test_ranks_are_those_of_all_rows_at_once(sizes: tuple[int, ...], seed: int) -> None:
     params, points = network(seed, sizes)
     at_points, on_regions = batch_dimension(params, points), sampled_dimension(params, points)
-    assert at_points.rank == svd_rank(nets.jacobian(params, points))
+    assert at_points.rank == svd_rank(jacobian(params, points))
     masks = np.unique(nets.patterns(params, points), axis=0)
-    assert on_regions.rank == svd_rank(nets.pattern_rows(params, masks))
+    assert on_regions.rank == svd_rank(pattern_rows(params, masks))
     assert at_points.half <= at_points.rank <= on_regions.rank <= generic_dimension(params, points)
     assert on_regions.patterns == at_points.patterns == len(masks)
-    assert svd_rank(nets.pattern_rows(params, nets.patterns(params, on_regions.witnesses))) == on_regions.rank
+    assert svd_rank(pattern_rows(params, nets.patterns(params, on_regions.witnesses))) == on_regions.rank
 
 
 def test_rank_grows_with_the_points_and_one_point_gives_one_row_an_output() -> None:
@@ -82,7 +83,7 @@ def test_a_dead_unit_and_its_hidden_directions() -> None:
     found = hidden_directions(params, points[:500], points[500:])
     assert found.dimension.bound - found.dimension.rank == len(found.directions) >= 4
     np.testing.assert_allclose(found.directions @ found.directions.T, np.eye(len(found.directions)), atol=1e-12)
-    np.testing.assert_allclose(found.directions @ nets.scaling_tangents(params).T, 0, atol=1e-10)
+    np.testing.assert_allclose(found.directions @ scaling_tangents(params).T, 0, atol=1e-10)
     assert np.max(found.slope) < 1e-12 and np.max(found.change) < 1e-4
     np.testing.assert_allclose(found.layers.sum(1), 1)
 

@@ -6,8 +6,9 @@ import pytest
 from symjax.dimension.certificate import certify
 from symjax.dimension.exact import exact_dimension
 from symjax.dimension.examples import always_on_drop, mechanism_examples, pruned_drop
+from symjax.dimension.gradients import jacobian
 from symjax.dimension.mechanisms import explain, visibility
-from symjax.dimension.networks import bound, flatten, jacobian, patterns, random_params, widths
+from symjax.dimension.networks import bound, flatten, patterns, random_params, widths
 from symjax.dimension.rank import sampled_dimension
 from symjax.dimension.regions import activation_regions, check_complete
 
