@@ -1,6 +1,6 @@
 """Hidden tensors by name: what the units of a class say, from the same program that was analysed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from symjax.tracing.describe import Span
 from symjax.tracing.program import Equation, Value, evaluate
 from symjax.tracing.walk import AxesWalk
 
-__all__ = ["Hidden", "activations", "hidden"]
+__all__ = ["Hidden", "activations", "contracted", "hidden", "units_of"]
 
 
 class Hidden(NamedTuple):
@@ -68,21 +68,36 @@ def _units(array: jax.Array, place: Hidden) -> jax.Array:
     return jnp.moveaxis(array, array.ndim - rows.ndim + place.digit, -1)
 
 
-def hidden(axes: AxesWalk, name: dict[Axis, str], span: Any) -> dict[str, Hidden]:
+def hidden(axes: AxesWalk, units: Callable[[Value], tuple[Hidden, ...]]) -> dict[str, Hidden]:
     """The first contraction over each class with a value that depends on the input."""
     data, found = set(axes.program.inputs), {}
     for equation in axes.program.equations:
-        for value, axis in _contracted(equation):
-            for monomial in axes.layout(value)[axis] if value in data else ():
-                for digit, (atom, _) in enumerate(monomial.factors):
-                    if atom in name and atom.frozen is None:
-                        found.setdefault(name[atom], Hidden(value, axis, span(monomial), digit))
+        for value, axis in contracted(equation):
+            for place in units(value) if value in data else ():
+                if place.axis == axis:
+                    found.setdefault(place.span.digits[place.digit].name, place)
         if any(value in data for value in equation.inputs):
             data.update(equation.outputs)
     return found
 
 
-def _contracted(equation: Equation) -> list[tuple[Value, int]]:
+def units_of(axes: AxesWalk, name: dict[Axis, str], span: Any) -> Callable[[Value], tuple[Hidden, ...]]:
+    """Where the classes run in any value of the program, by the name of the class."""
+
+    def units(value: Value) -> tuple[Hidden, ...]:
+        return tuple(
+            Hidden(value, axis, span(monomial), digit)
+            for axis, column in enumerate(axes.layout(value))
+            for monomial in column
+            for digit, (atom, _) in enumerate(monomial.factors)
+            if atom in name and atom.frozen is None
+        )
+
+    return units
+
+
+def contracted(equation: Equation) -> list[tuple[Value, int]]:
+    """The values that an equation sums over, each with the axis."""
     if equation.name == "dot_general":
         summed, _ = equation.params["dimension_numbers"]
         return [(v, axis) for v, axes in zip(equation.inputs, summed, strict=True) for axis in axes]

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from symjax.channels import Channel
 from symjax.symmetry import Symmetry
 from symjax.tracing.action import leaf_paths
-from symjax.tracing.activations import Hidden, hidden
+from symjax.tracing.activations import Hidden, hidden, units_of
 from symjax.tracing.axes import Axis
 from symjax.tracing.describe import Class, Layouts, Linear, Path, Refusal, Scaling, Shift, Sign
 from symjax.tracing.generators import generators
 from symjax.tracing.ladder import climb
 from symjax.tracing.names import Names, Origin
-from symjax.tracing.program import Program, flatten
+from symjax.tracing.program import Program, Value, flatten
 from symjax.tracing.rules import RULES, UNKNOWN
 from symjax.tracing.shifts import walk_shifts
 from symjax.tracing.translate import Slices
@@ -46,7 +46,7 @@ class Check(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The program that was analysed, with the paths of its leaves and where its epsilons stand."""
+    """The program that was analysed, with the paths of its leaves and where its epsilons and its classes stand."""
 
     program: Program
     paths: tuple[Path, ...]
@@ -54,6 +54,7 @@ class Model(NamedTuple):
     epsilons: frozenset[tuple[int, int]]
     slices: Slices
     hidden: Mapping[str, Hidden]
+    units: Callable[[Value], tuple[Hidden, ...]]
 
 
 class Symmetries(NamedTuple):
@@ -183,6 +184,7 @@ def analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
             linear[atom] = [group]
     shifts = walk_shifts(axes, ladder, RULES)
     slices = Slices(shifts.flows, shifts.absorbed, shifts.makers, shifts.centred)
+    units_in = units_of(axes, names.name, names.span)
     families = tuple(names.sign(signs, generator) for generator in generators(signs))
     names.labels.clear()
     return Symmetries(
@@ -201,6 +203,7 @@ def analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
             names.layouts(),
             frozenset(place for place, _ in units.epsilons),
             slices,
-            hidden(axes, names.name, names.span),
+            hidden(axes, units_in),
+            units_in,
         ),
     )
