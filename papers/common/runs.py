@@ -31,6 +31,7 @@ from papers.common.lock import NAME as LOCK
 from papers.common.lock import Lock, refuse_in_use
 from papers.common.metrics import NAME as METRICS
 from papers.common.metrics import Metrics, read_metrics
+from papers.common.network import NETWORK, Apply, describe, flatten, load
 from papers.common.paths import used
 from papers.common.plots import png
 from papers.common.records import (
@@ -43,7 +44,7 @@ from papers.common.records import (
     write_atomically,
 )
 
-__all__ = ["MAY_DIFFER_ON_RESUME", "RunConfig", "RunDirectory", "read_metrics"]
+__all__ = ["MAY_DIFFER_ON_RESUME", "RunConfig", "RunDirectory", "load", "read_metrics"]
 
 MAY_DIFFER_ON_RESUME = ("resume", "out", "data_dir", "cache_dir", "checkpoint_epochs")
 OF_THE_PROCESS = ("config", "command", "started", "resumed", "run", "data")
@@ -289,6 +290,17 @@ class RunDirectory:
     def write_json(self, name: str, value: Any) -> Path:
         """Write a value as ``name.json``."""
         return write_atomically(self.path / f"{name}.json", dump(value).encode())
+
+    def save_network(self, build: Callable[..., Apply], variables: Mapping[str, Any], **options: Any) -> None:
+        """Leave the trained network, for :func:`load`.
+
+        Args:
+            build: ``build(**options) -> apply``, a function at the top of a module of the papers.
+            variables: nested dicts of arrays that ``apply(variables, x)`` takes.
+            **options: numbers and words.
+        """
+        self.save_arrays(NETWORK, **flatten(variables))
+        self.write_json(NETWORK, describe(build, options))
 
     def write_claims(self, claims: Sequence[Claim]) -> Path:
         """Write ``claims.json``: the list of the run's claims."""

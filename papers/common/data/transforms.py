@@ -1,5 +1,6 @@
 """Normalisation and augmentation of raw images on the device, as pure functions of a key."""
 
+import typing
 from functools import partial
 from typing import Literal
 
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 from papers.common.data.dataset import Dataset
 
 PADDING = 4
+
+Augmentation = Literal["none", "crop", "flip", "crop_flip"]
 
 
 def normalise(images: jax.Array, dataset: Dataset, dtype=jnp.float32) -> jax.Array:
@@ -36,7 +39,7 @@ def _normalise(images, scale, mean, std, dtype):
 
 
 @partial(jax.jit, static_argnames="augmentation")
-def augment(key: jax.Array, images: jax.Array, augmentation: Literal["none", "crop_flip"]) -> jax.Array:
+def augment(key: jax.Array, images: jax.Array, augmentation: Augmentation) -> jax.Array:
     """Pad each image by 4 raw zeros on each side, crop it back at a random place, mirror it with probability 1/2.
 
     Every image has its own crop, uniform over the 9 x 9 places, and its own mirror. Padding, crop and mirror are one
@@ -48,7 +51,7 @@ def augment(key: jax.Array, images: jax.Array, augmentation: Literal["none", "cr
     Args:
         key: one key for the whole batch.
         images: uint8, (n, height, width, channels).
-        augmentation: "crop_flip", or "none" for the images as they are.
+        augmentation: "crop_flip", "crop" or "flip" for one of the two alone, or "none" for the images as they are.
 
     Returns:
         As images.
@@ -58,12 +61,14 @@ def augment(key: jax.Array, images: jax.Array, augmentation: Literal["none", "cr
     """
     if augmentation == "none":
         return images
-    if augmentation != "crop_flip":
-        raise ValueError(f"augmentation is {augmentation!r}, but 'none' and 'crop_flip' are allowed.")
+    if augmentation not in typing.get_args(Augmentation):
+        allowed = ", ".join(map(repr, typing.get_args(Augmentation)))
+        raise ValueError(f"augmentation is {augmentation!r}, but {allowed} are allowed.")
     count, height, width, _ = images.shape
     crop_key, flip_key = jax.random.split(key)
-    shift = jax.random.randint(crop_key, (count, 2), -PADDING, PADDING + 1)
-    mirrored = jax.random.bernoulli(flip_key, 0.5, (count, 1))
+    padding = PADDING if "crop" in augmentation else 0
+    shift = jax.random.randint(crop_key, (count, 2), -padding, padding + 1)
+    mirrored = jax.random.bernoulli(flip_key, 0.5 if "flip" in augmentation else 0.0, (count, 1))
     column = jnp.arange(width)[None, :]
     column = jnp.where(mirrored, width - 1 - column, column) + shift[:, 1:]
     row = jnp.arange(height)[None, :] + shift[:, :1]

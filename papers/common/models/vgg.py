@@ -93,6 +93,7 @@ class VGG11(nn.Module):
         width: multiplies the number of channels and of hidden units, 64 to 512 and 1024.
         batch_norm: whether the convolutions are normalised.
         dropout: the rate after each hidden dense layer in training; needs `rngs={"dropout": key}` unless 0.
+        hidden_layers: dense layers before the last; 0 is VGG11 as it is trained on CIFAR-10.
         dtype: of the inputs to convolutions and dense layers; parameters and statistics stay float32.
         epsilon: added to the variance by the normalisation.
     """
@@ -103,6 +104,7 @@ class VGG11(nn.Module):
     dropout: float = 0.5
     dtype: DTypeLike = jnp.float32
     epsilon: float = 1e-5
+    hidden_layers: int = 2
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array:
@@ -128,10 +130,10 @@ class VGG11(nn.Module):
             else:
                 x = relu_max_pool(x) if pooled else nn.relu(x)
         x = x.reshape(x.shape[0], -1)
-        for index in (1, 2):
+        for index in range(1, self.hidden_layers + 1):
             x = nn.relu(nn.Dense(self.scaled(HIDDEN), dtype=self.dtype, name=f"dense{index}")(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        logits = nn.Dense(self.classes, dtype=self.dtype, name="dense3")(x)
+        logits = nn.Dense(self.classes, dtype=self.dtype, name=f"dense{self.hidden_layers + 1}")(x)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def scaled(self, features: int) -> int:

@@ -67,6 +67,13 @@ def test_none_returns_the_images():
     assert np.array_equal(augment(jax.random.key(0), x, "none"), x)
 
 
+def test_a_crop_or_a_mirror_image_alone():
+    x = images()
+    assert not places(x, augment(jax.random.key(0), x, "crop"))[:, 2].any()
+    mirrored = places(x, augment(jax.random.key(0), x, "flip"))
+    assert (mirrored[:, :2] == 4).all() and 0 < mirrored[:, 2].mean() < 1
+
+
 def test_unknown_augmentation_is_refused():
     with pytest.raises(ValueError, match="'mixup'"):
         augment(jax.random.key(0), images(), "mixup")

@@ -1,0 +1,15 @@
+"""Bökman & Kahl 2023, "Investigating how ReLU-networks encode symmetries" (NeurIPS 2023, arXiv 2305.17017).
+
+A ReLU network that is equivariant layer by layer is equivariant; the paper asks the converse. Its conjecture: most
+CNNs trained on data whose distribution a flip leaves alone are close to a group-equivariant CNN, which shows when a
+network and its mirror image, channels matched, are merged without a barrier. Each experiment, its command (after
+``python -m papers.relu_equivariance.``) and its folder below:
+
+==========================================================  ===================================  ===================
+of the paper                                                command                              folder
+==========================================================  ===================================  ===================
+the seven kinds of VGG11, trained                           ``train --kind cnn_aug``             ``networks``
+==========================================================  ===================================  ===================
+
+``claims`` has every threshold in one table, written before the first run.
+"""

@@ -1,0 +1,36 @@
+"""The seven kinds of network that the paper compares."""
+
+from typing import Literal, NamedTuple
+
+CONVOLUTIONS = 8
+
+
+class Kind(NamedTuple):
+    """How a network is built and trained.
+
+    Attributes:
+        words: its name in a table.
+        flips: whether training images are mirrored at random.
+        invariance: when the invariance loss is part of the loss.
+        equivariant: how many of the first convolutions are equivariant by construction.
+    """
+
+    words: str
+    flips: bool = False
+    invariance: Literal["never", "always", "late"] = "never"
+    equivariant: int = 0
+
+
+KINDS: dict[str, Kind] = {
+    "cnn": Kind("CNN"),
+    "cnn_aug": Kind("CNN + augmentation", flips=True),
+    "cnn_inv": Kind("CNN + invariance loss", invariance="always"),
+    "cnn_late_inv": Kind("CNN + late invariance loss", invariance="late"),
+    "gcnn": Kind("GCNN", equivariant=CONVOLUTIONS),
+    "pgcnn": Kind("PGCNN", equivariant=2),
+    "pgcnn_late_inv": Kind("PGCNN + late invariance loss", invariance="late", equivariant=2),
+}
+"""Name on a command line -> kind, in the order of the paper's table."""
+
+KindName = Literal[tuple(KINDS)]
+"""The names, as a command line offers them."""

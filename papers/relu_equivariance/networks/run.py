@@ -1,0 +1,182 @@
+"""One network from its configuration to its directory, and the networks of many seeds."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from papers.common import data
+from papers.common.compilation import once_options
+from papers.common.errors import Divergence
+from papers.common.finished import is_finished, load_json
+from papers.common.models import VGG11
+from papers.common.runs import RunDirectory
+from papers.common.signals import Interrupt
+from papers.common.training import Data, Plan, Session, TrainState, evaluate, sgd, start, steps_per_epoch
+from papers.relu_equivariance.networks.config import TrainConfig
+from papers.relu_equivariance.networks.kinds import KINDS
+from papers.relu_equivariance.networks.rule import gate, invariance_error, training_step, warm_up_and_decay
+from papers.relu_equivariance.networks.tied import draw, expand
+
+LEARNT = 2.0
+"""A network counts as trained when its test accuracy is above so many times chance."""
+
+
+class Expanded(NamedTuple):
+    """A plain network on tied parameters.
+
+    Attributes:
+        model: the plain network.
+        equivariant: how many of its convolutions are tied.
+    """
+
+    model: Any
+    equivariant: int
+
+    def apply(self, variables: Any, images: jax.Array, train: bool = False) -> jax.Array:
+        """The logits, (n, classes)."""
+        return self.model.apply({"params": expand(variables["params"], self.equivariant)}, images, train=train)
+
+
+def build_vgg11(classes: int, width: float, precision: str = "float32") -> VGG11:
+    """The plain network of all kinds: eight convolutions with biases, no BatchNorm, one dense layer."""
+    dtype = jnp.dtype(precision)
+    return VGG11(classes, width, batch_norm=False, dropout=0.0, hidden_layers=0, dtype=dtype)
+
+
+def apply_vgg11(classes: int, width: float) -> Any:
+    """Build ``apply(variables, images)`` of the plain network, whatever kind it was trained as."""
+    model = build_vgg11(classes, width)
+    return lambda variables, images: model.apply(variables, images)
+
+
+def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]:
+    """Put the training of one network together, that of the configuration's seed: its first state, and what to do."""
+    kind, model = KINDS[config.kind], build_vgg11(dataset.classes, config.width, config.precision)
+    per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
+    total = config.epochs * per_epoch
+    rate = warm_up_and_decay(config.learning_rate, config.warm_up_epochs * per_epoch, total)
+    optimiser = sgd(rate, config.momentum)
+    changes = ["crop"] * (dataset.augmentation != "none") + ["flip"] * kind.flips
+
+    def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
+        return data.normalise(data.augment(key, raw, "_".join(changes) or "none"), dataset)
+
+    def weight(step: jax.Array) -> jax.Array:
+        return config.invariance_weight * gate(kind, step, total)
+
+    @partial(jax.jit, compiler_options=once_options())  # one program instead of a hundred small ones
+    def begin(params: Any, key: jax.Array) -> TrainState:
+        return start({"params": params}, optimiser, key)
+
+    test = Data(jnp.asarray(dataset.test.images), jnp.asarray(dataset.test.labels))
+    accuracy = evaluate(Expanded(model, kind.equivariant), partial(data.normalise, dataset=dataset))
+    plan = Plan(
+        training_step(model, kind, optimiser, prepare, weight, config.weight_decay),
+        lambda state: {},
+        lambda state: accuracy(state, test),
+        Data(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        record_every=config.record_every,
+        checkpoint_epochs=config.checkpoint_epochs,
+        driver=config.driver,
+    )
+    params = draw(model, kind.equivariant, config.seed, dataset.train.images.shape[1:])
+    return begin(params, jax.random.PRNGKey(config.seed)), plan
+
+
+def mean_invariance_error(model: Any, params: Any, dataset: data.Dataset, batch_size: int = 500) -> float:
+    """The mean invariance error over the test images, of the plain network."""
+
+    @partial(jax.jit, compiler_options=once_options())
+    def total(params: Any, raw: jax.Array) -> jax.Array:
+        images = data.normalise(raw, dataset)
+        logits = (model.apply({"params": params}, x) for x in (images, images[:, :, ::-1]))
+        return invariance_error(*logits).sum()
+
+    images = dataset.test.images
+    parts = [images[first : first + batch_size] for first in range(0, len(images), batch_size)]
+    return float(sum(np.asarray(total(params, part), np.float64) for part in parts)) / len(images)
+
+
+def train_one(config: TrainConfig, command: str, again: str) -> dict[str, Any] | None:
+    """Train the network of the configuration's seed in its ``out``, or read what it left there.
+
+    Args:
+        config: of one network; an unfinished run in ``out`` goes on.
+        command: what to write down as the command.
+        again: the command that continues, for the line that says so when it is stopped.
+
+    Returns:
+        The summary; None when it was stopped, after a checkpoint.
+
+    Raises:
+        Divergence: a loss is not finite; the newest checkpoint is kept.
+    """
+    config = RunDirectory.take_up(config)
+    if is_finished(config.out):
+        return load_json(config.out, "summary.json")
+    dataset = config.load(config.batch_size)
+    with RunDirectory.open(config, command, data.fingerprint(dataset)) as directory:
+        directory.again = again
+        with Interrupt() as interrupt:
+            state, plan = build(config, dataset)
+            session = Session(directory, plan, state)
+            if not session.train(interrupt):
+                return None
+        arrays = session.arrays()
+        kind, model = KINDS[config.kind], build_vgg11(dataset.classes, config.width)
+        params = jax.tree.map(np.asarray, expand(session.state.params, kind.equivariant))
+        summary = {
+            "test_accuracy": float(arrays["test_top1"][-1]),
+            "test_loss": float(arrays["test_loss"][-1]),
+            "invariance_error": mean_invariance_error(model, params, dataset),
+            "learnt": bool(arrays["test_top1"][-1] > LEARNT / dataset.classes),
+            "seconds": session.seconds,
+            "images_per_second": session.images_per_second,
+        }
+        directory.save_network(apply_vgg11, {"params": params}, classes=dataset.classes, width=config.width)
+        directory.save_arrays("history", **arrays)
+        directory.write_json("summary", summary)
+        directory.finish()
+    return summary
+
+
+def train_all(config: TrainConfig, directory: RunDirectory, command: str) -> list[dict[str, Any]]:
+    """Train every seed's network in a folder of its own below the run directory.
+
+    Args:
+        config: of all.
+        directory: open; receives a record of each network, failed ones too.
+        command: what each network writes down.
+
+    Returns:
+        A summary of each, with its ``seed``; of a network that left the finite numbers ``failed`` says how. One that
+        stayed near chance has ``learnt`` False. Neither counts further on.
+
+    Raises:
+        KeyboardInterrupt: stopped, after a checkpoint.
+    """
+    rows = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        one = dataclasses.replace(config, seed=seed, seeds=1, out=folder(directory.path, seed), resume=False)
+        try:
+            summary = train_one(one, command, directory.again)
+        except Divergence as failure:
+            summary = {"learnt": False, "failed": str(failure)}
+        if summary is None:
+            raise KeyboardInterrupt
+        rows.append({"seed": seed, **summary})
+        directory.append(rows[-1])
+    return rows
+
+
+def folder(path: Path, seed: int) -> Path:
+    """Where a seed's network is, below the directory of its training."""
+    return path / f"seed-{seed}"
