@@ -5,8 +5,10 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 
 * :mod:`~symjax.dimension.networks`: multilayer perceptrons as plain arrays, their sizes and activation patterns;
   :mod:`~symjax.dimension.gradients`: their gradients with the patterns frozen.
+* :mod:`~symjax.dimension.units`: ReLU, leaky ReLU, maxout, a maximum over ReLUs: one description.
 * :mod:`~symjax.dimension.regions`: every activation region of a network, in all of the input space.
-* :mod:`~symjax.dimension.arrangement`: what the regions say: counts, conditions, pictures.
+* :mod:`~symjax.dimension.arrangement`: what the regions say: counts, conditions;
+  :mod:`~symjax.dimension.pictures`: for two inputs, what they look like.
 * :mod:`~symjax.dimension.exact`: the dimension from all of them, without sampling.
 * :mod:`~symjax.dimension.mechanisms`: which mechanism takes a missing dimension, unit by unit;
   :mod:`~symjax.dimension.examples`: a small network for each.
@@ -26,11 +28,12 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "RELU": "units",
     "activation_regions": "regions",
     "affine_maps": "arrangement",
     "always_on_drop": "examples",
     "batch_dimension": "rank",
-    "bent_hyperplanes": "arrangement",
+    "bent_hyperplanes": "pictures",
     "bound": "networks",
     "canonical_form": "equality",
     "certify": "certificate",
@@ -43,10 +46,15 @@ _HOMES = {
     "explain": "mechanisms",
     "generic_dimension": "rank",
     "hidden_directions": "directions",
+    "leaky": "units",
     "linear_regions_assumption": "arrangement",
+    "max_pool": "units",
+    "maxout": "units",
     "mechanism_examples": "examples",
     "model_dimension": "models",
-    "polygons": "arrangement",
+    "outputs": "units",
+    "patterns_at": "units",
+    "polygons": "pictures",
     "predicted_regions": "regions",
     "pruned_drop": "examples",
     "relation": "equality",

@@ -1,29 +1,28 @@
-"""What the activation regions of a network say about it: counts, the two conditions of the paper, pictures.
+"""What the activation regions of a network say about it: counts, and the two conditions of the paper.
 
 * :func:`count`: activation regions, distinct affine maps and maximal affine pieces, each by its name.
 * :func:`linear_regions_assumption`: whether every facet shows in the output.
 * :func:`transverse_pairs`: whether the bent hyperplanes of adjacent layers cross.
-* :func:`polygons`, :func:`bent_hyperplanes`: the regions and the bends of a network of two inputs, to be drawn.
+
+Pictures are in :mod:`~symjax.dimension.pictures`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from symjax.dimension.networks import Params, as_params, split, widths
+from symjax.dimension.networks import Params
 from symjax.dimension.regions import Facets, Regions, facets
-from symjax.dimension.splitting import inequalities
+from symjax.dimension.units import RELU, Unit, as_network, by_unit, factors, pooled, unit_counts, units_of
 
 __all__ = [
-    "Bends",
     "Counts",
     "LinearRegions",
     "TransversePairs",
     "affine_maps",
-    "bent_hyperplanes",
     "count",
     "linear_regions_assumption",
-    "polygons",
     "transverse_pairs",
 ]
 
@@ -72,27 +71,17 @@ class TransversePairs(NamedTuple):
     missing: np.ndarray
 
 
-class Bends(NamedTuple):
-    """Bent hyperplanes of a network of two inputs, as segments.
-
-    Attributes:
-      segments: their two ends, (S, 2, 2).
-      units: the hidden unit that vanishes on each, (S,).
-    """
-
-    segments: np.ndarray
-    units: np.ndarray
-
-
-def affine_maps(params: Params, patterns: np.ndarray, slope: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def affine_maps(
+    params: Params, patterns: np.ndarray, unit: Unit | Sequence[Unit] = RELU
+) -> tuple[np.ndarray, np.ndarray]:
     """Affine maps of a network on the regions of the given patterns, with the size of the terms they are sums of.
 
     Source: the definition.
 
     Args:
       params: the network.
-      patterns: (R, H).
-      slope: of a leaky ReLU below zero.
+      patterns: (R, S).
+      unit: the kind of the hidden units, or one for each hidden layer.
 
     Returns:
       Two arrays (R, n_d, n_0 + 1), the constant last: the maps, and the same sums over absolute values.
@@ -102,16 +91,17 @@ def affine_maps(params: Params, patterns: np.ndarray, slope: float = 0.0) -> tup
       >>> affine_maps(params, np.array([[True]]))[0].tolist()
       [[[6.0, 3.5]]]
     """
+    params, units = as_network(params, unit)
     size = params[0][0].shape[1]
-    maps = np.broadcast_to(np.eye(size, size + 1), (len(patterns), size, size + 1))
-    terms = maps
-    factors = [np.where(part, 1.0, slope) for part in split(patterns, widths(params))]
-    for (w, b), factor in zip(params, [*factors, np.ones((len(patterns), len(params[-1][1])))], strict=True):
-        maps, terms = w @ maps, np.abs(w) @ terms
-        maps[..., -1] += b
-        terms[..., -1] += np.abs(b)
-        maps, terms = maps * factor[..., None], terms * np.abs(factor)[..., None]
-    return maps, terms
+    maps = np.broadcast_to(np.eye(size + 1)[:, :size], (len(patterns), size + 1, size))  # forms in rows
+    terms, constant = maps, np.eye(size + 1)[-1][:, None]
+    each = zip(factors(params, patterns, units), unit_counts(params, units), strict=True)
+    for (w, b), (factor, count) in zip(params[:-1], each, strict=True):
+        maps, terms = maps @ w.T + constant * b, terms @ np.abs(w).T + constant * np.abs(b)
+        maps, terms = pooled(maps * factor[:, None], count), pooled(terms * np.abs(factor)[:, None], count)
+    w, b = params[-1]
+    maps, terms = maps @ w.T + constant * b, terms @ np.abs(w).T + constant * np.abs(b)
+    return maps.swapaxes(1, 2), terms.swapaxes(1, 2)
 
 
 def _touching(params: Params, regions: Regions) -> Facets:
@@ -120,7 +110,7 @@ def _touching(params: Params, regions: Regions) -> Facets:
 
 def _shows(params: Params, regions: Regions, touching: Facets) -> np.ndarray:
     """Whether the affine map differs on the two sides of each facet, (F,)."""
-    maps, terms = affine_maps(params, regions.patterns, regions.slope)
+    maps, terms = affine_maps(params, regions.patterns, regions.units)
     a, b = touching.pairs.T
     return np.any(np.abs(maps[a] - maps[b]) > SAME * np.maximum(terms[a], terms[b]), axis=(1, 2))
 
@@ -146,12 +136,12 @@ def count(params: Params, regions: Regions) -> Counts:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    params, number = as_params(params), len(regions.patterns)
+    number = len(regions.patterns)
     touching = _touching(params, regions)
     joined = touching.pairs[~_shows(params, regions, touching)]
     graph = coo_array((np.ones(len(joined)), (joined[:, 0], joined[:, 1])), shape=(number, number))
     pieces = int(connected_components(graph, directed=False)[0])
-    maps, terms = affine_maps(params, regions.patterns, regions.slope)
+    maps, terms = affine_maps(params, regions.patterns, regions.units)
     weights = np.random.default_rng(0).normal(size=maps.shape[1:])
     values, sizes = np.sum(maps * weights, axis=(1, 2)), np.sum(terms * np.abs(weights), axis=(1, 2))
     order = np.argsort(values)
@@ -171,12 +161,11 @@ def linear_regions_assumption(params: Params, regions: Regions) -> LinearRegions
     Returns:
       Whether it holds, and the facets at which it does not.
     """
-    params = as_params(params)
+    params, units = as_network(params, regions.units)
     touching = _touching(params, regions)
     hidden_of = touching.units[~_shows(params, regions, touching)]
-    return LinearRegions(
-        not len(hidden_of), len(hidden_of), np.bincount(hidden_of, minlength=regions.patterns.shape[1])
-    )
+    counts = np.bincount(hidden_of, minlength=sum(unit_counts(params, units)))
+    return LinearRegions(not len(hidden_of), len(hidden_of), counts)
 
 
 def transverse_pairs(params: Params, regions: Regions) -> TransversePairs:
@@ -194,100 +183,58 @@ def transverse_pairs(params: Params, regions: Regions) -> TransversePairs:
     Returns:
       Whether it holds, and the pairs without a crossing. With one input no two points cross.
     """
-    sizes = widths(as_params(params))
-    first = np.cumsum([0, *sizes[1:-1]])
+    params, units = as_network(params, regions.units)
+    first = np.cumsum([0, *unit_counts(params, units)])
+    crossings = _crossings(params, regions, int(first[-1]))
     missing = []
     for low, middle, high in zip(first[:-2], first[1:-1], first[2:], strict=True):
-        missing += [(i, j) for i in range(low, middle) for j in range(middle, high) if not _cross(regions, i, j)]
+        missing += (np.argwhere(~crossings[low:middle, middle:high]) + (low, middle)).tolist()
     return TransversePairs(not missing, np.array(missing, int).reshape(-1, 2))
 
 
-def _cross(regions: Regions, i: int, j: int) -> bool:
-    if regions.witnesses.shape[1] == 1:
-        return False
+def _crossings(params: Params, regions: Regions, number: int) -> np.ndarray:
+    """Which two units have bent hyperplanes that cross, (H, H)."""
+    crossings = np.zeros((number, number), bool)
+    size, owners = regions.witnesses.shape[1], units_of(params, regions.units)
+    if size == 1:
+        return crossings
     if regions.skeleton is not None:
-        zeros = regions.skeleton.zeros
-        return bool(np.any(np.any(zeros == i, axis=1) & np.any(zeros == j, axis=1)))
-    rest = np.delete(regions.patterns, [i, j], axis=1)
-    _, groups = np.unique(rest, axis=0, return_inverse=True)
-    return bool(np.any(np.bincount(groups.ravel()) == 4))
+        zeros = _bends(params, regions)
+        for one in range(size):
+            for two in range(size):
+                both = (zeros[:, one] >= 0) & (zeros[:, two] >= 0)
+                crossings[zeros[both, one], zeros[both, two]] = True
+        return crossings
+    for i in range(number):
+        for j in range(number):
+            crossings[i, j] = i != j and _four_meet(regions.patterns, owners == i, owners == j)
+    return crossings
 
 
-def polygons(params: Params, regions: Regions, box: float) -> list[np.ndarray]:
-    """Corners of every region of a network of two inputs, in order.
-
-    Source: Sutherland, Hodgman 1974, clipping of the box by one inequality after the other.
-
-    Args:
-      params: the network, n_0 = 2.
-      regions: its regions.
-      box: half the side of the box that is drawn.
-
-    Returns:
-      One array (k, 2) a region, with k = 0 for a region outside of the box.
-
-    Raises:
-      ValueError: another number of inputs.
-
-    Example:
-      >>> from symjax.dimension.regions import activation_regions
-      >>> params = [(np.eye(2), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]
-      >>> polygons(params, activation_regions(params), box=1.0)[3].tolist()
-      [[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
-    """
-    params = as_params(params)
-    return [_polygon(params, pattern, box, regions.slope)[0] for pattern in regions.patterns]
+def _bends(params: Params, regions: Regions) -> np.ndarray:
+    """The units that bend at each corner, (V, n_0): of its zero sets, walls and switches between pieces that are not
+    the largest are -1."""
+    signs, total = regions.skeleton.signs, regions.patterns.shape[1]
+    shown = np.ones((len(signs), total + 1), bool)
+    parts = by_unit(params, signs < 0, regions.units)
+    # a later piece that leads hides what was decided between the ones before
+    hidden = [np.cumsum(part[..., ::-1], axis=-1)[..., ::-1] - part > 0 for part in parts]
+    shown[:, :total] = ~np.concatenate([each.reshape(len(signs), -1) for each in hidden], axis=1)
+    owners = np.append(units_of(params, regions.units), -1)
+    zeros = np.minimum(regions.skeleton.zeros, total)
+    return np.where(np.take_along_axis(shown, zeros, axis=1), owners[zeros], -1)
 
 
-def bent_hyperplanes(params: Params, regions: Regions, box: float) -> Bends:
-    """Bent hyperplanes of every hidden unit of a network of two inputs, as segments within the box.
-
-    Source: Grigsby, Lindsey, Rolnick 2023, the bent hyperplane arrangement.
-
-    Args:
-      params: the network, n_0 = 2.
-      regions: its regions.
-      box: half the side of the box that is drawn.
-
-    Returns:
-      The segments: the sides of the regions in which the unit is on.
-
-    Raises:
-      ValueError: another number of inputs.
-    """
-    params, segments, units = as_params(params), [], []
-    for pattern in regions.patterns:
-        corners, sides = _polygon(params, pattern, box, regions.slope)
-        for place, unit in enumerate(sides):
-            if unit >= 0 and pattern[unit]:
-                segments.append(corners[[place, (place + 1) % len(corners)]])
-                units.append(unit)
-    return Bends(np.array(segments).reshape(-1, 2, 2), np.array(units, int))
-
-
-def _polygon(params: Params, pattern: np.ndarray, box: float, slope: float) -> tuple[np.ndarray, list[int]]:
-    """Corners of one region, and for the side behind each corner its unit, or -1 for a wall."""
-    if widths(params)[0] != 2:
-        raise ValueError(f"the network has {widths(params)[0]} inputs, but only regions of 2 inputs are polygons")
-    corners = [box * np.array(corner, float) for corner in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-    sides = [-1] * 4
-    for normal, offset, unit in zip(*inequalities(params, pattern, box, slope), strict=True):
-        depth = [normal @ corner + offset for corner in corners]
-        if unit < 0 or min(depth, default=0.0) >= 0:
-            continue
-        clipped, kept = [], []
-        for place, corner in enumerate(corners):
-            after = (place + 1) % len(corners)
-            if depth[place] > 0:
-                clipped.append(corner)
-                kept.append(sides[place])
-            if depth[place] * depth[after] < 0:
-                share = depth[place] / (depth[place] - depth[after])
-                clipped.append(corner + share * (corners[after] - corner))
-                # what lies behind the cut is the cut itself where the polygon is left, the old side where it is entered
-                kept.append(int(unit) if depth[place] > 0 else sides[place])
-            elif depth[place] == 0:
-                clipped.append(corner)
-                kept.append(int(unit) if depth[after] < 0 else sides[place])
-        corners, sides = clipped, kept
-    return np.array(corners).reshape(-1, 2), sides
+def _four_meet(patterns: np.ndarray, first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether some patterns differ in nothing but two units, two states of one with two of the other."""
+    _, groups = np.unique(patterns[:, ~(first | second)], axis=0, return_inverse=True)
+    groups = groups.ravel()
+    for group in np.flatnonzero(np.bincount(groups) >= 4):
+        rows = patterns[groups == group]
+        states = [np.unique(rows[:, own], axis=0, return_inverse=True)[1].ravel() for own in (first, second)]
+        table = np.zeros((max(states[0]) + 1, max(states[1]) + 1), int)
+        table[states[0], states[1]] = 1
+        shared = table @ table.T
+        if np.any(shared - np.diag(np.diag(shared)) >= 2):
+            return True
+    return False

@@ -12,10 +12,10 @@ import numpy as np
 
 from symjax.arguments import scalar
 from symjax.dimension.arrangement import affine_maps
+from symjax.dimension.cells import cells_of
 from symjax.dimension.networks import Params, as_params, forward, widths
 from symjax.dimension.regions import MOST_REGIONS, activation_regions
 from symjax.dimension.splitting import Cell, inequalities, split
-from symjax.dimension.subdivision import cells_of
 
 __all__ = ["Comparison", "canonical_form", "relation", "same_function"]
 
@@ -79,7 +79,7 @@ def same_function(params: Params, other: Params, box: float | None = None, most:
             return Comparison(False, at, _gap(params, other, at), len(patterns), 0)
         cells = cells_of(regions.skeleton)
         bent = _bends_within(other, corners, cells.corners)
-        patterns = cells.patterns[bent]
+        patterns = cells.switches[bent]  # of ReLUs the pattern
         inside = cells.centres[bent, 0] + regions.skeleton.box * cells.centres[bent, 1]
     for pattern, witness in zip(patterns, inside, strict=True):
         at = _differ(params, other, pattern, witness, regions.box)
@@ -143,10 +143,10 @@ def _differ(
     params: Params, other: Params, pattern: np.ndarray, witness: np.ndarray, box: float | None
 ) -> np.ndarray | None:
     """A point of one region of the first network at which the other one is another function; None if there is none."""
-    normals, offsets, _ = inequalities(params, pattern, box)
+    normals, offsets, *_ = inequalities(params, pattern, box)
     own, own_terms = affine_maps(params, pattern[None])
     for part in split(other, Cell(normals, offsets, witness)):
-        mapped, terms = affine_maps(other, np.array(part.pattern, bool)[None])
+        mapped, terms = affine_maps(other, np.array(part.switches, bool)[None])
         wrong = np.abs(mapped - own) > EQUAL * (own_terms + terms)
         if np.any(wrong):
             return _apart(params, other, part)

@@ -1,14 +1,18 @@
 """Gradients of multilayer perceptrons in their parameters, with the activation patterns frozen.
 
 With its pattern fixed a network is linear in every layer, and its gradient an affine function of the input: explicit
-outer products ``delta_l (x) h_{l-1}``. Columns are ordered as in :func:`~symjax.dimension.networks.flatten`.
+outer products ``delta_l (x) h_{l-1}``. Columns are ordered as in :func:`~symjax.dimension.networks.flatten`. Hidden
+units may read several pre-activations (:mod:`~symjax.dimension.units`): a unit is then the sum of them times the
+factors of the pattern, and how many there are follows from the shapes of the weights.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from symjax.dimension.networks import Params, flatten, parameters, patterns, split, unflatten, widths
+from symjax.dimension.networks import Params, flatten, patterns, split, widths
+from symjax.dimension.units import RELU, Unit, as_units, pooled
 
 __all__ = [
     "Slices",
@@ -19,6 +23,7 @@ __all__ = [
     "pattern_rows",
     "products",
     "scaling_tangents",
+    "translation_tangents",
 ]
 
 
@@ -26,7 +31,7 @@ class Slices(NamedTuple):
     """What gradients are asked for: frozen patterns, and for each the inputs they are taken at.
 
     Attributes:
-      masks: factors of the hidden units (M, H).
+      masks: factors of the pre-activations (M, H); of ReLUs, which units are on.
       inputs: (M or 1, R, n_0).
       constants: (R,); 1 for the gradient at a point, 0 for its change along a direction of the input.
     """
@@ -56,12 +61,18 @@ def _factors(params: Params, slices: Slices) -> tuple[list[np.ndarray], list[np.
     sizes, count = widths(params), len(slices.masks)
     factors = split(np.asarray(slices.masks, np.float64), sizes)
     heights = [np.broadcast_to(slices.inputs, (count, *slices.inputs.shape[1:]))]
-    for (w, b), factor in zip(params[:-1], factors, strict=True):
-        heights.append((_flat(heights[-1], w.T) + slices.constants[:, None] * b) * factor[:, None, :])
+    for (w, b), (above, _), factor in zip(params[:-1], params[1:], factors, strict=True):
+        z = _flat(heights[-1], w.T) + slices.constants[:, None] * b
+        heights.append(pooled(z * factor[:, None, :], above.shape[1]))
     deltas = [np.broadcast_to(np.eye(sizes[-1]), (count, sizes[-1], sizes[-1]))]
     for (w, _), factor in zip(params[:0:-1], factors[::-1], strict=True):
-        deltas.append(_flat(deltas[-1], w) * factor[:, None, :])
+        deltas.append(_spread(_flat(deltas[-1], w), factor.shape[-1]) * factor[:, None, :])
     return heights, deltas[::-1]
+
+
+def _spread(values: np.ndarray, size: int) -> np.ndarray:
+    """Values (..., units) for each of the pre-activations (..., size) that the units read."""
+    return values if values.shape[-1] == size else np.repeat(values, size // values.shape[-1], axis=-1)
 
 
 def _flat(stack: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -73,7 +84,7 @@ def gradients(params: Params, slices: Slices) -> np.ndarray:
     """Gradient rows (M, R, n_d, D) of the masked network, as explicit outer products ``delta_l (x) h_{l-1}``."""
     heights, deltas = _factors(params, slices)
     shape = (*heights[0].shape[:2], deltas[-1].shape[1])
-    rows, start = np.empty((*shape, parameters(widths(params)))), 0
+    rows, start = np.empty((*shape, sum(w.size + len(b) for w, b in params))), 0
     for h, delta in zip(heights, deltas, strict=True):
         middle = start + delta.shape[-1] * h.shape[-1]
         end = middle + delta.shape[-1]
@@ -90,11 +101,18 @@ def products(params: Params, slices: Slices, vector: np.ndarray, factors: np.nda
     """
     heights, deltas = _factors(params, slices)
     along, squares, constant = 0.0, 0.0, slices.constants[:, None]
-    layers = zip(*(unflatten(each, widths(params)) for each in (vector, factors**2)), heights, deltas, strict=True)
+    layers = zip(*(_layers(params, each) for each in (vector, factors**2)), heights, deltas, strict=True)
     for (w, b), (w_factors, b_factors), h, delta in layers:
         along = along + np.einsum("mrn,mkn->mrk", _flat(h, w.T) + constant * b, delta)
         squares = squares + np.einsum("mrn,mkn->mrk", _flat(h**2, w_factors.T) + constant * b_factors, delta**2)
     return along, np.sqrt(squares)
+
+
+def _layers(params: Params, vector: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """A vector (D,) in the shapes of the layers."""
+    ends = np.cumsum([leaf.size for layer in params for leaf in layer])
+    parts = np.split(vector, ends[:-1])
+    return [(w.reshape(layer[0].shape), b) for layer, w, b in zip(params, parts[::2], parts[1::2], strict=True)]
 
 
 def jacobian(params: Params, points: np.ndarray) -> np.ndarray:
@@ -141,14 +159,56 @@ def scaling_tangents(params: Params) -> np.ndarray:
 
     Source: Grigsby, Lindsey, Rolnick 2023.
 
-    Their rank is H for generic parameters, and less where units hang together only through zeros.
+    Their rank is H for generic parameters, and less where units hang together only through zeros. Of a unit that reads
+    several pre-activations, i stands for all of them.
     """
-    sizes = widths(params)
-    tangents = []
-    for layer, size in enumerate(sizes[1:-1]):
-        for unit in range(size):
+    tangents = [np.zeros((0, len(flatten(params))))]
+    for layer, (above, _) in enumerate(params[1:]):
+        for unit in range(above.shape[1]):
             moved = [(np.zeros_like(w), np.zeros_like(b)) for w, b in params]
-            moved[layer][0][unit], moved[layer][1][unit] = params[layer][0][unit], params[layer][1][unit]
-            moved[layer + 1][0][:, unit] = -params[layer + 1][0][:, unit]
-            tangents.append(flatten(moved))
-    return np.stack(tangents) if tangents else np.zeros((0, parameters(sizes)))
+            own = _read_by(params, layer, unit)
+            moved[layer][0][own], moved[layer][1][own] = params[layer][0][own], params[layer][1][own]
+            moved[layer + 1][0][:, unit] = -above[:, unit]
+            tangents.append(flatten(moved)[None])
+    return np.concatenate(tangents)
+
+
+def _read_by(params: Params, layer: int, unit: int) -> slice:
+    reads = len(params[layer][1]) // params[layer + 1][0].shape[1]
+    return slice(unit * reads, (unit + 1) * reads)
+
+
+def translation_tangents(params: Params, unit: Unit | Sequence[Unit] = RELU) -> np.ndarray:
+    """Tangents of what units that can be translated (maxout) allow beyond the scalings, (T, D); none for ReLUs.
+
+    An affine function of the layer below may be added to all pre-activations of the units of a layer, with shares nu:
+    they grow by it, and the next layer does not see its linear part when ``W_{l+1} nu = 0``; its constant goes to
+    ``b_{l+1}``.
+
+    Source: this library's own.
+
+    Args:
+      params: the network.
+      unit: the kind of the hidden units, or one for each hidden layer.
+
+    Returns:
+      For each such hidden layer, n_l constants and n_{l-1} linear functions for each null vector of ``W_{l+1}``.
+    """
+    tangents = [np.zeros((0, len(flatten(params))))]
+    for layer, kind in enumerate(as_units(unit, len(params) - 1)):
+        if kind.translation is None:
+            continue
+        w, above = params[layer][0], params[layer + 1][0]
+        _, sizes, right = np.linalg.svd(above)
+        null = right[np.sum(sizes > 1e-12 * max(sizes, default=0)) :]
+        steps = [(shares, np.zeros((1, w.shape[1])), above @ shares) for shares in np.eye(above.shape[1])]
+        steps += [(shares, column, 0 * above[:, 0]) for shares in null for column in np.eye(w.shape[1])]
+        for shares, column, seen in steps:
+            moved = [(np.zeros_like(each), np.zeros_like(bias)) for each, bias in params]
+            added = np.kron(shares, kind.translation)
+            if np.any(column):
+                moved[layer][0][:] = np.outer(added, column)
+            else:
+                moved[layer][1][:], moved[layer + 1][1][:] = added, -seen
+            tangents.append(flatten(moved)[None])
+    return np.concatenate(tangents)

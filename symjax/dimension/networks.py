@@ -50,36 +50,50 @@ def as_widths(sizes: Sequence[int]) -> tuple[int, ...]:
     return read
 
 
-def as_params(params: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+def as_params(params: Any, reads: Sequence[int] | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Read the layers of a network as float64 arrays.
 
     Source: this library's bookkeeping.
 
     Args:
       params: a sequence of (W, b); arrays of any kind or nested lists, W (n_l, n_{l-1}) and b (n_l,).
+      reads: how many pre-activations each hidden layer's units read; None: one. The next W has a column for each unit.
 
     Returns:
       A list of pairs of NumPy arrays.
 
     Raises:
-      ValueError: no layer, shapes that do not follow each other, or an entry that is not finite (the leaf is named).
+      ValueError: no layer, shapes that do not follow each other, or an entry that is not a finite real number (the leaf
+        is named).
     """
     read: list[tuple[np.ndarray, np.ndarray]] = []
     for number, layer in enumerate(params):
         if len(layer) != 2:
             raise ValueError(f"params[{number}] has {len(layer)} entries, but a layer is a pair (W, b)")
-        w, b = (np.asarray(leaf, np.float64) for leaf in layer)
-        below = read[-1][0].shape[0] if read else None
+        w, b = (_real(f"{name} of params[{number}]", leaf) for name, leaf in zip("Wb", layer, strict=True))
+        each = 1 if reads is None or not number else reads[number - 1]
+        below = len(read[-1][1]) / each if read else None
         if w.ndim != 2 or b.shape != w.shape[:1] or 0 in w.shape or (below is not None and w.shape[1] != below):
-            wanted = "(n, k) and (n,)" if below is None else f"(n, {below}) and (n,)"
+            wanted = "(n, k) and (n,)" if below is None else f"(n, {below:g}) and (n,)"
             raise ValueError(f"params[{number}] has shapes {w.shape} and {b.shape}, but must have {wanted}")
-        for name, leaf in (("W", w), ("b", b)):
-            if not np.all(np.isfinite(leaf)):
-                raise ValueError(f"{name} of params[{number}] is not finite, so the network has no dimension")
         read.append((w, b))
     if not read:
         raise ValueError("params hold no layer, but need at least one pair (W, b)")
     return read
+
+
+def _real(name: str, leaf: Any) -> np.ndarray:
+    """A leaf as a float64 array of finite numbers."""
+    try:
+        array = np.asarray(leaf)
+        if array.dtype.kind in "bcOSUmM":
+            raise TypeError
+        array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must hold real numbers in equally long rows") from None
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} is not finite, so the network has no dimension")
+    return array
 
 
 def as_points(name: str, points: Any, size: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from symjax.dimension.row_space import Evidence, RowSpace
 __all__ = [
     "Dimension",
     "Dimensions",
+    "Search",
     "batch_dimension",
     "dimensions",
     "generic_dimension",
@@ -82,12 +83,14 @@ class Dimensions(NamedTuple):
     generic: int
 
 
-class _Search:
+class Search:
     """Adds to a row space what the slices have and it has not."""
 
     def __init__(self, params: nets.Params, ceiling: int, random: np.random.Generator) -> None:
         self.params, self.ceiling, self.random = params, ceiling, random
-        self.space = RowSpace(nets.parameters(nets.widths(params)))
+        columns = sum(w.size + len(b) for w, b in params)
+        _refuse_size(columns)
+        self.space = RowSpace(columns)
         self.null = self.space.null_vector(random)
 
     @property
@@ -154,9 +157,8 @@ def measure(
 ) -> tuple[Dimension, RowSpace]:
     """The dimension at points ("points") or of the regions they lie in ("patterns"), and the space of the rows."""
     sizes = nets.widths(params)
-    _refuse_size(nets.parameters(sizes))
     ceiling = nets.parameters(sizes) - _tangents_rank(params)
-    search = _Search(params, ceiling, random)
+    search = Search(params, ceiling, random)
     boundary, seen, looked, half = 0, set(), 0, None
     witnesses, middle = [np.zeros((0, sizes[0]))], (len(points) + 1) // 2
     for start, stop in _chunks(len(points), middle, sum(sizes)):
@@ -275,7 +277,7 @@ def generic_dimension(params: nets.Params, points: np.ndarray, random: np.random
     sizes = nets.widths(params)
     points = nets.as_points("points", points, sizes[0])
     masks = nets.patterns(params, points)
-    search = _Search(nets.random_params(sizes, random, 1.0), nets.bound(sizes), random)
+    search = Search(nets.random_params(sizes, random, 1.0), nets.bound(sizes), random)
     search.extend(of_patterns(masks[_new_patterns(masks, set())], sizes[0]))
     return search.space.evidence().rank
 

@@ -1,4 +1,4 @@
-"""Activation regions of a ReLU network: every pattern that its hidden units take.
+"""Activation regions of a network of piecewise-linear units: every pattern that its hidden units take.
 
 * :func:`activation_regions`: the set of regions in all of the input space or in a box, each with its pattern and a
   point inside.
@@ -9,15 +9,18 @@ What is counted here are *activation regions*, the open sets of one pattern (eac
 their connected components are fewer: :mod:`~symjax.dimension.arrangement` counts all three.
 """
 
+from collections.abc import Sequence
 from math import comb
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from symjax.arguments import scalar
-from symjax.dimension.networks import Params, as_params, widths
+from symjax.dimension.cells import Cells, cells_of
+from symjax.dimension.networks import Params, as_widths
 from symjax.dimension.splitting import box_cell, facet_neighbours, split
-from symjax.dimension.subdivision import Cells, NotGeneric, Skeleton, cells_of, subdivide
+from symjax.dimension.subdivision import NotGeneric, Skeleton, subdivide
+from symjax.dimension.units import RELU, Unit, as_network, patterns_of, switches_at, units_of
 
 __all__ = [
     "Complete",
@@ -26,7 +29,6 @@ __all__ = [
     "activation_regions",
     "check_complete",
     "facets",
-    "patterns_at",
     "predicted_regions",
 ]
 
@@ -39,7 +41,7 @@ class Facets(NamedTuple):
 
     Attributes:
       pairs: numbers of the two regions, (F, 2).
-      units: the hidden unit that vanishes on the facet (the first, where several do), (F,).
+      units: the hidden unit that bends on the facet (the first, where several do), (F,).
     """
 
     pairs: np.ndarray
@@ -50,14 +52,15 @@ class Regions(NamedTuple):
     """All activation regions of a network, everywhere or within ``[-box, box]^n_0``.
 
     Attributes:
-      patterns: which hidden units are on, booleans (R, H), each row once.
+      patterns: booleans (R, S), each row once; of ReLUs, which hidden units are on. See
+        :mod:`~symjax.dimension.units`.
       witnesses: a point inside each region, (R, n_0).
       box: half the side of the box; None: all of the input space.
-      slope: of a leaky ReLU below zero.
+      units: the kind of the units of each hidden layer.
       method: ``edges`` in general position, where every region is found; ``programs`` otherwise, where a region in
         which no ball of radius 1e-8 fits is left out.
-      ordinary: whether no hidden unit vanishes on an open set; only then does the function depend smoothly on the
-        parameters inside of every region.
+      ordinary: whether no two pieces of a unit agree on an open set (no ReLU vanishes on one); only then does the
+        function depend smoothly on the parameters inside of every region.
       skeleton: corners and edges of the complex; None for the method ``programs``.
       facets: pairs of regions that touch; None for the method ``programs``, where :func:`facets` finds them.
     """
@@ -65,7 +68,7 @@ class Regions(NamedTuple):
     patterns: np.ndarray
     witnesses: np.ndarray
     box: float | None
-    slope: float
+    units: tuple[Unit, ...]
     method: Literal["edges", "programs"]
     ordinary: bool
     skeleton: Skeleton | None
@@ -91,26 +94,39 @@ class Complete(NamedTuple):
         return self.without_neighbour == 0
 
 
-def predicted_regions(sizes: tuple[int, ...]) -> int:
+def predicted_regions(sizes: Sequence[int]) -> int:
     """Estimate the number of activation regions: that of H hyperplanes in general position, ``sum_j<=n0 C(H, j)``.
 
-    Exact for one hidden layer (Zaslavsky 1975). Deeper random networks had an eighth of it to one and a half times as
-    many.
+    Exact for one hidden layer of ReLUs (Zaslavsky 1975). Deeper random networks had an eighth of it to one and a half
+    times as many.
 
     Source: Zaslavsky 1975; Hanin, Rolnick 2019 (arXiv 1906.00904) for the average of deep networks.
+
+    Args:
+      sizes: (n_0, ..., n_d).
+
+    Returns:
+      An integer.
+
+    Raises:
+      ValueError: widths that are not positive integers.
 
     Example:
       >>> predicted_regions((2, 10, 1))
       56
     """
-    units = sum(sizes[1:-1])
-    return sum(comb(units, j) for j in range(sizes[0] + 1))
+    sizes = as_widths(sizes)
+    return _of_hyperplanes(sizes[0], sum(sizes[1:-1]))
+
+
+def _of_hyperplanes(size: int, number: int) -> int:
+    return sum(comb(number, j) for j in range(size + 1))
 
 
 def activation_regions(
-    params: Params, box: float | None = None, slope: float = 0.0, most: int = MOST_REGIONS
+    params: Params, box: float | None = None, unit: Unit | Sequence[Unit] = RELU, most: int = MOST_REGIONS
 ) -> Regions:
-    """List every activation region of a ReLU network.
+    """List every activation region of a network of ReLUs or other piecewise-linear units.
 
     Networks in general position are cut edge by edge (:mod:`~symjax.dimension.subdivision`), others cell by cell with
     linear programs (:mod:`~symjax.dimension.splitting`).
@@ -120,85 +136,83 @@ def activation_regions(
     Args:
       params: ``[(W, b), ...]``; any number of outputs.
       box: half the side of a box around the origin; None: all of the input space, however far out a unit bends.
-      slope: 0 for ReLU; of a leaky ReLU below zero otherwise, not 1.
+      unit: the kind of the hidden units, or one for each hidden layer: ``RELU``, ``leaky(slope)``, ``maxout(k)`` or
+        ``max_pool(k)`` of :mod:`~symjax.dimension.units`.
       most: networks with more predicted regions are refused, and with a 40th of them where programs are needed.
 
     Returns:
       The regions.
 
     Raises:
-      ValueError: bad layers, a box that is not positive, a slope of 1, too many regions predicted, or more
-        corners than memory is meant for.
+      ValueError: bad layers or units, a box that is not positive, too many regions predicted, or more corners than
+        memory is meant for.
 
     Example:
       >>> params = [(np.eye(2), np.zeros(2)), (np.ones((1, 2)), np.zeros(1))]
       >>> activation_regions(params).patterns.astype(int).tolist()
       [[0, 0], [0, 1], [1, 0], [1, 1]]
     """
-    params, slope = as_params(params), scalar("slope", slope)
+    params, units = as_network(params, unit)
     box = None if box is None else scalar("box", box)
     if box is not None and not (box > 0 and np.isfinite(box)):
         raise ValueError(f"box is {box}, but must be a positive number: half the side of the box")
-    if slope == 1 or not np.isfinite(slope):
-        raise ValueError(f"slope is {slope}, but must be a number other than 1, where nothing bends")
-    _refuse_many(params, most, "", REGIONS_A_SECOND)
+    _refuse_many(params, units, most, "", REGIONS_A_SECOND)
     try:
-        skeleton = subdivide(params, box, slope)
+        skeleton = subdivide(params, box, units)
         cells = cells_of(skeleton)
-        witnesses = _witnesses(params, cells, skeleton.box, slope)
+        witnesses = _witnesses(params, cells, skeleton.box, units)
     except NotGeneric:
-        _refuse_many(params, most // 40, " that is not in general position", REGIONS_A_SECOND // 1000)
-        return _by_programs(params, box, slope)
-    order = np.array(sorted(range(len(witnesses)), key=lambda place: cells.patterns[place].tobytes()))
-    touching = Facets(np.argsort(order)[cells.facets], cells.units)
-    listed = cells.patterns[order], witnesses[order]
-    return Regions(*listed, box, slope, "edges", ordinary=True, skeleton=skeleton, facets=touching)
+        _refuse_many(params, units, most // 40, " that is not in general position", REGIONS_A_SECOND // 1000)
+        return _by_programs(params, box, units)
+    patterns, first, number = _merged(params, cells.switches, units)
+    touching = np.column_stack([np.sort(number[cells.facets], axis=1), units_of(params, units)[cells.zeros]])
+    touching = np.unique(touching[touching[:, 0] != touching[:, 1]], axis=0)
+    between = Facets(touching[:, :2], touching[:, 2])
+    return Regions(patterns, witnesses[first], box, units, "edges", ordinary=True, skeleton=skeleton, facets=between)
 
 
-def _refuse_many(params: Params, most: int, what: str, speed: int) -> None:
-    expected = predicted_regions(widths(params))
+def _merged(params: Params, switches: np.ndarray, units: tuple[Unit, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Different patterns (R, S) of cells, in order, the first cell of each (R,) and the number of each cell's."""
+    patterns = patterns_of(params, switches, units)
+    if not patterns.shape[1]:
+        return patterns[:1], np.zeros(1, int), np.zeros(len(patterns), int)
+    different, first, number = np.unique(patterns, axis=0, return_index=True, return_inverse=True)
+    return different, first, number.ravel()
+
+
+def _refuse_many(params: Params, units: tuple[Unit, ...], most: int, what: str, speed: int) -> None:
+    expected = _of_hyperplanes(params[0][0].shape[1], len(units_of(params, units)))
     if expected > most:
+        sizes = (params[0][0].shape[1], *(len(b) for _, b in params))
         raise ValueError(
-            f"a network{what} of widths {widths(params)} has about {expected:,} activation regions, more than {most:,} "
+            f"a network{what} of widths {sizes} has about {expected:,} activation regions, more than {most:,} "
             f"(about {expected / speed:,.0f} s); sample its dimension instead, or raise most"
         )
 
 
-def _witnesses(params: Params, cells: Cells, box: float, slope: float) -> np.ndarray:
-    """A point inside each cell: the mean of its corners, with the smallest M at which the pattern is the cell's."""
+def _witnesses(params: Params, cells: Cells, box: float, units: tuple[Unit, ...]) -> np.ndarray:
+    """A point inside each cell: the mean of its corners, with the smallest M at which the switches are the cell's."""
     distances = (*10.0 ** np.arange(np.log10(box)), box)
-    found = np.zeros(len(cells.patterns), bool)
-    points = np.empty((len(cells.patterns), cells.centres.shape[2]))
+    found = np.zeros(len(cells.switches), bool)
+    points = np.empty((len(cells.switches), cells.centres.shape[2]))
     for margin in (1e-9, 0.0):  # well inside where there is room
         for distance in distances:
             tried = cells.centres[:, 0] + distance * cells.centres[:, 1]
-            z = _preactivations(params, tried, slope)
+            z = switches_at(params, tried, units)
             room = np.abs(z) > margin * np.max(np.abs(z), axis=1, keepdims=True, initial=0)
-            inside = ~found & np.all(((z > 0) == cells.patterns) & room, axis=1)
+            inside = ~found & np.all(((z > 0) == cells.switches) & room, axis=1)
             points[inside], found = tried[inside], found | inside
     if not np.all(found):
         raise NotGeneric
     return points
 
 
-def _by_programs(params: Params, box: float | None, slope: float) -> Regions:
-    cells = sorted(split(params, box_cell(widths(params)[0], box), slope), key=lambda cell: cell.pattern)
-    listed = np.array([cell.pattern for cell in cells], bool).reshape(len(cells), -1)
-    witnesses, ordinary = np.stack([cell.witness for cell in cells]), all(cell.ordinary for cell in cells)
-    return Regions(listed, witnesses, box, slope, "programs", ordinary, skeleton=None, facets=None)
-
-
-def _preactivations(params: Params, points: np.ndarray, slope: float) -> np.ndarray:
-    found, h = [np.zeros((len(points), 0))], points
-    for w, b in params[:-1]:
-        found.append(h @ w.T + b)
-        h = np.where(found[-1] > 0, found[-1], slope * found[-1])
-    return np.concatenate(found, axis=1)
-
-
-def patterns_at(params: Params, points: np.ndarray, slope: float = 0.0) -> np.ndarray:
-    """Which hidden units are on at points (m, n_0), booleans (m, H), of a ReLU or a leaky ReLU network."""
-    return _preactivations(params, points, slope) > 0
+def _by_programs(params: Params, box: float | None, units: tuple[Unit, ...]) -> Regions:
+    cells = split(params, box_cell(params[0][0].shape[1], box), units)
+    switches = np.array([cell.switches for cell in cells], bool).reshape(len(cells), -1)
+    patterns, first, _ = _merged(params, switches, units)
+    witnesses, ordinary = np.stack([cells[place].witness for place in first]), all(cell.ordinary for cell in cells)
+    return Regions(patterns, witnesses, box, units, "programs", ordinary, skeleton=None, facets=None)
 
 
 def facets(params: Params, regions: Regions) -> tuple[Facets, int]:
@@ -219,7 +233,7 @@ def facets(params: Params, regions: Regions) -> tuple[Facets, int]:
     found: dict[tuple[int, int], int] = {}
     missing = 0
     for place, pattern in enumerate(regions.patterns):
-        for unit, behind in facet_neighbours(params, pattern, regions.box, regions.slope):
+        for unit, behind in facet_neighbours(params, pattern, regions.box, regions.units):
             other = number.get(behind)
             if other is None:
                 missing += 1

@@ -10,7 +10,7 @@ from papers.common.errors import UserError
 from papers.hidden_symmetries.all_regions.measure import MECHANISMS, exact, network
 from papers.hidden_symmetries.exact import ExactConfig, entry
 from symjax.dimension import bound
-from symjax.dimension.networks import jacobian
+from symjax.dimension.gradients import jacobian
 
 
 def test_a_run_measures_draws_and_judges(tmp_path, capsys) -> None:

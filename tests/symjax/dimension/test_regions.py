@@ -7,48 +7,67 @@ import pytest
 from scipy.optimize import linprog
 
 from symjax.dimension.arrangement import (
-    bent_hyperplanes,
     count,
     linear_regions_assumption,
-    polygons,
     transverse_pairs,
 )
-from symjax.dimension.networks import forward, hidden, random_params, widths
+from symjax.dimension.networks import forward, hidden
+from symjax.dimension.pictures import bent_hyperplanes, polygons
 from symjax.dimension.regions import (
     _by_programs,
     activation_regions,
     check_complete,
     facets,
-    patterns_at,
     predicted_regions,
 )
+from symjax.dimension.units import RELU, as_units, leaky, max_pool, maxout, patterns_at, units_of
 
-SMALL = [((1, 4, 3, 1), 0.0), ((2, 3, 2, 2), 0.0), ((2, 3, 3, 1), 0.2), ((3, 3, 2, 1), -0.5)]
+# numbers of units, what they are: ReLUs, one, two or more inputs and outputs, leaky ones, maxout, a maximum over ReLUs
+SMALL = [
+    ((1, 4, 3, 1), RELU), ((2, 3, 2, 2), RELU), ((2, 3, 3, 1), leaky(0.2)), ((3, 3, 1, 1), leaky(-0.5)),
+    ((2, 2, 2, 1), maxout(3)), ((3, 2, 2, 2), maxout(2)), ((2, 2, 2, 1), max_pool(2)),
+    ((2, 3, 2, 2, 1), (leaky(0.1), maxout(2), RELU)),
+]  # fmt: skip
 
 
-def network(sizes: tuple[int, ...], seed: int = 3):
-    return random_params(sizes, np.random.default_rng(seed))
+def network(sizes: tuple[int, ...], seed: int = 3, unit=RELU):
+    kinds, random = as_units(unit, len(sizes) - 2), np.random.default_rng(seed)
+    rows = [size * kind.reads for size, kind in zip(sizes[1:], (*kinds, RELU), strict=True)]
+    return [
+        (random.normal(size=(size, below)) * np.sqrt(2 / below), random.normal(size=size) * 0.1)
+        for below, size in zip(sizes, rows, strict=False)
+    ]
 
 
-def by_all_patterns(params, box: float, slope: float) -> set[tuple[bool, ...]]:
-    """Every sign pattern whose inequalities hold with a margin somewhere in the box."""
-    sizes, found = widths(params), set()
-    for pattern in product([False, True], repeat=sum(sizes[1:-1])):
-        linear, constant, start, rows, right = np.eye(sizes[0]), np.zeros(sizes[0]), 0, [], []
-        for w, b in params[:-1]:
-            on = np.array(pattern[start : start + len(b)])
-            linear, constant, start = w @ linear, w @ constant + b, start + len(b)
-            sign = np.where(on, 1.0, -1.0)
-            rows.append(-sign[:, None] * linear)
-            right.append(sign * constant)
-            factor = np.where(on, 1.0, slope)
-            linear, constant = factor[:, None] * linear, factor * constant
-        rows, right = np.concatenate(rows), np.concatenate(right)
+def by_all_patterns(params, box: float, kinds) -> set[tuple[bool, ...]]:
+    """Every choice of a largest piece for each unit whose inequalities hold with a margin somewhere in the box."""
+    size, found = params[0][0].shape[1], set()
+    each = [
+        range(len(kind.pieces))
+        for (_, b), kind in zip(params, kinds, strict=False)
+        for _ in range(len(b) // kind.reads)
+    ]
+    for choice in product(*each):
+        linear, constant, rows, right, start, pattern = np.eye(size), np.zeros(size), [], [], 0, []
+        for (w, b), kind in zip(params, kinds, strict=False):
+            linear, constant = w @ linear, w @ constant + b
+            heights = []
+            for unit in range(len(b) // kind.reads):
+                own = slice(unit * kind.reads, (unit + 1) * kind.reads)
+                forms, offsets = kind.matrix @ linear[own], kind.matrix @ constant[own]
+                best = choice[start]
+                pattern += [best == piece for piece in range(len(kind.pieces) - 1)]
+                for other in set(range(len(kind.pieces))) - {best}:
+                    rows.append(forms[other] - forms[best])
+                    right.append(offsets[best] - offsets[other])
+                heights.append((forms[best], offsets[best]))
+                start += 1
+            linear, constant = map(np.array, zip(*heights, strict=True))
+        bounds = [(-box, box)] * size + [(None, 1.0)]
         rows = np.column_stack([rows, np.ones(len(rows))])
-        bounds = [(-box, box)] * sizes[0] + [(None, 1.0)]
-        margin = linprog(np.append(np.zeros(sizes[0]), -1.0), A_ub=rows, b_ub=right, bounds=bounds)
+        margin = linprog(np.append(np.zeros(size), -1.0), A_ub=rows, b_ub=right, bounds=bounds)
         if margin.status == 0 and -margin.fun > 1e-7:
-            found.add(pattern)
+            found.add(tuple(pattern))
     return found
 
 
@@ -63,30 +82,31 @@ def test_one_hidden_layer_has_as_many_regions_as_zaslavsky_counts(sizes):
     assert len(regions.patterns) == predicted_regions(sizes)
 
 
-@pytest.mark.parametrize(("sizes", "slope"), SMALL)
-def test_the_regions_are_the_patterns_that_linear_programs_find(sizes, slope):
-    params = network(sizes)
-    regions = activation_regions(params, 10.0, slope)
+@pytest.mark.parametrize(("sizes", "unit"), SMALL)
+def test_the_regions_are_the_patterns_that_linear_programs_find(sizes, unit):
+    params = network(sizes, unit=unit)
+    regions = activation_regions(params, 10.0, unit)
     assert regions.method == "edges"
-    assert as_set(regions.patterns) == by_all_patterns(params, 10.0, slope)
+    assert as_set(regions.patterns) == by_all_patterns(params, 10.0, as_units(unit, len(sizes) - 2))
     assert len(as_set(regions.patterns)) == len(regions.patterns)
-    assert np.array_equal(patterns_at(params, regions.witnesses, slope), regions.patterns)
+    assert np.array_equal(patterns_at(params, regions.witnesses, unit), regions.patterns)
     assert np.all(np.abs(regions.witnesses) < 10)
 
 
-@pytest.mark.parametrize(("sizes", "slope"), SMALL)
-def test_both_methods_find_the_same_regions_and_the_same_facets(sizes, slope):
-    params = network(sizes, seed=4)
-    regions = activation_regions(params, 100.0, slope)
-    programs = _by_programs(params, 100.0, slope)
+@pytest.mark.parametrize(("sizes", "unit"), SMALL)
+def test_both_methods_find_the_same_regions_and_the_same_facets(sizes, unit):
+    params = network(sizes, 4, unit)
+    regions = activation_regions(params, 100.0, unit)
+    programs = _by_programs(params, 100.0, regions.units)
     assert np.array_equal(regions.patterns, programs.patterns)
-    assert np.array_equal(patterns_at(params, programs.witnesses, slope), programs.patterns)
+    assert np.array_equal(patterns_at(params, programs.witnesses, unit), programs.patterns)
     touching, missing = facets(params, programs)
     assert missing == 0
     assert {tuple(sorted(pair)) for pair in regions.facets.pairs.tolist()} == set(map(tuple, touching.pairs.tolist()))
     assert 0 < 2 * len(touching.pairs) / len(regions.patterns) <= 2 * sizes[0]
+    owners = units_of(params, regions.units)
     for pair, unit in zip(regions.facets.pairs, regions.facets.units, strict=True):
-        assert np.flatnonzero(regions.patterns[pair[0]] != regions.patterns[pair[1]]).tolist() == [unit]
+        assert set(owners[regions.patterns[pair[0]] != regions.patterns[pair[1]]]) == {unit}
 
 
 def test_a_missing_region_is_noticed():
@@ -210,7 +230,7 @@ def test_a_picture_shows_every_bend():
     ("change", "sentence"),
     [
         ({"box": 0.0}, "box is 0.0, but must be a positive number"),
-        ({"slope": 1.0}, "slope is 1.0, but must be a number other than 1"),
+        ({"unit": leaky}, "unit holds something else than a Unit"),
         ({"most": 10}, "about 22 activation regions, more than 10 .* sample its dimension instead"),
     ],
 )
