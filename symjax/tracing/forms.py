@@ -6,7 +6,7 @@ are rational (degrees of positive scalings) or modulo 2 (signs).
 
 from fractions import Fraction
 
-__all__ = ["Equations", "Form"]
+__all__ = ["Equations", "Form", "plain"]
 
 Form = dict[int, int | Fraction]
 
@@ -31,7 +31,7 @@ class Equations:
             return right
         total = dict(left)
         for unknown, coefficient in right.items():
-            value = total.get(unknown, 0) + factor * coefficient
+            value = total.get(unknown, 0) + (coefficient if factor == 1 else factor * coefficient)
             if self.modulus:
                 value %= self.modulus
             if value:
@@ -42,7 +42,7 @@ class Equations:
 
     def reduce(self, form: Form) -> Form:
         """Write a form in unknowns that no equation has solved."""
-        if not any(unknown in self._solved for unknown in form):
+        if self._solved.keys().isdisjoint(form):
             return form
         total: Form = {}
         for unknown, coefficient in form.items():
@@ -58,7 +58,7 @@ class Equations:
         lead = form[youngest]
         factor = 1 if self.modulus else (-lead if lead in (1, -1) else Fraction(-1) / lead)
         self._solved[youngest] = {
-            unknown: _plain(factor * coefficient) for unknown, coefficient in form.items() if unknown != youngest
+            unknown: plain(factor * coefficient) for unknown, coefficient in form.items() if unknown != youngest
         }
 
     def equal(self, left: Form, right: Form) -> None:
@@ -86,5 +86,6 @@ class Equations:
         return self._solved[unknown]
 
 
-def _plain(value: int | Fraction) -> int | Fraction:
+def plain(value: int | Fraction) -> int | Fraction:
+    """A number, as an integer where it is one."""
     return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value

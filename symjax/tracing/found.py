@@ -1,5 +1,6 @@
 """Point it at a model: :func:`symmetries` gives every symmetry of its parameters that can be read off its program."""
 
+import gc
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -162,6 +163,16 @@ def _sentence(error: Exception) -> str:
 
 def analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
     """Run every analysis and name what it finds; nothing is checked."""
+    collecting = gc.isenabled()
+    gc.disable()  # nothing is garbage before the end, and each collection looks at every object of the process
+    try:
+        return _analyse(program, paths)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
     axes = walk_axes(program, RULES, UNKNOWN)
     units, signs = (walk_units(axes, RULES, UNKNOWN, modulo_two) for modulo_two in (False, True))
     ladder = climb(axes, RULES)

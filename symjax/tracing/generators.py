@@ -6,16 +6,16 @@ for each unit. What those do not cover of the smaller sets are generators of the
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
 from symjax.tracing.axes import Axis
-from symjax.tracing.forms import Form
+from symjax.tracing.forms import Equations, Form
 from symjax.tracing.units import Units
 from symjax.tracing.walk import UnitsWalk
 
-__all__ = ["Generator", "generators"]
+__all__ = ["Generator", "Touched", "generators"]
 
 Vector = dict[int, int | Fraction]  # unknown -> coefficient
 Kind = frozenset[int]  # identities of atoms
@@ -47,7 +47,7 @@ def generators(walk: UnitsWalk) -> list[Generator]:
     marks = [(_forms(units), "epsilon") for _, units in walk.epsilons] + [
         (_forms(units), "mask") for units in walk.masks
     ]
-    touched = _Touched(walk, marks)
+    touched = Touched(walk.system, marks)
     result = []
     for kind in sorted(kinds, key=len, reverse=True):
         basis = [space.patterns[free] for free in kinds[kind] if echelons[kind].insert({free: 1})]
@@ -57,7 +57,7 @@ def generators(walk: UnitsWalk) -> list[Generator]:
             if whole:
                 for smaller, lift in zip(_proper_subsets(kind), lifts, strict=True):
                     echelons[frozenset(smaller)].insert({u: c for u, c in lift.items() if u in space.patterns})
-            result.append(Generator(space.atoms(vector), vector, not whole, touched.by(vector)))
+            result.append(Generator(space.atoms(vector), vector, not whole, " and ".join(sorted(touched.by(vector)))))
     return result
 
 
@@ -173,22 +173,22 @@ def _forms(units: Units) -> list[Form]:
     return [form for component in units.blocks.values() if component for form in component.values()]
 
 
-class _Touched:
-    """Which generators move a tensor that an epsilon or a mask is added to."""
+class Touched:
+    """Which generators move a tensor that something is noted of: an epsilon is added to it, a leaf takes it up."""
 
-    def __init__(self, walk: UnitsWalk, marks: list[tuple[list[Form], str]]) -> None:
-        self.by_unknown: dict[int, list[tuple[Form, str]]] = {}
-        for forms, why in marks:
+    def __init__(self, system: Equations, marks: Iterable[tuple[Iterable[Form], Hashable]]) -> None:
+        self.by_unknown: dict[int, list[tuple[Form, Hashable]]] = {}
+        for forms, note in marks:
             for form in forms:
-                reduced = walk.system.reduce(form)
+                reduced = system.reduce(form)
                 for unknown in reduced:
-                    self.by_unknown.setdefault(unknown, []).append((reduced, why))
+                    self.by_unknown.setdefault(unknown, []).append((reduced, note))
 
-    def by(self, vector: Vector) -> str:
-        """Why a generator holds only approximately, else ""."""
+    def by(self, vector: Vector) -> set[Hashable]:
+        """The notes of what a generator moves."""
         found = set()
         for unknown in vector:
-            for form, why in self.by_unknown.get(unknown, ()):
-                if sum(coefficient * vector.get(other, 0) for other, coefficient in form.items()):
-                    found.add(why)
-        return " and ".join(sorted(found))
+            for form, note in self.by_unknown.get(unknown, ()):
+                if note not in found and sum(c * vector.get(other, 0) for other, c in form.items()):
+                    found.add(note)
+        return found

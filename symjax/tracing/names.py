@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.tracing.axes import Axis
+from symjax.tracing.axes import Axis, Monomial
 from symjax.tracing.describe import (
     Class,
     Digit,
@@ -24,11 +24,11 @@ from symjax.tracing.describe import (
     Span,
     Term,
 )
-from symjax.tracing.generators import Generator
+from symjax.tracing.generators import Generator, Touched
 from symjax.tracing.ladder import Ladder
 from symjax.tracing.program import Equation, Value, source_line
 from symjax.tracing.rules import RULES
-from symjax.tracing.shifts import Absorbed, ShiftsWalk
+from symjax.tracing.shifts import ShiftsWalk
 from symjax.tracing.walk import AxesWalk, UnitsWalk
 
 __all__ = ["Names", "Origin"]
@@ -48,6 +48,8 @@ class Names:
     def __init__(self, axes: AxesWalk, origins: dict[Value, Origin], ladder: Ladder) -> None:
         self.axes, self.ladder = axes, ladder
         self.labels: dict[str, int] = {}
+        self._takers: Touched | None = None
+        self._spans: dict[Monomial, Span] = {}
         order = dict.fromkeys(value for equation in axes.program.equations for value in equation.inputs)
         order.update(dict.fromkeys(axes.program.outputs))
         self.read = [value for value in order if value in origins]
@@ -67,11 +69,11 @@ class Names:
                         if atom not in self.name:
                             self.name[atom] = _fresh(origins[leaf], place, taken)
 
-    def span(self, monomial: Any) -> Span:
-        return Span(
-            monomial.offset,
-            tuple(Digit(self.name.get(atom, ""), atom.size, stride) for atom, stride in monomial.factors),
-        )
+    def span(self, monomial: Monomial) -> Span:
+        if monomial not in self._spans:
+            digits = (Digit(self.name.get(atom, ""), atom.size, stride) for atom, stride in monomial.factors)
+            self._spans[monomial] = Span(monomial.offset, tuple(digits))
+        return self._spans[monomial]
 
     def layouts(self) -> Layouts:
         """Spans of every axis of every leaf that is read."""
@@ -121,13 +123,10 @@ class Names:
     def shift(self, walk: ShiftsWalk, generator: Generator) -> Shift:
         """A family of translations."""
         names, shape = self.over(generator.atoms)
-        moved = generator.vector
-
-        def touches(taken: Absorbed) -> bool:
-            forms = map(walk.system.reduce, taken.forms)
-            return any(sum(c * moved.get(unknown, 0) for unknown, c in form.items()) for form in forms)
-
-        absorbed = tuple(dict.fromkeys(self.path[taken.leaf] for taken in walk.absorbed if touches(taken)))
+        if self._takers is None:
+            self._takers = Touched(walk.system, ((taken.forms, n) for n, taken in enumerate(walk.absorbed)))
+        takers = sorted(self._takers.by(generator.vector))
+        absorbed = tuple(dict.fromkeys(self.path[walk.absorbed[n].leaf] for n in takers))
         terms = self.terms(walk, generator)
         return Shift(self.label(names), names, shape, terms, absorbed, generator.centred, generator.up_to)
 

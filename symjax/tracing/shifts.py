@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symjax.tracing.forms import Form
+from symjax.tracing.forms import Form, plain
 from symjax.tracing.ladder import Ladder
 from symjax.tracing.program import Equation, Value
 from symjax.tracing.units import ANY, CONSTANT, Component, Positions, Units, position
@@ -111,7 +111,7 @@ class ShiftsWalk(UnitsWalk):
         """Add tokens to those of an output, and note where they come from."""
         if units is CONSTANT or units is ANY or not units.blocks:
             return
-        out[operator] = plus(self, out.get(operator, CONSTANT), units, factor)
+        out[operator] = plus(self, out.get(operator, CONSTANT), units, plain(factor))
         self._steps.setdefault(value, []).append((operator, flow))
 
     def label(self, value: Value, operator: Operator) -> int:
@@ -129,7 +129,8 @@ class ShiftsWalk(UnitsWalk):
                 return node
 
             flows = [
-                flow._replace(before=self.label(flow.equation.inputs[flow.place], flow.before)) for _, flow in steps
+                Flow(equation, place, self.label(equation.inputs[place], before), factor, how)
+                for _, (equation, place, before, factor, how) in steps
             ]
             nodes = [(id(flow.equation), flow.place, flow.before, flow.how) for flow in flows]
             for (operator, _), node in zip(steps, nodes, strict=True):
@@ -207,6 +208,8 @@ def _differs(array: np.ndarray, axis: int) -> bool:
 
 def plus(walk: ShiftsWalk, left: Units, right: Units, factor: Any = 1) -> Units:
     """Sum of two tokens of one operator."""
+    if not left.blocks and factor == 1:
+        return right
     blocks: dict[tuple[int, ...], Component | None] = dict(left.blocks)
     for block, component in right.blocks.items():
         total = dict(blocks.get(block) or {})

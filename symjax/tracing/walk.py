@@ -37,6 +37,7 @@ class AxesWalk:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.axes: dict[Value, tuple[Axis, ...]] = {}
+        self._layouts: dict[Value, Layout] = {}
         self.notes: dict[int, Any] = {}  # what a rule's axes leave for its units, by the identity of the equation
         for value in (*program.leaves, *program.inputs):
             self.axes[value] = tuple(map(Axis, value.shape))
@@ -53,7 +54,9 @@ class AxesWalk:
 
     def layout(self, value: Value) -> Layout:
         """Monomials of each axis, when the walk is over."""
-        return tuple(map(monomials, self.axes[value]))
+        if value not in self._layouts:
+            self._layouts[value] = tuple(map(monomials, self.axes[value]))
+        return self._layouts[value]
 
 
 def walk_axes(program: Program, rules: Mapping[str, Rule], unknown: Rule) -> AxesWalk:
