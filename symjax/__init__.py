@@ -8,9 +8,9 @@ differentiation (:mod:`symjax.symmetry`), once, for every symmetry and every net
 :mod:`symjax.check` tests one, :mod:`symjax.watch` measures and predicts their charges in an optax loop,
 :mod:`symjax.conserved` has what gradient flow conserves, :mod:`symjax.orbits` moves along them,
 :mod:`symjax.curvature` looks at Hessians, :mod:`symjax.dimension` measures which parameters change the function,
-:mod:`symjax.integrate` descends, :mod:`symjax.mechanics` has the exact laws of the update. :mod:`symjax.actions`,
-:mod:`symjax.activations`, :mod:`symjax.data_dependent`, :mod:`symjax.transport` and :mod:`symjax.scaled_rotation` are
-the papers' actions.
+:mod:`symjax.equivariance` flips and turns networks, :mod:`symjax.integrate` descends, :mod:`symjax.mechanics` has the
+exact laws of the update. :mod:`symjax.actions`, :mod:`symjax.activations`, :mod:`symjax.data_dependent`,
+:mod:`symjax.transport` and :mod:`symjax.scaled_rotation` are the papers' actions.
 
 Modules are loaded when they are first named: ``import symjax`` itself costs next to nothing.
 """
@@ -29,6 +29,7 @@ _MODULES = (
     "curvature",
     "data_dependent",
     "dimension",
+    "equivariance",
     "integrate",
     "mechanics",
     "orbits",
