@@ -116,6 +116,12 @@ class Session:
         """Training images seen in a second."""
         return int(self.state.step) * self.plan.batch_size / max(self.seconds, 1e-9)
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the model's ``apply`` takes, of the newest state."""
+        stats = {"batch_stats": self.state.batch_stats} if self.state.batch_stats else {}
+        return {"params": self.state.params, **stats}
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The history and what is fixed."""
         return self.history.arrays() | self.plan.fixed

@@ -35,10 +35,14 @@ class Vgg11Training(NamedTuple):
     test: Data
 
 
+def build(classes: int, width: float, precision: str) -> VGG11:
+    """The network: neither normalisation nor dropout."""
+    return VGG11(classes, width, batch_norm=False, dropout=0.0, dtype=jnp.dtype(precision))
+
+
 def vgg11(dataset: data.Dataset, width: float, precision: str) -> Vgg11Training:
     """Put together plain descent on VGG11 without BatchNorm and dropout; one program serves all rates and seeds."""
-    dtype = jnp.dtype(precision)
-    model = VGG11(dataset.classes, width, batch_norm=False, dropout=0.0, dtype=dtype)
+    dtype, model = jnp.dtype(precision), build(dataset.classes, width, precision)
     shapes = initialise(model, 0, dataset.train.images.shape[1:])
     found = neurons(vgg11_channels(shapes), dtype)
 

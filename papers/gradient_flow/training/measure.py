@@ -18,7 +18,9 @@ from papers.gradient_flow.networks.cifar import network as cifar_network
 from papers.gradient_flow.networks.cifar.config import NetworkConfig
 from papers.gradient_flow.networks.neurons import cifar_channels, first_record, neurons, record, watched
 from papers.gradient_flow.networks.two_layer.descent import Job, train
+from papers.gradient_flow.networks.two_layer.model import hidden_layer
 from papers.gradient_flow.networks.two_layer.starts import draw_elementwise, stack
+from papers.gradient_flow.networks.vgg11 import build as build_vgg11
 from papers.gradient_flow.networks.vgg11 import first_variables, vgg11
 from papers.gradient_flow.training.config import TrainConfig
 
@@ -51,6 +53,28 @@ def measure(config: TrainConfig, directory: RunDirectory) -> dict[str, Any]:
     return arrays
 
 
+def apply_two_layer(activation: str) -> Any:
+    """Build ``apply(variables, x)``: ``F X = U sigma(V^T X)``, an input a row of x (points, n)."""
+
+    def apply(variables: dict[str, Any], x: jax.Array) -> jax.Array:
+        params = variables["params"]
+        return hidden_layer(x @ params["input"], activation) @ params["output"].T
+
+    return apply
+
+
+def apply_cifar(**options: Any) -> Any:
+    """Build ``apply(variables, images)`` of the network of Figures 10 and 11."""
+    model = cifar_network.CifarNetwork(**options)
+    return lambda variables, images: model.apply(variables, images)
+
+
+def apply_vgg11(**options: Any) -> Any:
+    """Build ``apply(variables, images)``; options as the network takes them."""
+    model = build_vgg11(**options)
+    return lambda variables, images: model.apply(variables, images)
+
+
 def run_two_layer(config: TrainConfig, directory: RunDirectory) -> dict[str, Any]:
     """Train a two-layer network of Figures 3 and 6 in float64; arrays as :func:`measure` gives them.
 
@@ -67,6 +91,8 @@ def run_two_layer(config: TrainConfig, directory: RunDirectory) -> dict[str, Any
     for place in np.unique(np.geomspace(1, len(steps), 200).astype(int)) - 1:
         total = curves.charge[0, place].sum()
         directory.append({"step": int(steps[place]), "loss": curves.loss[0, place], "total_charge": total})
+    trained = {"output": curves.output[0], "input": curves.input[0]}
+    directory.save_network(apply_two_layer, {"params": trained}, activation=config.activation)
     squares = [np.sum(np.square(leaf[0]), axis=0) for leaf in (start.output, start.input)]
     layer = np.repeat(["hidden"], curves.charge.shape[-1])
     charge, size = curves.charge[0], (squares[0] + squares[1]) / 2
@@ -119,7 +145,11 @@ def run_vgg11(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndar
             line=line,
         )
         session = Session(directory, plan, state)
-        return session.arrays() if session.train(interrupt) else None
+        if not session.train(interrupt):
+            return None
+        options = {"width": config.width, "precision": config.precision}
+        directory.save_network(apply_vgg11, session.variables, classes=dataset.classes, **options)
+        return session.arrays()
 
 
 def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndarray]:
@@ -143,6 +173,8 @@ def run_cifar(config: TrainConfig, directory: RunDirectory) -> dict[str, np.ndar
         directory.append({"step": fetched.step + len(fetched.metrics["loss"]), **line(fetched)})
 
     trained = cifar_network.train(network, dataset, around, chunk=config.record_every, report=report, on_chunk=on_chunk)
+    options = {"activation": config.activation, "hidden": network.hidden, "output": network.output}
+    directory.save_network(apply_cifar, {"params": trained.params}, **options)
     history.evaluate(len(history.arrays()["train_loss"]), {"top1": trained.test_accuracy})
     return history.arrays() | fixed
 

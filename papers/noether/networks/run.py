@@ -67,12 +67,23 @@ def keep(directory: RunDirectory, arrays: dict[str, np.ndarray], config: TrainCo
     """Draw nothing: the arrays and the summary are what the run leaves."""
 
 
+def build_model(name: str, classes: int, width: float, batch_norm: bool, precision: str = "float32") -> Any:
+    """The network of a configuration; with or without BatchNorm where it is the paper's VGG11."""
+    model = MODELS[name](classes, width, jnp.dtype(precision))
+    return model.clone(batch_norm=batch_norm) if name == "vgg11" else model
+
+
+def apply_model(**options: Any) -> Any:
+    """Build ``apply(variables, images)`` in evaluation mode; options as :func:`build_model` takes them."""
+    model = build_model(**options)
+    return lambda variables, images: model.apply(variables, images, train=False)
+
+
 def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]:
     """Put a run together: its first state, and what to do with it."""
-    dtype = jnp.dtype(config.precision)
-    model = MODELS[config.model](dataset.classes, config.width, dtype)
+    model = build_model(config.model, dataset.classes, config.width, config.batch_norm, config.precision)
     if config.model == "vgg11":
-        model = model.clone(batch_norm=config.batch_norm, dropout=config.dropout)
+        model = model.clone(dropout=config.dropout)
     variables = initialise(model, config.seed, dataset.train.images.shape[1:])
     variables = _scale_filters(variables, config.filter_scale)
     per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
@@ -152,8 +163,11 @@ def run(config: TrainConfig, command: str, finish: Finish = keep, again: str | N
         print(_used(dataset, directory.environment), flush=True)
         with Interrupt() as interrupt:
             state, plan = build(config, dataset)
-            outcome = _train(Session(directory, plan, state), interrupt)
+            session = Session(directory, plan, state)
+            outcome = _train(session, interrupt)
         if outcome.finished:
+            options = {"classes": dataset.classes, "width": config.width, "batch_norm": config.batch_norm}
+            directory.save_network(apply_model, session.variables, name=config.model, **options)
             finish(directory, outcome.arrays, config, command)
             directory.finish()
         return outcome

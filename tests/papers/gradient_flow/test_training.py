@@ -16,12 +16,12 @@ from papers.common import cli, data
 from papers.common.errors import Divergence, UserError
 from papers.common.experiment import carry_out
 from papers.common.models import vgg
-from papers.common.runs import RunDirectory, read_metrics
+from papers.common.runs import RunDirectory, load, read_metrics
 from papers.common.training import session, sgd
 from papers.gradient_flow import train
 from papers.gradient_flow.networks import neurons
 from papers.gradient_flow.networks.cifar.config import NetworkConfig
-from papers.gradient_flow.networks.cifar.network import build, initialise
+from papers.gradient_flow.networks.cifar.network import build, initialise, pixels, scaled
 from papers.gradient_flow.networks.vgg11 import first_variables
 from papers.gradient_flow.training.config import TrainConfig
 from papers.gradient_flow.training.experiment import EXPERIMENT
@@ -150,7 +150,7 @@ def test_a_run_leaves_what_it_measured(whole):
     names = {item.name for item in out.iterdir()}
     assert names == {
         "config.json", "finished.json", "metrics.jsonl", "history.npz", "training.png", "training.npz", "claims.json",
-        "checkpoints",
+        "checkpoints", "network.json", "network.npz",
     }  # fmt: skip
     assert arrays["train_loss"].shape == (STEPS,) and list(arrays["step"]) == [2, 4, 6, 8]
     assert list(arrays["test_step"]) == [0, 4, 8] and np.isfinite(arrays["test_loss"]).all()
@@ -192,6 +192,13 @@ def test_divergence_is_said(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_run_opens_in_one_line_as_the_network_that_was_evaluated(whole):
+    network = load(whole[0])
+    test = data.load("digits", limit=SMALL.limit).test
+    found = network.apply(network.variables, np.float32(test.images / 16)).argmax(1) == test.labels
+    assert np.mean(found) == pytest.approx(network.arrays["test_top1"][-1])
+
+
 def test_adam_breaks_the_charges_of_the_cifar_network_at_first_order(tmp_path):
     config = TrainConfig(network="cifar", limit=40, batch_size=20, epochs=2)
     arrays = run(config, tmp_path / "run")
@@ -202,6 +209,9 @@ def test_adam_breaks_the_charges_of_the_cifar_network_at_first_order(tmp_path):
     filters = (filters - (inner.reshape(256, 32, 16) ** 2).sum((0, 2))) / 2
     np.testing.assert_allclose(arrays["start"], np.concatenate([filters, dense]), rtol=1e-4, atol=1e-6)
     assert list(arrays["layer"]) == ["convolution"] * 32 + ["inner"] * 16 and len(arrays["train_loss"]) == 4
+    network, test = load(tmp_path / "run"), data.load("digits", limit=40)
+    found = network.apply(network.variables, pixels(test.test.images, scaled(test))).argmax(1) == test.test.labels
+    assert np.mean(found) == pytest.approx(arrays["test_top1"][-1])
     assert arrays["worst"].max() < 1e-5  # both orders together are an identity
     drift = np.abs(arrays["measured"][-1] - arrays["start"])
     assert np.median(np.abs(arrays["first_order"][-1]) / drift) > 0.5
@@ -232,6 +242,10 @@ def test_two_layers_against_a_numpy_loop(tmp_path, activation):
     np.testing.assert_array_equal(arrays["step"], recorded)
     np.testing.assert_allclose(arrays["train_loss"], np.array(losses)[recorded], rtol=1e-12)
     np.testing.assert_allclose(arrays["measured"], np.array(charges)[recorded], rtol=1e-12)
+    with jax.enable_x64(True):
+        network = load(tmp_path / "run")
+        outputs = np.asarray(network.apply(network.variables, np.eye(len(v)))).T
+    np.testing.assert_allclose(np.mean((outputs - y) ** 2), losses[-1], rtol=1e-12)
     assert len(json.loads((tmp_path / "run" / "claims.json").read_text())) == (2 if activation == "linear" else 1)
 
 

@@ -22,7 +22,7 @@ from papers.common.errors import Divergence, UserError
 from papers.common.finished import read_config
 from papers.common.integrity import write_arrays
 from papers.common.models import vgg
-from papers.common.runs import read_metrics
+from papers.common.runs import load, read_metrics
 from papers.common.training import session
 from papers.noether.networks import run as running
 from papers.noether.networks.config import TrainConfig
@@ -120,7 +120,8 @@ def test_a_run_leaves_everything_it_measured(whole):
     names = {item.name for item in whole.directory.iterdir()}
     figures = {f"{name}.{kind}" for name in ("learning", "norms", "rates", "other_families") for kind in ("png", "npz")}
     assert names == figures | {
-        "config.json", "metrics.jsonl", "history.npz", "claims.json", "summary.json", "finished.json", "checkpoints"
+        "config.json", "metrics.jsonl", "history.npz", "claims.json", "summary.json", "finished.json", "checkpoints",
+        "network.json", "network.npz",
     }  # fmt: skip
     config = json.loads((whole.directory / "config.json").read_text())
     assert config["config"]["weight_decay"] == 1e-2 and config["command"].startswith("train --out")
@@ -131,6 +132,15 @@ def test_a_run_leaves_everything_it_measured(whole):
     assert all(0 <= record["test_top1"] <= record["test_top5"] <= 1 for record in records if "epoch" in record)
     for name in ("learning", "norms", "rates", "other_families"):
         assert (whole.directory / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_run_opens_in_one_line_as_the_network_that_was_evaluated(whole):
+    network = load(whole.directory)
+    test = data.load("digits", limit=SMALL.limit).test
+    logits = np.asarray(network.apply(network.variables, np.float32(test.images / 16)), np.float64)
+    loss = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(logits)), test.labels])
+    assert network.config["weight_decay"] == 1e-2 and set(network.variables) == {"params", "batch_stats"}
+    np.testing.assert_allclose(loss, network.arrays["test_loss"][-1], rtol=1e-5)
 
 
 def test_the_history_and_the_summary_agree(whole):
