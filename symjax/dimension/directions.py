@@ -65,14 +65,8 @@ def hidden_directions(
     points, held_out = (
         nets.as_points(name, value, sizes[0]) for name, value in (("points", points), ("held_out", held_out))
     )
-    dimension, space = measure(params, points, "patterns", np.random.default_rng(0))
-    kernel = space.kernel()
-    tangents = scaling_tangents(params)
-    lengths = np.linalg.norm(tangents, axis=1, keepdims=True)
-    # the scalings' directions within the kernel, and what is orthogonal to them
-    inside = kernel @ (tangents / np.where(lengths > 0, lengths, 1)).T
-    left = np.linalg.svd(inside)[0] if inside.size else np.eye(len(kernel))
-    directions = left[:, len(kernel) - dimension.hidden :].T @ kernel
+    dimension, search = measure(params, points, "patterns", np.random.default_rng(0))
+    directions = _without(search.kernel(), scaling_tangents(params), dimension.hidden)
     masks = at_points(params, held_out)
     longest = np.sqrt(np.max(np.sum(jacobian(params, held_out) ** 2, axis=-1)))
     slopes, changes, theta = [], [], nets.flatten(params)
@@ -83,3 +77,15 @@ def hidden_directions(
     parts = np.cumsum([0, *(above * (below + 1) for below, above in pairwise(sizes))])
     layers = np.add.reduceat(directions**2, parts[:-1], axis=1)
     return HiddenDirections(directions, np.array(slopes), np.array(changes), layers, dimension)
+
+
+def _without(kernel: np.ndarray, tangents: np.ndarray, count: int) -> np.ndarray:
+    """Orthonormal basis (count, D) of what a kernel has besides some tangents, orthogonal to these."""
+    if not count:
+        return kernel[:0]
+    lengths = np.linalg.norm(tangents, axis=1, keepdims=True)
+    _, values, right = np.linalg.svd(tangents / np.where(lengths > 0, lengths, 1), full_matrices=False)
+    known = right[values > 1e-12 * values.max(initial=0.0)]
+    for _ in range(2):  # twice is enough
+        kernel = kernel - kernel @ known.T @ known
+    return np.linalg.svd(kernel, full_matrices=False)[2][:count]

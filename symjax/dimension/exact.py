@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from symjax.dimension.gradients import of_patterns, scaling_tangents, translation_tangents
+from symjax.dimension.gradients import scaling_tangents, translation_tangents
 from symjax.dimension.networks import Params
-from symjax.dimension.rank import Dimension, Search
+from symjax.dimension.rank import Dimension
 from symjax.dimension.regions import MOST_REGIONS, Regions, activation_regions
+from symjax.dimension.search import Gradients, Search
 from symjax.dimension.units import RELU, Unit, as_network, factors, unit_counts
 
 __all__ = ["ExactDimension", "exact_dimension", "largest_dimension"]
@@ -32,23 +33,24 @@ class ExactDimension(NamedTuple):
 def largest_dimension(params: Params, unit: Unit | Sequence[Unit] = RELU) -> int:
     """Largest functional dimension that an architecture allows: D less the dimension of its trivial symmetries.
 
-    ``D - sum_l (h_l + t_l)``: h_l units can be scaled. Where they can be translated too (maxout),
-    ``t_l = h_l + (h_l - min(h_l, n_{l+1})) h_{l-1}``, with n_{l+1} rows of the next weights; of ReLUs t_l = 0.
+        ``D - sum_l (h_l + t_l)``: h_l units can be scaled. Where they can be translated too (maxout),
+        ``t_l = h_l + (h_l - min(h_l, n_{l+1})) h_{l-1}``, with n_{l+1} rows of the next weights; of ReLUs t_l = 0.
 
-    Source: Grigsby, Lindsey, Rolnick 2023 for ReLUs; the translations are this library's own.
+        Source: Grigsby, Lindsey, Rolnick 2023 for ReLUs; the translations are this library's own.
 
-    Args:
-      params: the network; only its shapes are read.
-      unit: the kind of the hidden units, or one for each hidden layer.
+        Args:
+          params: the network; only its shapes are read.
+          unit: the kind of the hidden units, or one for each hidden layer.
 
-    Raises:
-      ValueError: bad layers or units.
+        Raises:
+          ValueError: bad layers or units.
 
-    Example:
-      >>> from symjax.dimension.units import maxout
-      >>> layers = [(np.ones((4, 3)), np.ones(4)), (np.ones((1, 2)), np.ones(1))]  # two maxout units of three inputs
-      >>> largest_dimension(layers, maxout(2))  # a sum of two bent planes, and an affine function
-      12
+        Example:
+          >>> from symjax.dimension.search import Gradients, Search
+    from symjax.dimension.units import maxout
+          >>> layers = [(np.ones((4, 3)), np.ones(4)), (np.ones((1, 2)), np.ones(1))]  # two maxout units of three inputs
+          >>> largest_dimension(layers, maxout(2))  # a sum of two bent planes, and an affine function
+          12
     """
     params, units = as_network(params, unit)
     left = sum(w.size + len(b) for w, b in params)
@@ -92,10 +94,12 @@ def exact_dimension(
     tangents = np.concatenate([scaling_tangents(params), translation_tangents(params, units)])
     lengths = np.linalg.norm(tangents, axis=1, keepdims=True)
     trivial = int(np.linalg.matrix_rank(tangents / np.where(lengths > 0, lengths, 1))) if len(tangents) else 0
-    search = Search(params, tangents.shape[1] - trivial, np.random.default_rng(0))
+    random = np.random.default_rng(0)
     masks = np.concatenate([np.zeros((len(regions.patterns), 0)), *factors(params, regions.patterns, units)], axis=1)
-    taken = search.extend(of_patterns(masks, params[0][0].shape[1]))
-    evidence, number = search.space.evidence(), len(masks)
+    probes, number = random.normal(size=(len(masks), params[0][0].shape[1])), len(masks)
+    search = Search(Gradients(params, probes, masks), tangents.shape[1] - trivial, random)
+    search.run(number)
+    evidence = search.evidence
     dimension = Dimension(
         rank=evidence.rank,
         bound=search.ceiling,
@@ -105,6 +109,6 @@ def exact_dimension(
         patterns=number,
         half=evidence.rank,
         on_hyperplanes=0,
-        witnesses=regions.witnesses[np.concatenate(taken)] if taken else regions.witnesses[:0],
+        witnesses=regions.witnesses[search.added],
     )
     return ExactDimension(evidence.rank, dimension, regions)

@@ -23,6 +23,7 @@ __all__ = [
     "pattern_rows",
     "products",
     "scaling_tangents",
+    "shaped",
     "translation_tangents",
 ]
 
@@ -101,14 +102,14 @@ def products(params: Params, slices: Slices, vector: np.ndarray, factors: np.nda
     """
     heights, deltas = _factors(params, slices)
     along, squares, constant = 0.0, 0.0, slices.constants[:, None]
-    layers = zip(*(_layers(params, each) for each in (vector, factors**2)), heights, deltas, strict=True)
+    layers = zip(*(shaped(params, each) for each in (vector, factors**2)), heights, deltas, strict=True)
     for (w, b), (w_factors, b_factors), h, delta in layers:
         along = along + np.einsum("mrn,mkn->mrk", _flat(h, w.T) + constant * b, delta)
         squares = squares + np.einsum("mrn,mkn->mrk", _flat(h**2, w_factors.T) + constant * b_factors, delta**2)
     return along, np.sqrt(squares)
 
 
-def _layers(params: Params, vector: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def shaped(params: Params, vector: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """A vector (D,) in the shapes of the layers."""
     ends = np.cumsum([leaf.size for layer in params for leaf in layer])
     parts = np.split(vector, ends[:-1])

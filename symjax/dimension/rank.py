@@ -4,34 +4,29 @@ Three ranks, told apart by name: of the gradients *at the points of a batch*, of
 random points *sample*, and the *generic* rank that the same patterns allow at random weights, the upper bound by
 algebra.
 
-Rows are never kept. A random vector of the kernel of what was added so far is multiplied with all remaining rows, by
-one pass through the network; a row that does not see it lies in the span (with probability one) and is done with; of
-those that do, some are added, and the next vector is drawn. The bound, once reached, is the answer and ends the search.
+The search (:mod:`~symjax.dimension.search`) adds rows until no row is left that sees a random vector of their kernel;
+the bound, once reached, is the answer and ends it.
 """
 
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from symjax.dimension import networks as nets
-from symjax.dimension.gradients import Slices, gradients, of_patterns, products, scaling_tangents
-from symjax.dimension.row_space import Evidence, RowSpace
+from symjax.dimension.gradients import scaling_tangents
+from symjax.dimension.row_space import Evidence
+from symjax.dimension.screening import screen
+from symjax.dimension.search import Gradients, Search
 
 __all__ = [
     "Dimension",
     "Dimensions",
-    "Search",
     "batch_dimension",
     "dimensions",
     "generic_dimension",
     "measure",
     "sampled_dimension",
 ]
-
-_SEEN = 1e-12  # a product above this part of the two lengths' is no rounding
-_CHUNK = 2**22  # entries of a chunk's largest array
-_MEMORY = 2**33  # bytes; a triangle and its factors beyond this are refused
 
 
 class Dimension(NamedTuple):
@@ -83,70 +78,10 @@ class Dimensions(NamedTuple):
     generic: int
 
 
-class Search:
-    """Adds to a row space what the slices have and it has not."""
-
-    def __init__(self, params: nets.Params, ceiling: int, random: np.random.Generator) -> None:
-        self.params, self.ceiling, self.random = params, ceiling, random
-        columns = sum(w.size + len(b) for w, b in params)
-        _refuse_size(columns)
-        self.space = RowSpace(columns)
-        self.null = self.space.null_vector(random)
-
-    @property
-    def rank(self) -> int:
-        """The rank so far, by the pivots."""
-        return self.null.rank
-
-    def extend(self, slices: Slices) -> list[np.ndarray]:
-        """Look at every slice, and say which were taken."""
-        pending, added = np.arange(len(slices.masks)), []
-        rows_each = len(slices.constants) * nets.widths(self.params)[-1]
-        most = -(-(self.space.triangle.shape[1] + 64) // rows_each)
-        while len(pending) and self.rank < self.ceiling:
-            if self.rank:
-                pending = self._seeing(slices, pending, most)
-                if not len(pending):
-                    break
-            chosen, pending = pending[:most], pending[most:]
-            self.space.add(gradients(self.params, slices.take(chosen)).reshape(-1, self.space.triangle.shape[1]))
-            self.null = self.space.null_vector(self.random)
-            added.append(chosen)
-        return added
-
-    def _seeing(self, slices: Slices, pending: np.ndarray, enough: int) -> np.ndarray:
-        """Those pending whose rows see a null vector; the walk ends at enough of them, the rest stays pending."""
-        found, count = [], 0
-        step = max(1, _CHUNK // (len(slices.constants) * max(nets.widths(self.params))))
-        for start in range(0, len(pending), step):
-            part = pending[start : start + step]
-            along, lengths = products(self.params, slices.take(part), self.null.vector, self.null.factors)
-            part = part[np.any(np.abs(along) > _SEEN * lengths, axis=(1, 2))]
-            found.append(part)
-            count += len(part)
-            if count >= enough:
-                return np.concatenate([*found, pending[start + step :]])
-        return np.concatenate(found)
-
-
-def _new_patterns(masks: np.ndarray, seen: set[bytes]) -> np.ndarray:
-    """Numbers of the first point of every pattern that was not seen before; those seen now are remembered."""
-    packed = np.packbits(masks, axis=1) if masks.shape[1] else np.zeros((len(masks), 1), np.uint8)
-    whole = packed.view(f"V{packed.shape[1]}").ravel()
-    numbers = [i for i in np.unique(whole, return_index=True)[1] if whole[i].tobytes() not in seen]
-    seen.update(whole[i].tobytes() for i in numbers)
-    return np.sort(np.asarray(numbers, int))
-
-
-def _refuse_size(count: int) -> None:
-    if (needed := 5 * 8 * count**2) > _MEMORY:
-        raise ValueError(
-            f"params hold {count:,} parameters, whose row space needs {needed:,} bytes, more than {_MEMORY:,}; "
-            "a network this large has no dense rank here"
-        )
-
-
 def _tangents_rank(params: nets.Params) -> int:
+    biases = [b for _, b in params[:-1]]
+    if all(np.all(b != 0) for b in biases):  # each bias occurs in one tangent only
+        return sum(map(len, biases))
     tangents = scaling_tangents(params)
     lengths = np.linalg.norm(tangents, axis=1, keepdims=True)
     return int(np.linalg.matrix_rank(tangents / np.where(lengths > 0, lengths, 1))) if len(tangents) else 0
@@ -154,48 +89,39 @@ def _tangents_rank(params: nets.Params) -> int:
 
 def measure(
     params: nets.Params, points: np.ndarray, method: Literal["points", "patterns"], random: np.random.Generator
-) -> tuple[Dimension, RowSpace]:
-    """The dimension at points ("points") or of the regions they lie in ("patterns"), and the space of the rows."""
+) -> tuple[Dimension, Search]:
+    """The dimension at points ("points") or of the regions they lie in ("patterns"), and the search for it."""
     sizes = nets.widths(params)
-    ceiling = nets.parameters(sizes) - _tangents_rank(params)
-    search = Search(params, ceiling, random)
-    boundary, seen, looked, half = 0, set(), 0, None
-    witnesses, middle = [np.zeros((0, sizes[0]))], (len(points) + 1) // 2
-    for start, stop in _chunks(len(points), middle, sum(sizes)):
-        part = points[start:stop]
-        z = nets.hidden(params, part)
-        boundary += int(np.any(z == 0, axis=1).sum())
-        fresh = _new_patterns(z > 0, seen)
-        if search.rank < ceiling:
-            looked = stop
-            if method == "patterns":
-                part, slices = part[fresh], of_patterns(z[fresh] > 0, sizes[0])
-            else:
-                slices = Slices(z > 0, part[:, None, :], np.ones(1))
-            witnesses += [part[chosen] for chosen in search.extend(slices)]
-        if stop == middle:
-            half = search.space.evidence().rank
-    decided = search.space.evidence()
+    places, passed = np.arange(len(points)), None
+    if method == "points":
+        gradients = Gradients(params, points)
+    else:
+        passed = screen(params, points)
+        places = np.sort(np.unique(passed.codes, return_index=True)[1])
+        probes = random.normal(size=(len(places), sizes[0]))
+        gradients = Gradients(params, probes, nets.patterns(params, points[places]))
+    search = Search(gradients, nets.parameters(sizes) - _tangents_rank(params), random)
+    last = search.run(int(np.searchsorted(places, (len(points) + 1) // 2)))
+    passed = passed or last
+    decided = search.evidence
     dimension = Dimension(
         rank=decided.rank,
-        bound=ceiling,
+        bound=search.ceiling,
         largest_possible=nets.bound(sizes),
         evidence=decided,
-        points=looked,
-        patterns=len(seen),
-        half=decided.rank if half is None else half,
-        on_hyperplanes=boundary,
-        witnesses=np.concatenate(witnesses),
+        points=len(points) if search.looked == len(places) else int(places[search.looked - 1]) + 1,
+        patterns=_different(passed.codes),
+        half=search.half,
+        on_hyperplanes=int(passed.boundary.sum()),
+        witnesses=points[places[search.added]],
     )
-    return dimension, search.space
+    return dimension, search
 
 
-def _chunks(count: int, middle: int, wide: int) -> Iterator[tuple[int, int]]:
-    """Chunks of points, one of which ends in the middle."""
-    step = max(1, _CHUNK // wide)
-    for begin, end in ((0, middle), (middle, count)):
-        for start in range(begin, end, step):
-            yield start, min(start + step, end)
+def _different(codes: np.ndarray) -> int:
+    """How many different numbers; sorting beats hashing here."""
+    ordered = np.sort(codes)
+    return 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
 
 
 def batch_dimension(params: nets.Params, points: np.ndarray, random: np.random.Generator | None = None) -> Dimension:
@@ -276,10 +202,11 @@ def generic_dimension(params: nets.Params, points: np.ndarray, random: np.random
     params, random = nets.as_params(params), random or np.random.default_rng(0)
     sizes = nets.widths(params)
     points = nets.as_points("points", points, sizes[0])
-    masks = nets.patterns(params, points)
-    search = Search(nets.random_params(sizes, random, 1.0), nets.bound(sizes), random)
-    search.extend(of_patterns(masks[_new_patterns(masks, set())], sizes[0]))
-    return search.space.evidence().rank
+    masks = np.unique(nets.patterns(params, points), axis=0)
+    other, probes = nets.random_params(sizes, random, 1.0), random.normal(size=(len(masks), sizes[0]))
+    search = Search(Gradients(other, probes, masks), nets.bound(sizes), random)
+    search.run(len(masks))
+    return search.evidence.rank
 
 
 def dimensions(params: nets.Params, batch: np.ndarray, random: np.random.Generator, count: int = 0) -> Dimensions:

@@ -1,7 +1,8 @@
 """The space that many rows span, from a triangle of D x D: rows are added in chunks and never kept.
 
 Rows are normalised, folded into ``R <- qr([R; rows]).R``, and the columns of R are balanced before anything is decided:
-Householder's QR errs by a rounding of each *column*, so a column of tiny entries counts as much as a large one.
+Householder's QR errs by a rounding of each *column*, so a column of tiny entries counts as much as a large one. Of
+large triangles only the smallest singular values are computed, which decide the rank.
 """
 
 from collections.abc import Iterable
@@ -9,9 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Evidence", "Null", "RowSpace", "evidence", "span"]
+from symjax.dimension.smallest import smallest
+
+__all__ = ["Evidence", "Kernel", "RowSpace", "evidence", "span"]
 
 _EPS = np.finfo(np.float64).eps
+_SMALL = 64  # columns up to which all singular values are computed
 _CLEAR = 1e3  # a smaller gap between the last singular value kept and the first dropped decides nothing
 
 
@@ -20,7 +24,8 @@ class Evidence(NamedTuple):
 
     Attributes:
       rank: number of singular values above ``threshold``.
-      largest: the largest singular value of the balanced rows.
+      largest: the largest singular value of the balanced rows; a lower bound within a few percent of it where not all
+        singular values were computed, and ``kept`` an upper bound then.
       kept: the smallest above the threshold; 0 where the rank is 0.
       dropped: the largest below; 0 where there is none.
       gap: ``kept / dropped``; infinite where nothing was dropped.
@@ -37,12 +42,18 @@ class Evidence(NamedTuple):
     undetermined: bool
 
 
-class Null(NamedTuple):
-    """A vector of the kernel (D,), of length 1 when divided by the columns' factors, these, and the rank by pivots."""
+class Kernel(NamedTuple):
+    """What is orthogonal to the rows.
 
-    vector: np.ndarray
+    Attributes:
+      basis: (D, k), orthonormal after division by the factors: ``rows @ (factors[:, None] * basis) = 0``.
+      factors: (D,), which balance the columns.
+      evidence: for the rank D - k.
+    """
+
+    basis: np.ndarray
     factors: np.ndarray
-    rank: int
+    evidence: Evidence
 
 
 def _balance(triangle: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray]:
@@ -73,12 +84,31 @@ def evidence(triangle: np.ndarray, rows: int, floor: float = 0.0, noise: float =
     """
     values = np.linalg.svd(_balance(triangle, floor)[0], compute_uv=False)
     largest = float(values.max(initial=0.0))
-    threshold = max(max(rows, triangle.shape[1]) * _EPS, noise) * largest
-    rank = int(np.sum(values > threshold))
-    kept = float(values[rank - 1]) if rank else 0.0
-    dropped = float(values[rank]) if rank < len(values) else 0.0
+    return _decided(values[::-1], 0, largest, max(max(rows, triangle.shape[1]) * _EPS, noise) * largest)
+
+
+def _decided(values: np.ndarray, below: int, largest: float, threshold: float) -> Evidence:
+    """The evidence of ascending singular values, of which the first stand for all that are small; ``below`` are not."""
+    small = int(np.sum(values <= threshold))
+    rank = below + len(values) - small
+    dropped = float(values[small - 1]) if small else 0.0
+    kept = float(values[small]) if small < len(values) else 0.0
     gap = kept / dropped if dropped else np.inf
     return Evidence(rank, largest, kept, dropped, gap, threshold, rank > 0 and gap < _CLEAR)
+
+
+def _largest(upper: np.ndarray, rounds: int = 8) -> float:
+    """The largest singular value of a triangle, from below, by power iteration."""
+    from scipy.linalg import blas
+
+    vector = np.abs(upper).sum(axis=0) * np.sign(upper[0])
+    size = 0.0
+    for _ in range(rounds):
+        vector /= np.linalg.norm(vector) or 1.0
+        image = blas.dtrmv(upper, vector)
+        size = max(size, float(np.linalg.norm(image)))
+        vector = blas.dtrmv(upper, image, trans=1)
+    return size
 
 
 class RowSpace:
@@ -92,40 +122,51 @@ class RowSpace:
 
     def add(self, rows: np.ndarray) -> None:
         """Fold rows (k, D) into the triangle; rows of zeros are left out."""
-        lengths = np.linalg.norm(rows, axis=1)
-        rows = rows[lengths > 0] / lengths[lengths > 0, None]
+        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        alive = lengths > 0
+        self.fold(np.asfortranarray(rows[alive] / lengths[alive, None]))
+
+    def fold(self, rows: np.ndarray) -> None:
+        """Fold rows (k, D) of length about 1 into the triangle; those in Fortran's order are overwritten."""
+        from scipy.linalg import lapack
+
+        columns = self.triangle.shape[1]
         self.rows += len(rows)
-        self.triangle = np.linalg.qr(np.concatenate([self.triangle, rows]), mode="r")
+        if len(self.triangle) == columns > len(rows) > 0:
+            self.triangle = lapack.dtpqrt(0, min(32, columns), self.triangle, rows, overwrite_a=1, overwrite_b=1)[0]
+        elif len(rows):
+            rows = np.asfortranarray(np.concatenate([self.triangle, rows])) if len(self.triangle) else rows
+            factored = lapack.dgeqrf(rows, lwork=64 * columns, overwrite_a=1)[0]
+            self.triangle = np.asfortranarray(np.triu(factored[:columns]))
 
-    def null_vector(self, random: np.random.Generator) -> Null:
-        """A random vector orthogonal to all rows.
+    def kernel(self, rounds: int = 2) -> Kernel:
+        """What is orthogonal to all rows, by all singular values of the balanced triangle or the smallest.
 
-        A row that does not see this vector lies in the span, with probability one.
+        Args:
+          rounds: of inverse iteration, see :func:`symjax.dimension.smallest.smallest`.
         """
-        from scipy.linalg import qr, solve_triangular
-
         columns = self.triangle.shape[1]
-        if not len(self.triangle):
-            return Null(random.normal(size=columns), np.ones(columns), 0)
         balanced, factors = _balance(self.triangle, self.floor)
-        upper, pivots = qr(balanced, mode="r", pivoting=True, check_finite=False)
-        sizes = np.abs(np.diag(upper))
-        rank = int(np.sum(sizes > 10 * columns * _EPS * sizes.max(initial=0.0)))
-        free = random.normal(size=columns - rank)
-        vector = np.empty(columns)
-        vector[pivots[rank:]] = free
-        vector[pivots[:rank]] = -solve_triangular(upper[:rank, :rank], upper[:rank, rank:] @ free)
-        return Null(factors * vector / (np.linalg.norm(vector) or 1.0), factors, rank)
+        part = max(max(self.rows, columns) * _EPS, self.noise)
+        if len(balanced) == columns > _SMALL:
+            balanced = np.asfortranarray(balanced)
+            largest = _largest(balanced)
+            found = smallest(balanced, part * largest, np.random.default_rng(0), rounds)
+            if found is not None:
+                decided = _decided(found.values, columns - len(found.values), largest, part * largest)
+                if not decided.undetermined:
+                    return Kernel(found.vectors[:, : columns - decided.rank], factors, decided)
+        if not len(balanced):
+            return Kernel(np.eye(columns), factors, Evidence(0, 0.0, 0.0, 0.0, np.inf, 0.0, False))
+        _, values, right = np.linalg.svd(balanced)
+        largest = float(values.max(initial=0.0))
+        decided = _decided(values[::-1], 0, largest, part * largest)
+        return Kernel(right[decided.rank :].T, factors, decided)
 
-    def kernel(self) -> np.ndarray:
+    def null_space(self) -> np.ndarray:
         """Orthonormal basis (k, D) of the vectors orthogonal to all rows."""
-        columns = self.triangle.shape[1]
-        if not len(self.triangle):
-            return np.eye(columns)
-        balanced, factors = _balance(self.triangle, self.floor)
-        _, _, right = np.linalg.svd(balanced)
-        null = right[self.evidence().rank :] * factors
-        return np.linalg.qr(null.T)[0].T if len(null) else null
+        basis, factors, _ = self.kernel()
+        return np.linalg.qr(basis * factors[:, None])[0].T if basis.size else basis.T
 
     @property
     def idle(self) -> int:
@@ -135,7 +176,7 @@ class RowSpace:
 
     def evidence(self) -> Evidence:
         """The rank of all rows added."""
-        return evidence(self.triangle, self.rows, self.floor, self.noise)
+        return self.kernel().evidence
 
 
 def span(chunks: Iterable[np.ndarray], columns: int) -> RowSpace:
