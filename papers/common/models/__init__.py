@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from papers.common.models.initialisation import initialise
     from papers.common.models.mlp import MLP
     from papers.common.models.resnet import ResNet18
+    from papers.common.models.resnet50 import ResNet50
     from papers.common.models.vgg import VGG11, vgg11_channels
 
-__all__ = ["MLP", "MODELS", "VGG11", "ModelName", "ResNet18", "initialise", "vgg11_channels"]
+__all__ = ["MLP", "MODELS", "VGG11", "ModelName", "ResNet18", "ResNet50", "initialise", "vgg11_channels"]
 
 _HOMES = {
-    **{"MLP": "mlp", "VGG11": "vgg", "ResNet18": "resnet"},
+    **{"MLP": "mlp", "VGG11": "vgg", "ResNet18": "resnet", "ResNet50": "resnet50"},
     **{"initialise": "initialisation", "vgg11_channels": "vgg"},
 }
 
