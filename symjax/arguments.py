@@ -185,7 +185,7 @@ def real_numbers(dtype: Any, **values: Any) -> tuple[jax.Array, ...]:
 
 
 def require_same_shapes(name: str, tree: Any, like: str, other: Any) -> None:
-    """Refuse a pytree of another structure or with leaves of other shapes than a second one.
+    """Refuse a pytree of another structure or with leaves of other shapes than a second one; names three differences.
 
     Source: this library's bookkeeping.
 
@@ -199,8 +199,19 @@ def require_same_shapes(name: str, tree: Any, like: str, other: Any) -> None:
       ValueError: they differ.
     """
     found, wanted = (jax.tree.map(jnp.shape, each) for each in (tree, other))
-    if jax.tree.structure(tree) != jax.tree.structure(other) or found != wanted:
-        raise ValueError(f"{name} has shapes {found}, but those of {like} are {wanted}")
+    if jax.tree.structure(tree) == jax.tree.structure(other) and found == wanted:
+        return
+    left, right = (
+        {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(each)[0]}
+        for each in (tree, other)
+    )
+    differing = [path for path in dict.fromkeys((*right, *left)) if left.get(path) != right.get(path)][:3]
+    if differing:
+        found, wanted = (
+            ", ".join(f"{shapes.get(path, 'nothing')}{f' at {path}' if path else ''}" for path in differing)
+            for shapes in (left, right)
+        )
+    raise ValueError(f"{name} has shapes {found}, but those of {like} are {wanted}")
 
 
 def scalar(name: str, value: Any) -> float:

@@ -277,6 +277,7 @@ def evaluate(
     wanted: Sequence[Value],
     zeroed: frozenset[tuple[int, int]] = frozenset(),
     dtype: Any = None,
+    changed: Mapping[Value, Callable[[Any], Any]] | None = None,
 ) -> list[Any]:
     """Run the program's equations and return the wanted values.
 
@@ -288,6 +289,7 @@ def evaluate(
       zeroed: (equation, operand) pairs that read next to nothing instead: epsilons, to check what holds up to them
         (not zero, so that what they keep finite, a norm of zeros, stays so).
       dtype: of the arithmetic in place of every floating dtype the program names; None keeps them.
+      changed: values -> functions that say what stands in their place as soon as they are computed.
     """
     given = [leaves[number] if lead is None else leaves[number][lead] for number, lead in program.origins]
     values = dict(zip((*program.leaves, *program.inputs), map(_cast(dtype), (*given, *inputs)), strict=True))
@@ -308,6 +310,9 @@ def evaluate(
         results = equation.primitive.bind(*arrays, **params)
         results = results if equation.primitive.multiple_results else [results]
         values.update(zip(equation.outputs, map(_cast(dtype), results) if opaque else results, strict=True))
+        for value in equation.outputs if changed else ():
+            if value in changed:
+                values[value] = changed[value](values[value])
     return [read(value) for value in wanted]
 
 

@@ -1,0 +1,188 @@
+"""Correlations of all layers in one streamed pass, by moments that are merged and never subtracted."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax.arguments import accumulation_dtype
+from symjax.matching.sites import Read, take_units
+from symjax.tracing import Symmetries
+from symjax.tracing.program import Program, evaluate
+
+__all__ = ["Moments", "batched", "cross_moments", "examples", "moments_of", "pooled"]
+
+
+class Moments(NamedTuple):
+    """First and second moments of units of two networks, over all samples.
+
+    Attributes:
+      mean_a: array (units,).
+      mean_b: array (units,).
+      variance_a: array (units,), population.
+      variance_b: array (units,), population.
+      covariance: array (units, units), of the first network's units against the second one's.
+    """
+
+    mean_a: Any
+    mean_b: Any
+    variance_a: Any
+    variance_b: Any
+    covariance: Any
+
+
+def examples(program: Program, batch: Any, name: str = "a batch") -> tuple[int, list[jax.Array]]:
+    """Number of times the traced number of examples that a batch holds, and its leaves.
+
+    Source: this library's bookkeeping.
+
+    Raises:
+      ValueError: leaves of another shape than those traced, or examples that are no multiple of those traced.
+    """
+    leaves, wanted = jax.tree.leaves(batch), program.inputs
+    if len(leaves) != len(wanted):
+        raise ValueError(f"{name} holds {len(leaves)} arrays, but the model was traced with {len(wanted)}")
+    times = []
+    for leaf, value in zip(leaves, wanted, strict=True):
+        shape = jnp.shape(leaf)
+        if len(shape) != len(value.shape) or shape[1:] != value.shape[1:] or not shape or not shape[0]:
+            raise ValueError(f"{name} has shape {shape}, but the model was traced with shape {value.shape}")
+        if shape[0] % value.shape[0]:
+            raise ValueError(
+                f"{name} has {shape[0]} examples, which is no multiple of the {value.shape[0]} that the model was "
+                f"traced with; trace it with one example, or leave the rest out"
+            )
+        times.append(shape[0] // value.shape[0])
+    if len(set(times)) > 1:
+        raise ValueError(f"{name} holds arrays of different numbers of examples: {times} times those traced")
+    cast = [jnp.asarray(leaf, value.dtype) for leaf, value in zip(leaves, wanted, strict=True)]
+    return times[0], cast
+
+
+def batched(function: Callable[..., Any], times: int, inputs: Sequence[jax.Array]) -> Any:
+    """Call a function of the traced number of examples on ``times`` as many; results have a first axis for it."""
+    if times == 1:
+        return jax.tree.map(lambda leaf: leaf[None], function(*inputs))
+    stacked = [leaf.reshape(times, -1, *leaf.shape[1:]) for leaf in inputs]
+    return jax.vmap(function)(*stacked)
+
+
+def cross_moments(
+    traced: Symmetries,
+    variables_a: Any,
+    others: Sequence[Any],
+    batches: Iterable[Any],
+    reads: Mapping[str, Sequence[Read]],
+) -> list[dict[str, list[Moments]]]:
+    """Moments of every class of one network against those of others, on the host, from one pass over the batches.
+
+    Permuting the layers before one does not change its activations, so no layer waits for another. Each batch is
+    centred by its own means and joined to what came before, weighted by its number of examples.
+
+    Source: Bökman & Kahl 2023 (activation matching after Li et al. 2015); Chan, Golub & LeVeque 1983 (joining moments).
+
+    Args:
+      traced: from :func:`symjax.tracing.symmetries`.
+      variables_a: pytree like the variables traced.
+      others: pytrees like it.
+      batches: inputs, each a multiple of the traced number of examples.
+      reads: from :func:`symjax.matching.sites.reads`.
+
+    Returns:
+      For each of the others class name -> moments at each place.
+
+    Raises:
+      ValueError: no batch, a batch of another shape, or activations that are not finite, with the class named.
+    """
+    program = traced.model.program
+    flat = [read for each in reads.values() for read in each]
+
+    @jax.jit
+    def units(leaves: Any, inputs: Any) -> list[jax.Array]:
+        def one(*arrays: jax.Array) -> list[jax.Array]:
+            values = evaluate(program, leaves, arrays, [read.value for read in flat])
+            return [take_units(value, read.places) for value, read in zip(values, flat, strict=True)]
+
+        times = inputs[0].shape[0] // program.inputs[0].shape[0]
+        return [array.reshape(-1, array.shape[-1]) for array in batched(one, times, inputs)]
+
+    leaves_a, leaves_others = jax.tree.leaves(variables_a), [jax.tree.leaves(one) for one in others]
+    states: list[Any] = [None] * len(others)
+    seen = 0.0
+    for batch in batches:
+        times, inputs = examples(program, batch)
+        a = units(leaves_a, inputs)
+        for number, leaves in enumerate(leaves_others):
+            b = units(leaves, inputs)
+            states[number] = _first(a, b) if states[number] is None else _joined(states[number], a, b, seen, times)
+        seen += times
+    if not seen:
+        raise ValueError("batches holds nothing, but the networks must be run on some inputs")
+    host = jax.device_get(states)
+    return [_by_class(state, reads) for state in host]
+
+
+def _by_class(state: list[Moments], reads: Mapping[str, Sequence[Read]]) -> dict[str, list[Moments]]:
+    rows, found = iter(state), {}
+    for name, each in reads.items():
+        found[name] = [Moments(*(np.asarray(array, np.float64) for array in next(rows))) for _ in each]
+        for moments in found[name]:
+            if not all(np.isfinite(array).all() for array in moments):
+                raise ValueError(f"the activations of {name!r} are not finite, so its units cannot be matched")
+    return found
+
+
+@jax.jit
+def _first(a: list[jax.Array], b: list[jax.Array]) -> list[Moments]:
+    return [moments_of(one, other) for one, other in zip(a, b, strict=True)]
+
+
+def _joined(state: list[Moments], a: Any, b: Any, before: float, now: float) -> list[Moments]:
+    return _join(state, a, b, now / (before + now))
+
+
+@jax.jit
+def _join(state: list[Moments], a: Any, b: Any, weight: Any) -> list[Moments]:
+    return [pooled(moments, moments_of(one, other), weight) for moments, one, other in zip(state, a, b, strict=True)]
+
+
+def moments_of(a: jax.Array, b: jax.Array) -> Moments:
+    """Moments of samples of two networks' units, each array (samples, units), by two passes over them."""
+    dtype = accumulation_dtype(a.dtype, b.dtype)
+    a, b = a.astype(dtype), b.astype(dtype)
+    mean_a, mean_b = jnp.mean(a, 0), jnp.mean(b, 0)
+    a, b = a - mean_a[None], b - mean_b[None]
+    covariance = jnp.matmul(a.T, b, precision="highest") / a.shape[0]
+    return Moments(mean_a, mean_b, jnp.mean(a * a, 0), jnp.mean(b * b, 0), covariance)
+
+
+def pooled(left: Moments, right: Moments, weight: Any) -> Moments:
+    """Moments of two sets of samples together, of which the right one has the share ``weight``.
+
+    ``mean = m + w (m' - m)``, ``cov = (1 - w) c + w c' + w (1 - w) (m' - m)(m' - m)^T``: every term of a variance is
+    non-negative.
+
+    Source: Chan, Golub & LeVeque 1983, equation 1.5.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.arange(6.0)[:, None]
+      >>> both = pooled(moments_of(x[:2], x[:2]), moments_of(x[2:], x[2:]), 4 / 6)
+      >>> print(both.mean_a, both.covariance.round(4))
+      [2.5] [[2.9167]]
+    """
+    w = jnp.asarray(weight, left.mean_a.dtype)
+    step_a, step_b = right.mean_a - left.mean_a, right.mean_b - left.mean_b
+
+    def second(before: jax.Array, now: jax.Array, between: jax.Array) -> jax.Array:
+        return (1 - w) * before + w * now + w * (1 - w) * between
+
+    return Moments(
+        left.mean_a + w * step_a,
+        left.mean_b + w * step_b,
+        second(left.variance_a, right.variance_a, step_a * step_a),
+        second(left.variance_b, right.variance_b, step_b * step_b),
+        second(left.covariance, right.covariance, step_a[:, None] * step_b[None]),
+    )
