@@ -3,6 +3,7 @@
 * :func:`symmetries`: every permutation, positive scaling, sign, linear group and translation of the parameters.
 * :func:`verify`: the check of them on the model, which :func:`symmetries` makes by itself, at other variables.
 * :func:`activations`: what hidden units say, by the name of their class.
+* :func:`draw`: a picture of which parameters are tied by which classes of units.
 
 The program is the jaxpr of ``apply(variables, x)``, flattened (:mod:`~symjax.tracing.program`). One walk types every
 axis (:mod:`~symjax.tracing.axes`), a second one the units of every tensor (:mod:`~symjax.tracing.units`), over the
@@ -36,6 +37,7 @@ import jax
 
 from symjax.tracing.activations import activations
 from symjax.tracing.describe import Class, Linear, Refusal, Scaling, Shift, Sign
+from symjax.tracing.draw import draw
 from symjax.tracing.found import Check, Symmetries, analyse, trace_program
 from symjax.tracing.verify import verify
 
@@ -49,6 +51,7 @@ __all__ = [
     "Sign",
     "Symmetries",
     "activations",
+    "draw",
     "symmetries",
     "verify",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from symjax.tracing.describe import Class, Linear, Path, Scaling, Shift, Sign, Site, Term
 from symjax.tracing.found import Symmetries
 
-__all__ = ["table"]
+__all__ = ["group_of", "table"]
 
 _WIDTH = 100
 _LETTERS = {"symmetric": "S", "orthogonal": "O", "general_linear": "GL"}
@@ -38,10 +38,18 @@ def _headline(found: Symmetries) -> str:
 
 def _class(found: Symmetries, name: str) -> tuple[str, str, str, str]:
     one: Class = found.classes[name]
+    return name, str(one.size), group_of(found, name), _list([_site(site) for site in one.sites])
+
+
+def group_of(found: Symmetries, name: str) -> str:
+    """The group that acts on a class, such as "S(64)"; empty for one that is only scaled."""
+    one: Class = found.classes[name]
+    if not one.group:
+        return ""
     group = f"{_LETTERS[one.group]}({one.size})"
-    if found.permutations[name]:
+    if found.permutations.get(name):
         group += " for each " + ", ".join(other for other, _ in found.permutations[name])
-    return name, str(one.size), group, _list([_site(site) for site in one.sites])
+    return group
 
 
 def _site(site: Site) -> str:
