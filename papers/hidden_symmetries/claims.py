@@ -103,3 +103,43 @@ MECHANISMS = {
         *("mechanisms", "", "an identity", 0.5, "below", "law", "control"),
     ),
 }
+
+_TRAINING = "Bona-Pellissier, Malgouyres, Bachoc 2024 (arXiv 2402.08269)"
+_NOISE = "the batch functional dimension rises with noise in the inputs and in the labels"
+
+TRAINING = {
+    "train": Statement(
+        "{task}: the dimension on the training inputs falls through training, last less first over the first",
+        *("training", "the batch functional dimension decreases during optimisation", _TRAINING, 0.0, "below"),
+    ),
+    "test": Statement(
+        "{task}: the dimension on test inputs falls through training, last less first over the first",
+        *("training", "the same on test inputs", _TRAINING, 0.0, "below"),
+    ),
+    "random": Statement(
+        "{task}: on random inputs the dimension stays near its bound through training, smallest share of it",
+        *("training", "the computable full functional dimension remains close to its largest value", _TRAINING),
+        *(0.95, "above"),
+    ),
+    "input noise": Statement(
+        "{task}: noise in the training inputs raises the dimension on them, with less without at the end",
+        *("training", _NOISE, _TRAINING, 0.0, "above"),
+    ),
+    "label noise": Statement(
+        "{task}: noise in the labels raises the dimension on the training inputs, with less without at the end",
+        *("training", _NOISE, _TRAINING, 0.0, "above"),
+    ),
+    "decay": Statement(
+        "{task}: weight decay lowers the dimension on the training inputs, with less without at the end",
+        *("training", "", "this project; said of a later paper's networks", 0.0, "below"),
+        subject="control",
+    ),
+    "clear": Statement(
+        "{task}: the pivots decide every rank, smallest log10 of the gap",
+        *("training", "", "a gap below 1e3 counts as undetermined", 3.0, "above", "law", "control"),
+    ),
+    "rows": Statement(
+        "{task}: the points are more than the dimension on them needs, largest share of the rows",
+        *("training", "", "otherwise the rows' number would decide", 0.999, "below", "law", "control"),
+    ),
+}

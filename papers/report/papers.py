@@ -77,6 +77,9 @@ PAPERS: Mapping[str, Paper] = {
                 "units off or always on, and images in small subspaces, make hidden symmetries", "mechanisms"
             ),
             "all regions": Figure("not in the paper: exact dimensions, and what takes the rest", "all_regions"),
+            "training": Figure(
+                "another paper's: training lowers the dimension on the data, not on random inputs", "training"
+            ),
         },
     ),
 }

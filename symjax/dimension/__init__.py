@@ -15,6 +15,7 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 * :mod:`~symjax.dimension.constructor`: parameters without hidden symmetries, for any architecture.
 * :mod:`~symjax.dimension.equality`: whether two networks are one function, and by which kind of symmetry.
 * :mod:`~symjax.dimension.rank`: the dimension of ReLU networks at points, on the regions sampled, and the generic one.
+* :mod:`~symjax.dimension.wide`: the same with many inputs, such as pixels: no triangle of D x D.
 * :mod:`~symjax.dimension.certificate`: a proof of a sampled rank, without a tolerance.
 * :mod:`~symjax.dimension.models`: the rank of any model on a batch, by autodiff.
 * :mod:`~symjax.dimension.completeness`: for any traced model, whether a symmetry is missing.
@@ -62,6 +63,8 @@ _HOMES = {
     "sampled_dimension": "rank",
     "transverse_pairs": "arrangement",
     "visibility": "mechanisms",
+    "wide_batch_dimension": "wide",
+    "wide_sampled_dimension": "wide",
     "widths": "networks",
 }
 
