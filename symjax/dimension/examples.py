@@ -133,9 +133,30 @@ def _off() -> list[tuple]:
             pruned_drop(deep, {2: 1}),
             {"off"},
         ),
+        (
+            "M1",
+            "two units are never on",
+            [FIRST, _with(SECOND, dict.fromkeys((0, 1), never)), LAST],
+            pruned_drop(deep, {2: 2}),
+            {"off"},
+        ),
+        (
+            "M1",
+            "a unit of each of two layers is never on",
+            [FIRST, _with(SECOND, {0: never}), _with(THIRD, {1: never}), LAST],
+            pruned_drop((2, 3, 3, 3, 1), {2: 1, 3: 1}),
+            {"off"},
+        ),
         ("M1'", "a whole layer is off", none, pruned_drop(deep, {2: 3}), {"off"}),
         ("M5", "a unit is on only where the next layer is off", [lines, hiding, ([[0.9, -0.7]], [0.2])], 3, {"off"}),
         ("M7", "nothing reads a unit", [FIRST, ([[0.0, -1.1, 0.6]], [0.1])], 2, {"off"}),
+        (
+            "M7",
+            "nothing reads a unit, three layers",
+            [FIRST, (np.array(SECOND[0]) * [1, 1, 0], SECOND[1]), LAST],
+            2,
+            {"off"},
+        ),
         ("M7'", "a unit reads nothing and is off", [silent, LAST], pruned_drop(shallow, {1: 1}), {"off"}),
         ("M7'", "a unit reads nothing and is on", [constant, MIXED, LAST], 3, {"image"}),
     ]
@@ -152,7 +173,11 @@ def _always_on() -> list[tuple]:
     rows.append(("M2", "1 of 3 units always on, three layers", one, always_on_drop(1, 3, 3), {"always on"}))
     drop = always_on_drop(2, 3, 3) + always_on_drop(1, 3, 1)
     rows.append(("M2", "2 units always on, then 1", two, drop, {"always on"}))
+    wide = ([*ON[0], [0.7, 0.2, 0.3]], [*ON[1], 0.6])
+    after = (np.array([[0.6, -0.9, 0.5, -0.4], [-0.5, 0.7, -0.8, 0.9], [0.8, 0.4, -0.7, -0.6]]), [0.2, -0.3, 0.1])
     rows.append(("M2", "two layers always on", every, bound((2, 3, 3, 3, 1)) - bound((2, 3, 1)), {"always on"}))
+    drop = always_on_drop(4, 3, 3)
+    rows.append(("M4'", "4 units always on see 3", [FIRST, wide, after, LAST], drop, {"always on", "image"}))
     return rows
 
 
@@ -162,11 +187,13 @@ def _images() -> list[tuple]:
     three = ([[1.0], [-1.0], [1.0]], [0.0, 0.5, 1.0])
     other, last = ([-1.1, 0.4, 0.4], 0.4), ([[0.9, -0.7]], [0.2])
     pair = _with(MIXED, {0: ([-1.0, 1.0, -0.3], -0.1)})
+    pairs = _with(pair, {2: ([0.9, -1.2, -0.2], -0.05)})
     one = ([[1.0, -3.0, 0.1], other[0]], [-1.0, other[1]])
     two = ([[1.0, -0.2, 0.1], other[0]], [-0.3, other[1]])
     return [
         ("M3", "two units never on together", [apart, ([[1.0, -3.0], [-0.3, 1.2]], [-1.0, 0.2]), last], 1, {"image"}),
         ("M3", "two units never on together, two inputs", [axis, pair, LAST], 1, {"image"}),
+        ("M3", "two pairs never on together", [axis, pairs, LAST], 2, {"image"}),
         ("M4", "a unit sees one linear piece of the layer below", [three, one, last], 2, {"image"}),
         ("M4", "a unit sees two linear pieces of the layer below", [three, two, last], 1, {"image"}),
         (
@@ -180,8 +207,16 @@ def _hyperplanes() -> list[tuple]:
     row, bias = np.array(FIRST[0][0]), FIRST[1][0]
     same, opposite = (_with(FIRST, {1: (list(s * row), s * bias)}) for s in (0.7, -0.7))
     merged = bound((2, 3, 1)) - bound((2, 2, 1))
+    three = _with(same, {2: (list(1.9 * row), 1.9 * bias)})
     return [
         ("M6", "two units with one hyperplane, on the same side", [same, LAST], merged, {"one hyperplane", "image"}),
+        (
+            "M6",
+            "three units with one hyperplane",
+            [three, LAST],
+            bound((2, 3, 1)) - bound((2, 1, 1)),
+            {"one hyperplane", "image"},
+        ),
         ("M6'", "two units with one hyperplane, on opposite sides", [opposite, LAST], 1, {"one hyperplane"}),
     ]
 
@@ -199,6 +234,8 @@ def _collapsed() -> list[tuple]:
 
 
 def _controls() -> list[tuple]:
+    two = ([[0.8, -1.1, 0.6], [0.5, 0.7, -0.9]], [0.1, -0.2])
+    opposite = _with(FIRST, {1: (list(-0.7 * np.array(FIRST[0][0])), -0.7 * FIRST[1][0])})
     parallel = _with(FIRST, {1: (FIRST[0][0], -0.5)})
     narrow = ([[1.0, 0.6]], [0.2])
     after = ([[1.0], [-0.8], [1.2]], [-0.3, 1.0, -1.7])
@@ -210,4 +247,6 @@ def _controls() -> list[tuple]:
         ("control", "one unit wide, later", [wide, waist, after, LAST], 0, ()),
         ("control", "nothing special", [FIRST, SECOND, LAST], 0, ()),
         ("control", "nothing special, three layers", [FIRST, SECOND, THIRD, LAST], 0, ()),
+        ("control", "nothing special, two outputs", [FIRST, SECOND, two], 0, ()),
+        ("control", "one hyperplane from two sides, seen by two outputs", [opposite, two], 0, ()),
     ]

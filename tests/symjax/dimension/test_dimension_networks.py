@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from symjax.dimension import networks as nets
+from symjax.dimension.examples import mechanism_examples
 from symjax.dimension.gradients import jacobian, pattern_rows, scaling_tangents
+from symjax.tracing import symmetries
 
 SIZES = (3, 4, 5, 2)
 
@@ -28,6 +30,31 @@ def network(seed: int = 0, sizes: tuple[int, ...] = SIZES) -> tuple[Any, np.ndar
 def test_sizes_of_the_papers_architectures(width: int, depth: int, count: int, units: int, largest: int) -> None:
     sizes = (width,) * depth + (1,)
     assert (nets.parameters(sizes), sum(sizes[1:-1]), nets.bound(sizes)) == (count, units, largest)
+    assert traced_sizes(sizes) == (count, units, largest)
+
+
+@pytest.mark.parametrize("sizes", sorted({nets.widths(example.params) for example in mechanism_examples()}))
+def test_sizes_of_the_examples_are_those_of_their_programs(sizes: tuple[int, ...]) -> None:
+    assert traced_sizes(sizes) == (nets.parameters(sizes), sum(sizes[1:-1]), nets.bound(sizes))
+
+
+def traced_sizes(sizes: tuple[int, ...]) -> tuple[int, int, int]:
+    """D, H and D - H, read off the program of the network: its arrays and the symmetries traced in it."""
+
+    def apply(layers: Any, x: jax.Array) -> jax.Array:
+        for w, b in layers[:-1]:
+            x = jnp.maximum(x @ w.T + b[None], 0)
+        return x @ layers[-1][0].T + layers[-1][1][None]
+
+    shapes = [((above, below), (above,)) for below, above in pairwise(sizes)]
+    layers = jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, jnp.float64), shapes, is_leaf=_is_shape)
+    found = symmetries(apply, layers, jax.ShapeDtypeStruct((7, sizes[0]), jnp.float64))
+    count = sum(leaf.size for leaf in jax.tree.leaves(layers))
+    return count, found.dimension, count - found.dimension
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, tuple) and all(isinstance(size, int) for size in leaf)
 
 
 def test_jacobian_is_that_of_autodiff() -> None:
@@ -85,6 +112,10 @@ def test_euler_relations() -> None:
         ([(np.ones((2, 2)), np.ones(3))], r"params\[0\] has shapes \(2, 2\) and \(3,\)"),
         ([(np.ones((2, 2)), np.ones(2)), (np.ones((1, 3)), np.ones(1))], r"params\[1\] .* must have \(n, 2\)"),
         ([(np.full((1, 2), np.nan), np.ones(1))], r"W of params\[0\] is not finite"),
+        ([(np.ones((2, 2)), np.ones(2)), (np.ones((1, 2)), [np.inf])], r"b of params\[1\] is not finite"),
+        ([([[1.0, 2.0], [3.0]], np.ones(2))], r"W of params\[0\] must hold real numbers in equally long rows"),
+        ([(np.ones((1, 2)) * 1j, np.ones(1))], r"W of params\[0\] must hold real numbers"),
+        ([(np.ones((1, 2)), ["one"])], r"b of params\[0\] must hold real numbers"),
     ],
 )
 def test_networks_that_are_none(wrong: Any, sentence: str) -> None:
@@ -92,7 +123,7 @@ def test_networks_that_are_none(wrong: Any, sentence: str) -> None:
         nets.as_params(wrong)
 
 
-@pytest.mark.parametrize("wrong", [(3,), (3, 0, 1), (3, 2.5, 1), (3, -1)])
+@pytest.mark.parametrize("wrong", [(3,), (3, 0, 1), (3, 2.5, 1), (3, -1), (3, True, 1), (3, "4", 1)])
 def test_widths_that_are_none(wrong: Any) -> None:
     with pytest.raises(ValueError, match="widths"):
         nets.bound(wrong)

@@ -10,25 +10,26 @@ from symjax.dimension.gradients import jacobian
 from symjax.dimension.mechanisms import explain, visibility
 from symjax.dimension.networks import bound, flatten, patterns, random_params, widths
 from symjax.dimension.rank import sampled_dimension
-from symjax.dimension.regions import activation_regions, check_complete
+from symjax.dimension.regions import _by_programs, activation_regions, check_complete
 
 EXAMPLES = mechanism_examples()
 # the table: architecture, bound, dimension
 TABLE = {
-    "M1": [(19, 15)],
+    "M1": [(19, 15), (19, 11), (28, 19)],
     "M1'": [(19, 1)],
     "M2": [(19, 18), (19, 14), (19, 10), (28, 27), (28, 23), (28, 10)],
-    "M3": [(9, 8), (19, 18)],
+    "M3": [(9, 8), (19, 18), (19, 17)],
     "M4": [(12, 10), (12, 11)],
+    "M4'": [(34, 19)],
     "M5": [(12, 9)],
     "M5'": [(9, 7)],
-    "M6": [(10, 7)],
+    "M6": [(10, 7), (10, 4)],
     "M6'": [(10, 9)],
-    "M7": [(10, 8)],
+    "M7": [(10, 8), (19, 17)],
     "M7'": [(10, 7), (19, 16)],
     "M8": [(9, 4), (9, 7)],
     "M9": [(9, 8)],
-    "control": [(10, 10), (9, 9), (19, 19), (19, 19), (28, 28)],
+    "control": [(10, 10), (9, 9), (19, 19), (19, 19), (28, 28), (23, 23), (14, 14)],
 }
 
 
@@ -43,6 +44,8 @@ def test_the_examples_are_those_of_the_table():
 def test_an_example_has_its_dimension_and_its_explanation(example):
     exact = exact_dimension(example.params)
     assert exact.rank == example.dimension and not exact.dimension.undetermined
+    by_programs = _by_programs(example.params, None, exact.regions.units)  # the other way to list the regions
+    assert np.array_equal(by_programs.patterns, exact.regions.patterns)
     proof = certify(example.params, exact.dimension)
     assert proof.rank == (example.dimension if exact.regions.ordinary else 0)
     explanation = explain(example.params, exact.regions)
@@ -52,8 +55,8 @@ def test_an_example_has_its_dimension_and_its_explanation(example):
     assert explanation.dimension + explanation.scalings + explanation.hidden == len(flatten(example.params))
     # the gradients at random points, by another way: never more, and as many where the regions are large
     size = widths(example.params)[0]
-    points = np.random.default_rng(0).normal(size=(2000, size)) * 3
-    at_points = jacobian(example.params, points).reshape(len(points), -1)
+    points = np.random.default_rng(0).normal(size=(2400, size)) * np.repeat([1.0, 3.0, 30.0], 800)[:, None]
+    at_points = jacobian(example.params, points).reshape(-1, len(flatten(example.params)))
     assert np.linalg.matrix_rank(at_points) == example.dimension
 
 
