@@ -11,7 +11,8 @@ differentiation (:mod:`symjax.symmetry`), once, for every symmetry and every net
 :mod:`symjax.equivariance` flips and turns networks, :mod:`symjax.integrate` descends, :mod:`symjax.mechanics` has the
 exact laws of the update. :mod:`symjax.actions`, :mod:`symjax.activations`, :mod:`symjax.data_dependent`,
 :mod:`symjax.transport` and :mod:`symjax.scaled_rotation` are the papers' actions.
-:mod:`symjax.matching` brings networks into each other's order and merges them.
+:mod:`symjax.matching` brings networks into each other's order and merges them,
+:mod:`symjax.repair` corrects what was merged.
 
 Modules are loaded when they are first named: ``import symjax`` itself costs next to nothing.
 """
@@ -35,6 +36,7 @@ _MODULES = (
     "matching",
     "mechanics",
     "orbits",
+    "repair",
     "scaled_rotation",
     "symmetry",
     "tracing",

@@ -2,8 +2,10 @@
 
 * :func:`match`: every class of units of one network against another's, in its own group; :func:`aligned` applies it,
   :func:`merge` interpolates.
+* :func:`match_group`, :func:`merge_group`: a network against its images under a finite group, by an action of it.
 * :func:`cycles`: is a matching with the flipped self an involution?
-* :func:`assign`, :func:`assign_signed`, :func:`assign_orthogonal`, :func:`assign_involution`: the assignments alone.
+* :func:`assign`, :func:`assign_signed`, :func:`assign_orthogonal`, :func:`assign_involution`: the assignments alone;
+  :func:`assign_homomorphism` for a group, :func:`homomorphism_defect` of what obeys no law.
 * :func:`correlation` of :class:`Moments`, which :func:`cross_moments` streams for all layers in one pass.
 """
 
@@ -15,25 +17,39 @@ from symjax.matching.assignment import (
     assign_signed,
 )
 from symjax.matching.cycles import Cycles, cycles
+from symjax.matching.homomorphism import (
+    Action,
+    GroupMatching,
+    assign_homomorphism,
+    homomorphism_defect,
+    match_group,
+    merge_group,
+)
 from symjax.matching.match import Matching, aligned, match, merge
 from symjax.matching.moments import Moments, cross_moments
 from symjax.matching.score import correlation
 from symjax.matching.sites import reads
 
 __all__ = [
+    "Action",
     "Assignment",
     "Cycles",
+    "GroupMatching",
     "Matching",
     "Moments",
     "aligned",
     "assign",
+    "assign_homomorphism",
     "assign_involution",
     "assign_orthogonal",
     "assign_signed",
     "correlation",
     "cross_moments",
     "cycles",
+    "homomorphism_defect",
     "match",
+    "match_group",
     "merge",
+    "merge_group",
     "reads",
 ]

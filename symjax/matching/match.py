@@ -117,7 +117,7 @@ def match(
         if value not in get_args(kind):
             raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, get_args(kind)))}")
     require_variables(traced, variables_a=variables_a, variables_b=variables_b)
-    channels, unmatched = _matchable(traced, names)
+    channels, unmatched = matchable(traced, names)
     places = reads(traced, channels, sites)
     groups = {name: group_of(channel, places[name]) for name, channel in channels.items()}
     found: dict[str, list[Moments]] = {}
@@ -147,7 +147,8 @@ def _share(share: float) -> float:
     return share
 
 
-def _matchable(traced: Symmetries, names: Sequence[str] | None) -> tuple[dict[str, Channel], dict[str, str]]:
+def matchable(traced: Symmetries, names: Sequence[str] | None) -> tuple[dict[str, Channel], dict[str, str]]:
+    """The channels to match, and why classes are left out; what tracing refused is refused unless classes are named."""
     channels = traced.channels
     if names is None:
         require_followed(traced)

@@ -1,0 +1,334 @@
+"""A network matched with all its images under a finite group, by permutations that obey the group's law."""
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations, permutations
+from math import perm as falling
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax.channels import Channel, permute
+from symjax.matching.assignment import assign, assign_involution, square
+from symjax.matching.match import matchable, score_of
+from symjax.matching.moments import cross_moments
+from symjax.matching.score import Group
+from symjax.matching.sites import Sites, reads, require_variables
+from symjax.tracing import Symmetries
+
+__all__ = ["Action", "GroupMatching", "assign_homomorphism", "homomorphism_defect", "match_group", "merge_group"]
+
+_ALL = 20_000  # orbits that are looked at one by one, where they are so few
+_ROUNDS = 3
+
+
+class Action(NamedTuple):
+    """An action of a group on units.
+
+    Attributes:
+      element: integers (group, n), ``P_gh[i] == P_h[P_g[i]]``.
+      value: ``sum_g sum_i scores[g, i, P_g[i]]``.
+      lost: how much less that is than the best permutation for each element by itself, whether they obey a law or not.
+    """
+
+    element: np.ndarray
+    value: float
+    lost: float
+
+
+class GroupMatching(NamedTuple):
+    """A network matched with its images.
+
+    Attributes:
+      permutations: class -> integers (group, size), an action.
+      value: class -> the sum of the correlations matched.
+      lost: class -> how much less that is than without the law.
+      defect: class -> share of (g, h, unit) for which the best permutations of the elements break the law.
+      channels: the channels on which this acts.
+    """
+
+    permutations: dict[str, np.ndarray]
+    value: dict[str, float]
+    lost: dict[str, float]
+    defect: dict[str, float]
+    channels: dict[str, Channel]
+
+
+def homomorphism_defect(element: Any, table: Any) -> float:
+    """Share of the triples (g, h, unit) with ``P_gh[i] != P_h[P_g[i]]``.
+
+    Source: Bökman & Kahl 2023 (a network is a GCNN for permutations that represent the group).
+
+    Args:
+      element: integers (group, n), a permutation for each element.
+      table: integers (group, group), ``table[g, h] = g h``.
+
+    Returns:
+      A number between 0 and 1; 0 for an action.
+
+    Example:
+      >>> homomorphism_defect([[0, 1, 2], [1, 2, 0]], [[0, 1], [1, 0]])  # a three-cycle is no involution
+      0.25
+    """
+    element, table = np.asarray(element), np.asarray(table)
+    joined = np.stack([[h_[g_] for h_ in element] for g_ in element])
+    return float(np.mean(element[table] != joined))
+
+
+def assign_homomorphism(scores: Any, table: Any) -> Action:
+    r"""Find an action of a finite group with a large sum ``sum_g sum_i scores[g, i, P_g[i]]``.
+
+    An action is a partition of the units into orbits, each a set of cosets ``H\\G``: an integer program over orbits.
+    For two elements it is :func:`symjax.matching.assign_involution`, exact. All orbits are looked at where they are
+    few, which is exact too. Else they are proposed from each unit and each subgroup by an assignment of cosets to
+    units, improved one by one, and proposed again at the prices that the program sets: the best found, and ``lost``
+    bounds what any other could gain.
+
+    Source: derived; Bökman & Kahl 2023 (permutation representations of C4 and D4 split into orbits).
+
+    Args:
+      scores: array (group, n, n); those of the identity are not used.
+      table: integers (group, group), ``table[g, h] = g h``, a group.
+
+    Returns:
+      The action.
+
+    Raises:
+      ValueError: scores that are not finite or no square matrices; a table that is no group's, or of another size.
+
+    Example:
+      >>> import numpy as np
+      >>> turn = np.roll(np.eye(4), 1, 1)
+      >>> quarter = [np.linalg.matrix_power(turn, k) for k in range(4)]
+      >>> print(assign_homomorphism(quarter, np.add.outer(range(4), range(4)) % 4).element[1])
+      [1 2 3 0]
+    """
+    table = _group(table)
+    scores = np.stack([square(f"scores[{g}]", one) for g, one in enumerate(scores)])
+    if len(scores) != len(table):
+        raise ValueError(f"scores hold {len(scores)} matrices, but the group has {len(table)} elements")
+    n, neutral = scores.shape[1], _neutral(table)
+    scores[neutral] = np.eye(n)
+    free = sum(assign(one).value for g, one in enumerate(scores) if g != neutral)
+    if len(table) == 2:
+        swap = assign_involution(scores[1 - neutral]).element
+        element = np.stack([swap, swap])
+        element[neutral] = np.arange(n)
+    else:
+        element = _partitioned(scores, table)
+    value = sum(float(scores[g, np.arange(n), element[g]].sum()) for g in range(len(table)) if g != neutral)
+    return Action(element, value, free - value)
+
+
+class _Orbits(NamedTuple):
+    """Cosets of one subgroup: ``where[c, g]`` is the coset ``c g``, the subgroup itself coset 0."""
+
+    where: np.ndarray
+
+
+def _group(table: Any) -> np.ndarray:
+    table = np.asarray(table)
+    size = len(table) if table.ndim else 0
+    full = np.arange(size)
+    law = (
+        table.shape == (size, size)
+        and size > 0
+        and table.dtype.kind in "iu"
+        and (np.sort(table, 0) == full[:, None]).all()
+        and (np.sort(table, 1) == full[None]).all()
+        and (table[table] == table[:, table]).all()
+    )
+    if not law:
+        raise ValueError("table must be the table of a group: integers (group, group) with table[g, h] = g h")
+    return table
+
+
+def _neutral(table: np.ndarray) -> int:
+    return int(np.flatnonzero((table == np.arange(len(table))[None]).all(1))[0])
+
+
+def _subgroups(table: np.ndarray) -> list[frozenset[int]]:
+    found = set()
+    for count in range(4):
+        for generators in combinations(range(len(table)), count):
+            held = {_neutral(table), *generators}
+            while len(more := held | {int(table[g, h]) for g in held for h in held}) > len(held):
+                held = more
+            found.add(frozenset(held))
+    return sorted(found, key=lambda one: (len(one), sorted(one)))
+
+
+def _cosets(table: np.ndarray, subgroup: frozenset[int]) -> _Orbits:
+    number, cosets = {}, []
+    for g in [min(subgroup), *range(len(table))]:
+        if g not in number:
+            cosets.append(g)
+            number.update(dict.fromkeys((int(table[h, g]) for h in subgroup), len(cosets) - 1))
+    return _Orbits(np.array([[number[int(table[c, g])] for g in range(len(table))] for c in cosets]))
+
+
+def _partitioned(scores: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The best partition into orbits among those proposed."""
+    n, kinds = scores.shape[1], [_cosets(table, one) for one in _subgroups(table)]
+    kinds = [one for one in kinds if len(one.where) <= n]
+    orbits: dict[tuple[int, tuple[int, ...]], float] = {}
+    if sum(falling(n, len(kind.where)) for kind in kinds) <= _ALL:
+        for number, kind in enumerate(kinds):
+            for units in permutations(range(n), len(kind.where)):
+                orbits[number, units] = _worth(scores, kind, units)
+        return _chosen(orbits, kinds, n, len(table))
+    prices = np.zeros(n)
+    for turn in range(_ROUNDS):
+        for number, kind in enumerate(kinds):
+            for start in range(n):
+                units = _proposed(scores, kind, start, prices)
+                orbits[number, units] = _worth(scores, kind, units)
+        if turn < _ROUNDS - 1:
+            prices = _prices(orbits, n) / len(table)
+    return _chosen(orbits, kinds, n, len(table))
+
+
+def _worth(scores: np.ndarray, kind: _Orbits, units: Sequence[int]) -> float:
+    at = np.asarray(units)
+    return float(scores[np.arange(len(scores))[None], at[:, None], at[kind.where]].sum())
+
+
+def _proposed(scores: np.ndarray, kind: _Orbits, start: int, prices: np.ndarray) -> tuple[int, ...]:
+    """Units for the cosets, the subgroup's being ``start``."""
+    count, n = len(kind.where), scores.shape[1]
+    if count == 1:
+        return (start,)
+    gains = np.stack([scores[kind.where[0] == c, start].mean(0) for c in range(1, count)]) - prices[None]
+    near = np.unique(np.argpartition(-gains, min(2 * count, n - 1), 1)[:, : 2 * count])
+    near = near[near != start] if len(near[near != start]) >= count - 1 else np.flatnonzero(np.arange(n) != start)
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(gains[:, near], maximize=True)
+    units = np.empty(count, int)
+    units[0], units[1 + rows] = start, near[columns]
+    for c in range(1, count):  # one round: the best unit for each coset beside the others
+        here = -len(scores) * prices
+        for g, one in enumerate(scores):
+            target, sources = kind.where[c, g], np.flatnonzero(kind.where[:, g] == c)
+            here = here + (np.diagonal(one) if target == c else one[:, units[target]])
+            here = here + sum(one[units[d]] for d in sources if d != c)
+        here[np.delete(units, c)] = -np.inf
+        units[c] = int(np.argmax(here))
+    return tuple(int(unit) for unit in units)
+
+
+def _held(orbits: dict[tuple[int, tuple[int, ...]], float], n: int) -> Any:
+    from scipy.sparse import csr_array
+
+    rows = np.concatenate([np.asarray(units) for _, units in orbits])
+    columns = np.repeat(np.arange(len(orbits)), [len(units) for _, units in orbits])
+    return csr_array((np.ones(len(rows)), (rows, columns)), (n, len(orbits)))
+
+
+def _prices(orbits: dict[tuple[int, tuple[int, ...]], float], n: int) -> np.ndarray:
+    from scipy.optimize import linprog
+
+    solution = linprog(-np.array(list(orbits.values())), A_eq=_held(orbits, n), b_eq=np.ones(n), method="highs")
+    return np.zeros(n) if solution.x is None else -solution.eqlin.marginals
+
+
+def _chosen(
+    orbits: dict[tuple[int, tuple[int, ...]], float], kinds: Sequence[_Orbits], n: int, group: int
+) -> np.ndarray:
+    from scipy.optimize import LinearConstraint, milp
+
+    solution = milp(
+        -np.array(list(orbits.values())),
+        integrality=1,
+        bounds=(0, 1),
+        constraints=LinearConstraint(_held(orbits, n), 1, 1),
+        options={"mip_rel_gap": 1e-9, "time_limit": 120},
+    )
+    if solution.x is None:
+        raise ValueError(f"the integer program of the orbits was not solved: {solution.message}")
+    element = np.tile(np.arange(n), (group, 1))
+    for (number, units), taken in zip(orbits, solution.x > 0.5, strict=True):
+        if taken:
+            at = np.asarray(units)
+            element[:, at] = at[kinds[number].where].T
+    return element
+
+
+def match_group(
+    traced: Symmetries,
+    images: Sequence[Any],
+    table: Any,
+    batches: Iterable[Any],
+    *,
+    sites: Sites = "all",
+    names: Sequence[str] | None = None,
+    epsilon: float = 0.0,
+) -> GroupMatching:
+    """Match a network with its images under a group, such that the permutations of each class are an action.
+
+    The mean of the images in the network's order (:func:`merge_group`) is then exactly equivariant: a GCNN.
+
+    Source: Bökman & Kahl 2023 for C2; other groups and the law as a constraint: derived.
+
+    Args:
+      traced: from :func:`symjax.tracing.symmetries`.
+      images: variables of the network acted on by each element, in the order of the table; with
+        :func:`symjax.equivariance.transform`, ``[transform(variables, layout, group, g) for g in ...]``.
+      table: integers (group, group), ``table[g, h] = g h``, ``(g h) . v = g . (h . v)``.
+      batches: inputs.
+      sites: as for :func:`symjax.matching.match`.
+      names: as for :func:`symjax.matching.match`; classes with batch indices are left as they are.
+      epsilon: as for :func:`symjax.matching.match`.
+
+    Returns:
+      The matching.
+
+    Raises:
+      ValueError: as :func:`symjax.matching.match` and :func:`assign_homomorphism`.
+    """
+    table = _group(table)
+    if len(images) != len(table):
+        raise ValueError(f"images hold {len(images)} networks, but the group has {len(table)} elements")
+    require_variables(traced, **{f"images[{g}]": one for g, one in enumerate(images)})
+    channels, _ = matchable(traced, names)
+    places = reads(traced, [name for name, one in channels.items() if not one.batch], sites)
+    places = {name: each for name, each in places.items() if each}
+    neutral = _neutral(table)
+    moments = cross_moments(traced, images[neutral], images, batches, places)
+    matching, plain = GroupMatching({}, {}, {}, {}, channels), Group("permutation", "", ())
+    for name in places:
+        scores = [score_of(one[name], plain, channels[name], epsilon).plain[0, :, 0] for one in moments]
+        best = assign_homomorphism(scores, table)
+        free = np.stack([assign(one).element for one in scores])
+        free[neutral] = np.arange(len(free[neutral]))
+        matching.permutations[name], matching.value[name], matching.lost[name] = best
+        matching.defect[name] = homomorphism_defect(free, table)
+    return matching
+
+
+def merge_group(matching: GroupMatching, images: Sequence[Any]) -> Any:
+    """The mean of a network's images, each in the network's order: ``1/|G| sum_g P_g . g . v`` (Reynolds).
+
+    Source: Bökman & Kahl 2023, section 3 (C2); the projection on equivariant networks for any group.
+
+    Args:
+      matching: from :func:`match_group`.
+      images: as there.
+
+    Returns:
+      Variables like each image; integer leaves are the first image's.
+
+    Raises:
+      ValueError: images that do not fit the channels.
+    """
+    moved = [
+        permute({name: each[g] for name, each in matching.permutations.items()}, image, matching.channels)
+        for g, image in enumerate(images)
+    ]
+
+    def mean(*leaves: Any) -> Any:
+        first = jnp.asarray(leaves[0])
+        return sum(leaves) / len(leaves) if jnp.issubdtype(first.dtype, jnp.floating) else first
+
+    return jax.tree.map(mean, *moved)

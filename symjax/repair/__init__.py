@@ -1,0 +1,25 @@
+"""Merged networks corrected, every correction under one protocol, for any traced model.
+
+* :func:`repair`: nothing, reset of normalisations, deviations alone, means alone (bias calibration), or both (REPAIR),
+  in two modes; fused into the leaves, or inserted at the outputs of residual blocks and run by :func:`outputs`.
+* :func:`temperature`: of the softmax.
+* :func:`writers`, :func:`streams`: where a network can be corrected; :func:`statistics` of its units there.
+"""
+
+from symjax.repair.corrections import Repaired, outputs, repair
+from symjax.repair.places import Place, streams, writers
+from symjax.repair.statistics import Statistics, statistics
+from symjax.repair.temperature import Temperature, temperature
+
+__all__ = [
+    "Place",
+    "Repaired",
+    "Statistics",
+    "Temperature",
+    "outputs",
+    "repair",
+    "statistics",
+    "streams",
+    "temperature",
+    "writers",
+]

@@ -1,0 +1,315 @@
+"""Corrections of a merged network's hidden units: :func:`repair`, fused into the leaves where leaves write them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax.arguments import scalar
+from symjax.channels import leaf_paths
+from symjax.matching.moments import examples
+from symjax.matching.sites import require_variables
+from symjax.repair.places import Place, Places, streams, writers
+from symjax.repair.statistics import Statistics, pooled_over, runner, statistics
+from symjax.tracing import Symmetries
+from symjax.tracing.describe import Path
+
+__all__ = ["Correction", "Mode", "Repaired", "outputs", "repair"]
+
+Correction = Literal["none", "reset", "std", "bias", "repair"]
+Mode = Literal["exact", "torch"]
+
+_EPSILON = {"exact": 0.0, "torch": 1e-5}
+
+
+class Affine(NamedTuple):
+    """``x -> factor x + summand`` on the units of one place."""
+
+    factor: np.ndarray
+    summand: np.ndarray
+
+
+class Repaired(NamedTuple):
+    """A corrected network.
+
+    Attributes:
+      variables: with all that leaves can take up; ``apply(variables, x)`` is the corrected network if ``inserted`` is
+        empty.
+      inserted: corrections of streams, which :func:`outputs` applies.
+      goals: name of each corrected place -> statistics it was to have; empty for a reset.
+      statistics: name of each corrected place -> statistics that the merged network had there when it was corrected.
+    """
+
+    variables: Any
+    inserted: tuple[tuple[Place, Affine], ...]
+    goals: dict[str, Statistics]
+    statistics: dict[str, Statistics]
+
+    def __repr__(self) -> str:
+        return f"<Repaired: {len(self.statistics)} places corrected, {len(self.inserted)} of them inserted>"
+
+
+def repair(
+    traced: Symmetries,
+    merged: Any,
+    variables_a: Any,
+    variables_b: Any,
+    batches: Sequence[Any],
+    *,
+    correction: Correction = "repair",
+    mode: Mode = "exact",
+    places: Places = "writers",
+    alpha: float = 0.5,
+) -> Repaired:
+    """Correct a merged network by the statistics of the two it was merged from.
+
+    With ``m, s`` of the merged network's units and goals ``mu* = (1 - alpha) mu_a + alpha mu_b``, ``s*`` alike:
+    "repair" ``x -> s* (x - m) / s + mu*``; "std" ``x -> s* (x - m) / s + m``; "bias" ``x -> x - m + mu*``; "reset" the
+    running statistics of every normalisation become the merged network's own (no goals; where there are none it is
+    refused); "none" nothing. A later place sees the earlier ones corrected.
+
+    "exact": pooled population statistics, place after place, one pass over the batches for each: the goals are met to
+    rounding on these batches. "torch": one pass in which every batch is normalised by its own statistics, whose
+    unweighted means (the variance unbiased, epsilon 1e-5) are kept.
+
+    At "writers" (before the nonlinearity) everything is fused into bias and gain or kernel. At "streams" (outputs of
+    residual blocks, after the nonlinearity) the correction has to be inserted, and all normalisations are reset in the
+    same pass, as for the published ResNet50.
+
+    Source: Jordan et al. 2023 (REPAIR), section 4; Bökman & Kahl 2023. Deviation: the goals of networks with
+      normalisations come from their evaluation mode.
+
+    Args:
+      traced: from :func:`symjax.tracing.symmetries`.
+      merged: variables, from :func:`symjax.matching.merge`.
+      variables_a: of the first network.
+      variables_b: of the second one, aligned with the first.
+      batches: inputs, run several times; flipped beside unflipped ones keep a flip's invariance.
+      correction: what is corrected.
+      mode: how the merged network's statistics are taken.
+      places: where.
+      alpha: place on the line at which the networks were merged.
+
+    Returns:
+      The corrected network.
+
+    Raises:
+      ValueError: an unknown option; a network without anything to correct; variables or batches unlike those traced;
+        activations that are not finite.
+
+    Example:
+      >>> from symjax.tracing import symmetries
+      >>> apply = lambda v, x: jnp.maximum(x @ v["in"] + v["bias"][None], 0.0) @ v["out"]
+      >>> one = {"in": jnp.ones((1, 2)), "bias": jnp.zeros(2), "out": jnp.ones((2, 1))}
+      >>> two, x = {**one, "in": 3 * one["in"]}, jnp.array([[-1.0], [2.0]])
+      >>> fixed = repair(symmetries(apply, one, x), one, one, two, [x])  # towards the middle of the two
+      >>> print(fixed.variables["in"][0], fixed.variables["bias"])
+      [2. 2.] [0. 0.]
+    """
+    for name, (value, kind) in {
+        "correction": (correction, Correction),
+        "mode": (mode, Mode),
+        "places": (places, Places),
+    }.items():
+        if value not in get_args(kind):
+            raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, get_args(kind)))}")
+    require_variables(traced, merged=merged, variables_a=variables_a, variables_b=variables_b)
+    alpha, batches = scalar("alpha", alpha), list(batches)
+    if correction == "none":
+        return Repaired(merged, (), {}, {})
+    chosen = _plan(traced, correction, places)
+    kept = [place for place, how in chosen if how != "reset"]
+    ends = [statistics_of(traced, one, batches, kept, mode) for one in (variables_a, variables_b)] if kept else ([], [])
+    goals = {place.name: _between(*pair, alpha) for place, *pair in zip(kept, *ends, strict=True)}
+    steps = [_step(place, how, goals.get(place.name), merged, mode) for place, how in chosen]
+    measured = _measure(traced, merged, batches, [place for place, _ in chosen], steps, mode)
+    return _fused(merged, chosen, measured, steps, goals)
+
+
+def outputs(traced: Symmetries, repaired: Repaired, x: Any) -> Any:
+    """Run a corrected network, with the corrections that no leaf could take up.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      traced: from :func:`symjax.tracing.symmetries`.
+      repaired: from :func:`repair`.
+      x: input, a multiple of the traced number of examples; results of examples stand one after the other.
+
+    Returns:
+      The network's output; a list where there are several.
+
+    Raises:
+      ValueError: an input of another shape than the one traced.
+    """
+    _, inputs = examples(traced.model.program, x, "x")
+    affine = [one for _, one in repaired.inserted]
+    run = runner(traced, [place for place, _ in repaired.inserted], outputs=True)
+    _, results = run(
+        lambda number, *_: tuple(map(jnp.asarray, affine[number])), jax.tree.leaves(repaired.variables), inputs
+    )
+    return results[0] if len(results) == 1 else results
+
+
+def statistics_of(
+    traced: Symmetries, variables: Any, batches: Sequence[Any], places: Sequence[Place], mode: Mode
+) -> list[Statistics]:
+    """Statistics of a network as it is: pooled, or unweighted means over batches of unbiased ones."""
+    if mode == "exact":
+        return statistics(traced, variables, batches, places)
+    return _means_of([statistics(traced, variables, [batch], places) for batch in batches], traced, batches, places)
+
+
+def _means_of(
+    each: Sequence[Sequence[Statistics]], traced: Symmetries, batches: Sequence[Any], places: Sequence[Place]
+) -> list[Statistics]:
+    """Unweighted means over the batches, the variances unbiased."""
+    times, found = [examples(traced.model.program, batch)[0] for batch in batches], []
+    for place, column in zip(places, zip(*each, strict=True), strict=True):
+        counts = [samples(traced, place, one) for one in times]
+        unbiased = [one.variance * n / max(n - 1, 1) for one, n in zip(column, counts, strict=True)]
+        found.append(Statistics(np.mean([one.mean for one in column], 0), np.mean(unbiased, 0)))
+    return found
+
+
+def samples(traced: Symmetries, place: Place, times: int) -> int:
+    """How many numbers a unit has in a batch."""
+    span = place.hidden.span
+    return times * int(np.prod(place.hidden.value.shape)) // span.digits[place.hidden.digit].size
+
+
+def _plan(traced: Symmetries, correction: Correction, places: Places) -> list[tuple[Place, Correction]]:
+    """The places to correct and how, in the order of the program."""
+    found = writers(traced)
+    normalised = [(place, "reset") for place in found if place.normalisation is not None]
+    if correction == "reset":
+        chosen = normalised
+    elif places == "streams":
+        order = {value: n for n, equation in enumerate(traced.model.program.equations) for value in equation.outputs}
+        chosen = [*normalised, *((place, correction) for place in streams(traced))]
+        chosen = sorted(chosen, key=lambda pair: order[pair[0].hidden.value])
+        chosen = chosen if len(chosen) > len(normalised) else []
+    else:
+        chosen = [(place, correction) for place in found]
+    if not chosen:
+        lacks = {"reset": "no normalisation with running statistics", "streams": "no residual stream"}
+        what = lacks["reset"] if correction == "reset" else lacks.get(places, "no bias added to hidden units")
+        raise ValueError(f"the network has {what}, so {correction!r} has nothing to correct there")
+    return chosen
+
+
+def _between(first: Statistics, second: Statistics, alpha: float) -> Statistics:
+    mean = (1 - alpha) * first.mean + alpha * second.mean
+    return Statistics(mean, ((1 - alpha) * first.deviation + alpha * second.deviation) ** 2)
+
+
+def _step(place: Place, how: Correction, goal: Statistics | None, merged: Any, mode: Mode) -> Callable[..., Any]:
+    """The correction of one place as a function of its mean and variance, in the namespace of these."""
+    epsilon = _EPSILON[mode]
+    if how == "reset":
+        old = running(place, merged)
+
+        def step(mean: Any, variance: Any) -> tuple[Any, Any]:
+            factor = _ratio(np.sqrt(old.var + old.epsilon), variance / old.safe**2 + old.epsilon, old.slope != 0)
+            return factor, old.bias - factor * mean
+
+        return step
+
+    def step(mean: Any, variance: Any) -> tuple[Any, Any]:
+        ones = np.ones_like(goal.mean)
+        factor = ones if how == "bias" else _ratio(goal.deviation, variance + epsilon, ones > 0)
+        return factor + 0 * mean, (mean if how == "std" else goal.mean) - factor * mean
+
+    return step
+
+
+def _ratio(numerator: Any, variance: Any, where: Any) -> Any:
+    """``numerator / sqrt(variance)``, 1 where that cannot be."""
+    space = np if isinstance(variance, np.ndarray) else jnp
+    fine = where & (variance > 0)
+    return space.where(fine, numerator / space.sqrt(space.where(fine, variance, 1.0)), 1.0)
+
+
+class Running(NamedTuple):
+    """The leaves of a normalisation ``slope (x - mean) + bias`` with ``slope = gain / sqrt(var + epsilon)``."""
+
+    mean: np.ndarray
+    var: np.ndarray
+    bias: np.ndarray
+    slope: np.ndarray
+    epsilon: float
+
+    @property
+    def safe(self) -> np.ndarray:
+        """The slope, 1 where it vanishes."""
+        return np.where(self.slope == 0, 1.0, self.slope)
+
+
+def running(place: Place, variables: Any) -> Running:
+    """The leaves of a place's normalisation, in float64."""
+    leaves, norm = leaf_paths(variables), place.normalisation
+    mean, var, bias = (np.asarray(leaves[path], np.float64) for path in (norm.mean, norm.var, place.bias))
+    own = [leaf.path for leaf in place.gains if np.ndim(leaves[leaf.path]) == 1]
+    gain = np.asarray(leaves[own[0]], np.float64) if len(own) == 1 == len(place.gains) else np.ones_like(var)
+    return Running(mean, var, bias, gain / np.sqrt(var + norm.epsilon), norm.epsilon)
+
+
+def _measure(
+    traced: Symmetries, merged: Any, batches: Sequence[Any], places: list[Place], steps: list[Any], mode: Mode
+) -> list[Statistics]:
+    """Statistics of the merged network at each place, the earlier places corrected."""
+    run, leaves = runner(traced, places), jax.tree.leaves(merged)
+    if mode == "torch":
+
+        def rule(number: int, mean: jax.Array, variance: jax.Array) -> Any:
+            return steps[number](mean, variance)
+
+        measure = jax.jit(lambda leaves, inputs: run(rule, leaves, inputs)[0])
+        each = [pooled_over(lambda inputs: measure(leaves, inputs), traced, [batch], places) for batch in batches]
+        return _means_of(each, traced, batches, places)
+    given = jax.jit(lambda affine, leaves, inputs: run(lambda number, *_: affine[number], leaves, inputs)[0])
+    sizes = [place.hidden.span.digits[place.hidden.digit].size for place in places]
+    affine = [Affine(np.ones(size), np.zeros(size)) for size in sizes]
+    found = []
+    for number in range(len(places)):
+        frozen = [(jnp.asarray(one.factor), jnp.asarray(one.summand)) for one in affine]
+        now = pooled_over(lambda inputs, frozen=frozen: given(frozen, leaves, inputs), traced, batches, places)[number]
+        found.append(now)
+        affine[number] = Affine(*steps[number](now.mean, now.variance))
+    return found
+
+
+def _fused(
+    merged: Any,
+    chosen: Sequence[tuple[Place, Correction]],
+    measured: Sequence[Statistics],
+    steps: Sequence[Callable[..., Any]],
+    goals: dict[str, Statistics],
+) -> Repaired:
+    leaves = {path: np.asarray(leaf) for path, leaf in leaf_paths(merged).items()}
+    before, inserted = dict(leaves), []
+    for (place, how), seen, step in zip(chosen, measured, steps, strict=True):
+        affine = Affine(*map(np.asarray, step(seen.mean, seen.variance)))
+        if how == "reset":
+            old = running(place, merged)
+            moved = old.slope != 0
+            mean = np.where(moved, old.mean + (seen.mean - old.bias) / old.safe, old.mean)
+            _put(leaves, before, place.normalisation.mean, mean)
+            _put(leaves, before, place.normalisation.var, np.where(moved, seen.variance / old.safe**2, old.var))
+        elif place.bias is None:
+            inserted.append((place, affine))
+        else:
+            for leaf in place.gains:
+                shape = [1] * leaves[leaf.path].ndim
+                shape[leaf.axis] = -1
+                _put(leaves, before, leaf.path, leaves[leaf.path] * affine.factor.reshape(shape))
+            _put(leaves, before, place.bias, affine.factor * leaves[place.bias] + affine.summand)
+    variables = jax.tree.unflatten(jax.tree.structure(merged), [jnp.asarray(leaf) for leaf in leaves.values()])
+    seen = {place.name: one for (place, _), one in zip(chosen, measured, strict=True)}
+    return Repaired(variables, tuple(inserted), goals, seen)
+
+
+def _put(leaves: dict[Path, np.ndarray], before: Mapping[Path, np.ndarray], path: Path, value: np.ndarray) -> None:
+    leaves[path] = value.astype(before[path].dtype)

@@ -1,0 +1,156 @@
+"""Means and variances of hidden units while a network is being corrected, batch after batch."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symjax.arguments import accumulation_dtype
+from symjax.matching.moments import examples
+from symjax.matching.sites import take_units
+from symjax.repair.places import Place
+from symjax.tracing import Symmetries
+from symjax.tracing.action import positions
+from symjax.tracing.activations import Hidden
+from symjax.tracing.program import evaluate
+
+__all__ = ["Statistics", "pooled_over", "runner", "statistics"]
+
+# place number, mean and variance of the batch -> factor and summand of each unit
+Rule = Callable[[int, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+class Statistics(NamedTuple):
+    """Means and population variances of the units at one place.
+
+    Attributes:
+      mean: array (units,), float64.
+      variance: array (units,), float64.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviations (units,)."""
+        return np.sqrt(self.variance)
+
+
+def spread(values: jax.Array, hidden: Hidden, array: jax.Array, rest: float) -> jax.Array:
+    """One number a unit, laid out along a tensor's axis; ``rest`` where no unit of the class stands."""
+    rows = np.moveaxis(positions(hidden.span), hidden.digit, 0)
+    unit = np.full(array.shape[hidden.axis], -1)
+    unit[rows.ravel()] = np.repeat(np.arange(rows.shape[0]), rows[0].size)
+    along = jnp.where(unit >= 0, values[np.maximum(unit, 0)], jnp.asarray(rest, values.dtype))
+    return along.reshape((-1,) + (1,) * (array.ndim - hidden.axis - 1))[(None,) * hidden.axis]
+
+
+def runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -> Callable[..., Any]:
+    """A function ``(rule, leaves, inputs)`` that runs a network with ``rule``'s corrections at the places.
+
+    Each tensor is looked at before it is corrected; its batch's mean and variance are taken in two passes over it.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      traced: from :func:`symjax.tracing.symmetries`.
+      places: to look at and correct.
+      outputs: whether the network's outputs are returned beside the statistics.
+
+    Returns:
+      The function; it returns a list of (mean, variance) and the outputs' leaves.
+    """
+    program = traced.model.program
+
+    def run(rule: Rule | None, leaves: Sequence[Any], inputs: Sequence[jax.Array]) -> Any:
+        times = inputs[0].shape[0] // program.inputs[0].shape[0]
+
+        def one(*arrays: jax.Array) -> Any:
+            seen: list[Any] = [None] * len(places)
+
+            def change(number: int, hidden: Hidden) -> Callable[[jax.Array], jax.Array]:
+                def changed(array: jax.Array) -> jax.Array:
+                    units = take_units(array, [hidden])
+                    units = units.astype(accumulation_dtype(units.dtype))
+                    mean = _over_all(jnp.mean(units, 0), times)
+                    variance = _over_all(jnp.mean((units - mean[None]) ** 2, 0), times)
+                    seen[number] = (mean, variance)
+                    if rule is None:
+                        return array
+                    factor, summand = rule(number, mean, variance)
+                    wide = array.astype(units.dtype)
+                    wide = wide * spread(factor, hidden, array, 1.0) + spread(summand, hidden, array, 0.0)
+                    return wide.astype(array.dtype)
+
+                return changed
+
+            values = {place.hidden.value: change(n, place.hidden) for n, place in enumerate(places)}
+            wanted = [*program.outputs] if outputs else [place.hidden.value for place in places]
+            results = evaluate(program, leaves, arrays, wanted, changed=values)
+            return seen, results if outputs else []
+
+        if times == 1:
+            seen, results = one(*inputs)
+            return seen, results
+        stacked = [leaf.reshape(times, -1, *leaf.shape[1:]) for leaf in inputs]
+        seen, results = jax.vmap(one, axis_name="examples", out_axes=(None, 0))(*stacked)
+        return seen, [array.reshape(-1, *array.shape[2:]) if array.ndim > 1 else array for array in results]
+
+    return run
+
+
+def _over_all(mean: jax.Array, times: int) -> jax.Array:
+    return mean if times == 1 else jax.lax.pmean(mean, "examples")
+
+
+def statistics(traced: Symmetries, variables: Any, batches: Iterable[Any], places: Sequence[Place]) -> list[Statistics]:
+    """Means and pooled population variances of the units at each place of a network as it is.
+
+    Source: Chan, Golub & LeVeque 1983 (joining the moments of batches).
+
+    Args:
+      traced: from :func:`symjax.tracing.symmetries`.
+      variables: pytree like the variables traced.
+      batches: inputs, each a multiple of the traced number of examples.
+      places: from :func:`symjax.repair.writers` or :func:`symjax.repair.streams`.
+
+    Returns:
+      The statistics of each place.
+
+    Raises:
+      ValueError: no batch, a batch of another shape, or activations that are not finite, with the place named.
+    """
+    run, leaves = runner(traced, places), jax.tree.leaves(variables)
+    compiled = jax.jit(lambda leaves, inputs: run(None, leaves, inputs)[0])
+    return pooled_over(lambda inputs: compiled(leaves, inputs), traced, batches, places)
+
+
+def pooled_over(
+    measure: Callable[[Any], Any], traced: Symmetries, batches: Iterable[Any], places: Sequence[Place]
+) -> list[Statistics]:
+    """Join the moments that ``measure`` gives for each batch, weighted by the batch's size."""
+    seen, joined = 0.0, None
+    for batch in batches:
+        times, inputs = examples(traced.model.program, batch)
+        now = [[np.asarray(array, np.float64) for array in one] for one in jax.device_get(measure(inputs))]
+        joined = (
+            now
+            if joined is None
+            else [_joined(*pair, times / (seen + times)) for pair in zip(joined, now, strict=True)]
+        )
+        seen += times
+    if joined is None:
+        raise ValueError("batches holds nothing, but the network must be run on some inputs")
+    for place, one in zip(places, joined, strict=True):
+        if not all(np.isfinite(array).all() for array in one):
+            raise ValueError(f"the activations at {place.name!r} are not finite, so they cannot be corrected")
+    return [Statistics(*one) for one in joined]
+
+
+def _joined(before: list[np.ndarray], now: list[np.ndarray], weight: float) -> list[np.ndarray]:
+    step = now[0] - before[0]
+    variance = (1 - weight) * before[1] + weight * now[1] + weight * (1 - weight) * step**2
+    return [before[0] + weight * step, variance]

@@ -1,0 +1,182 @@
+"""Corrections: the goals are met, what is fused is what was inserted, and identical networks stay as they are."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from symjax.matching import merge
+from symjax.repair import outputs, repair, statistics, streams, temperature, writers
+from symjax.tracing import Symmetries, symmetries
+
+Case = tuple[Symmetries, dict, dict, list[jax.Array]]
+
+
+def _row(v: jax.Array) -> jax.Array:
+    return v[None, None]
+
+
+def _blocks(v: dict, x: jax.Array, affine: tuple = (1.0, 0.0)) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """A stream with a normalised block, and a plain one; ``affine`` corrects the second block's output."""
+    seen = {"stem": x @ v["stem"] + _row(v["stem_bias"])}
+    x = jax.nn.relu(seen["stem"])
+    for name in ("first", "second"):
+        b = v[name]
+        h = x @ b["kernel"] + _row(b["bias"])
+        if name == "first":
+            seen["inside"] = h
+            h = (h - _row(b["mean"])) * _row(jax.lax.rsqrt(b["var"] + 1e-3) * b["gamma"]) + _row(b["beta"])
+        seen[name] = h
+        seen[name, "join"] = jax.nn.relu(h) @ b["join"] + _row(b["join_bias"])
+        x = jax.nn.relu(x + seen[name, "join"])
+    x = affine[0] * x + affine[1]
+    return jnp.mean(x, 1) @ v["out"], seen | {"stream": x}
+
+
+def _drawn(seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    plain = {"kernel": (5, 4), "bias": (4,), "join": (4, 5), "join_bias": (5,)}
+    normalised = plain | dict.fromkeys(("mean", "var", "gamma", "beta"), (4,))
+    shapes = {"stem": (3, 5), "stem_bias": (5,), "first": normalised, "second": plain, "out": (5, 2)}
+    v = jax.tree.map(lambda s: jnp.asarray(rng.standard_normal(s), float), shapes, is_leaf=lambda s: type(s) is tuple)
+    v["first"] |= {"var": jnp.abs(v["first"]["var"]) + 0.3, "gamma": jnp.abs(v["first"]["gamma"]) + 0.1}
+    return v
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), _drawn(0))
+    found = symmetries(lambda v, x: _blocks(v, x)[0], shapes, jax.ShapeDtypeStruct((1, 6, 3), float))
+    x = jnp.asarray(np.random.default_rng(9).standard_normal((20, 6, 3)))
+    return found, _drawn(1), _drawn(2), [x[:12], x[12:]]
+
+
+def _moments(array: Any) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.asarray(array).reshape(-1, np.shape(array)[-1])
+    return rows.mean(0), rows.std(0)
+
+
+def _close(left: Any, right: Any, atol: float = 1e-10) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=0), left, right)
+
+
+def test_exact_repair_meets_its_goals_at_every_tensor_before_a_nonlinearity(case: Case) -> None:
+    found, a, b, batches = case
+    x, alpha = jnp.concatenate(batches), 0.25
+    fixed = repair(found, merge(a, b, alpha), a, b, batches, alpha=alpha)
+    assert not fixed.inserted
+    assert len(fixed.goals) == 5
+    seen, ends = _blocks(fixed.variables, x)[1], [_blocks(v, x)[1] for v in (a, b)]
+    for key in ("stem", "first", "second", ("first", "join"), ("second", "join")):
+        goals = [
+            (1 - alpha) * left + alpha * right for left, right in zip(*(_moments(e[key]) for e in ends), strict=True)
+        ]
+        _close(_moments(seen[key]), tuple(goals))
+    gains = {place.name: place.gains[0].path for place in writers(found) if place.normalisation}
+    assert set(gains.values()) == {("first", "gamma")}
+
+
+@pytest.mark.parametrize("correction", ["std", "bias"])
+def test_half_a_correction_leaves_the_other_half(case: Case, correction: str) -> None:
+    found, a, b, batches = case
+    x, merged = jnp.concatenate(batches), merge(a, b)
+    fixed = repair(found, merged, a, b, batches, correction=correction)
+    (mean, std), (m, s) = (_moments(_blocks(v, x)[1]["stem"]) for v in (fixed.variables, merged))
+    goals = [
+        0.5 * (left + right) for left, right in zip(*(_moments(_blocks(v, x)[1]["stem"]) for v in (a, b)), strict=True)
+    ]
+    _close((mean, std), (m, goals[1]) if correction == "std" else (goals[0], s))
+
+
+def test_identical_networks_and_the_ends_of_the_line_stay_as_they_are(case: Case) -> None:
+    found, a, b, batches = case
+    _close(repair(found, a, a, a, batches).variables, a, 1e-11)
+    _close(repair(found, b, a, b, batches, alpha=1).variables, b, 1e-11)
+    moved = repair(found, a, a, a, batches, mode="torch").variables
+    assert not np.allclose(
+        moved["stem"], a["stem"], rtol=0, atol=1e-6
+    )  # unbiased variances and epsilon break the identity
+    assert repair(found, a, a, b, batches, correction="none").variables is a
+
+
+def test_a_reset_gives_normalisations_the_statistics_of_their_own_inputs(case: Case) -> None:
+    found, a, b, batches = case
+    x, merged = jnp.concatenate(batches), merge(a, b)
+    reset = repair(found, merged, a, b, batches, correction="reset").variables
+    mean, std = _moments(_blocks(merged, x)[1]["inside"])
+    _close((reset["first"]["mean"], reset["first"]["var"]), (mean, std**2))
+    _close(reset["first"]["gamma"], merged["first"]["gamma"], 0)
+
+
+def test_the_mode_of_the_published_code_is_the_mean_over_batches_of_unbiased_variances(case: Case) -> None:
+    found, a, b, batches = case
+    merged = merge(a, b)
+
+    def published(v: dict) -> tuple[np.ndarray, np.ndarray]:
+        rows = [np.asarray(_blocks(v, x)[1]["stem"]).reshape(-1, 5) for x in batches]
+        return np.mean([r.mean(0) for r in rows], 0), np.mean([r.var(0, ddof=1) for r in rows], 0)
+
+    (m0, v0), (m1, v1), (m, v) = map(published, (a, b, merged))
+    factor = 0.5 * (np.sqrt(v0) + np.sqrt(v1)) / np.sqrt(v + 1e-5)
+    bias = 0.5 * (m0 + m1) + factor * (np.asarray(merged["stem_bias"]) - m)
+    fixed = repair(found, merged, a, b, batches, mode="torch").variables
+    _close((fixed["stem"], fixed["stem_bias"]), (factor * np.asarray(merged["stem"]), bias))
+
+
+def test_streams_are_corrected_behind_the_nonlinearity_and_run_by_the_same_program(case: Case) -> None:
+    found, a, b, batches = case
+    x, merged = jnp.concatenate(batches), merge(a, b)
+    fixed = repair(found, merged, a, b, batches, places="streams")
+    assert [place.name for place in streams(found)] == [place.name for place, _ in fixed.inserted]
+    assert len(fixed.inserted) == 3  # before either block and behind the last, which a mean reads
+    run = outputs(found, fixed, x)
+    last = statistics(found, a, batches, streams(found)[-1:])[0]
+    _close((last.mean, last.deviation), _moments(_blocks(a, x)[1]["stream"]))
+    # the last one by hand: the program without it, corrected at the end
+    before = fixed._replace(inserted=fixed.inserted[:-1])
+    place, affine = fixed.inserted[-1]
+    pooled = outputs(found, before._replace(variables={**fixed.variables, "out": jnp.eye(5)[:, :2]}), x)
+    whole = {**fixed.variables, "out": jnp.eye(5)[:, :2]}
+    _close(
+        outputs(found, fixed._replace(variables=whole), x), pooled * affine.factor[None, :2] + affine.summand[None, :2]
+    )
+    assert run.shape == (20, 2)
+    goal = fixed.goals[place.name]
+    np.testing.assert_allclose(
+        np.mean(outputs(found, fixed._replace(variables=whole), x), 0), goal.mean[:2], atol=1e-10
+    )
+
+
+def test_the_temperature_is_the_minimum_of_the_cross_entropy() -> None:
+    rng = np.random.default_rng(3)
+    logits, labels = 5 * rng.standard_normal((50, 4)), rng.integers(0, 4, 50)
+
+    def loss(t: float) -> float:
+        z = logits / t
+        return float(np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(50), labels]))
+
+    best = temperature(logits, labels)
+    assert abs(best.after - minimize_scalar(loss, bounds=(0.1, 1000), method="bounded").fun) < 1e-6
+    assert best.before == pytest.approx(loss(1.0)) and best.after == pytest.approx(loss(best.temperature))
+    with pytest.raises(ValueError, match="integers from 0 to 3"):
+        temperature(logits, labels + 1)
+
+
+def test_bad_input_is_refused_in_a_sentence(case: Case) -> None:
+    found, a, b, batches = case
+    with pytest.raises(ValueError, match="correction is 'all'"):
+        repair(found, a, a, b, batches, correction="all")
+    with pytest.raises(ValueError, match="at 'stem_bias' are not finite"):
+        repair(found, jax.tree.map(lambda leaf: leaf * jnp.nan, a), a, b, batches)
+    plain = symmetries(
+        lambda v, x: jax.nn.relu(x @ v["a"]) @ v["b"],
+        v := {"a": jnp.ones((2, 3)), "b": jnp.ones((3, 1))},
+        jnp.ones((1, 2)),
+    )
+    with pytest.raises(ValueError, match="no normalisation with running statistics"):
+        repair(plain, v, v, v, [jnp.ones((2, 2))], correction="reset")
+    with pytest.raises(ValueError, match="no bias added to hidden units"):
+        repair(plain, v, v, v, [jnp.ones((2, 2))])
