@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from symjax.dimension import networks as nets
+from symjax.dimension.gradients import Slices, gradients
 
 __all__ = ["WideRank", "wide_batch_dimension", "wide_sampled_dimension"]
 
@@ -75,7 +76,7 @@ def wide_batch_dimension(params: nets.Params, points: np.ndarray, random: np.ran
     coordinates, basis = left[:, :span] * values[:span], right[:span]
     low = [(params[0][0] @ basis.T, params[0][1]), *params[1:]] if span else params
     inputs = coordinates if span else points
-    rows = nets.gradients(low, nets.Slices(masks, inputs[:, None, :], np.ones(1)))
+    rows = gradients(low, Slices(masks, inputs[:, None, :], np.ones(1)))
     rows = rows.reshape(-1, rows.shape[-1])
     rank, gap = _rank(rows, random)
     most = nets.bound((max(span, 1), *sizes[1:]))

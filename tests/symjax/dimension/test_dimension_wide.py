@@ -5,6 +5,7 @@ import pytest
 
 from symjax.dimension import bound, sampled_dimension, wide_batch_dimension, wide_sampled_dimension
 from symjax.dimension import networks as nets
+from symjax.dimension.gradients import jacobian
 
 
 @pytest.mark.parametrize("sizes", [(6, 3, 3, 2), (8, 4, 1), (5, 4, 4, 3, 1), (2, 4, 3, 1)])
@@ -14,7 +15,7 @@ def test_ranks_are_those_of_the_whole_matrix(sizes: tuple[int, ...]) -> None:
         params = nets.random_params(sizes, random)
         points = random.normal(size=(200, sizes[0]))
         points[:, -1] = points[:, 0]  # a span smaller than the space
-        whole = np.linalg.matrix_rank(nets.jacobian(params, points).reshape(-1, nets.parameters(sizes)))
+        whole = np.linalg.matrix_rank(jacobian(params, points).reshape(-1, nets.parameters(sizes)))
         at_points, on_regions = (f(params, points, random) for f in (wide_batch_dimension, wide_sampled_dimension))
         assert at_points.rank == whole <= at_points.most == bound((sizes[0] - 1, *sizes[1:]))
         assert on_regions.rank == sampled_dimension(params, points).rank <= on_regions.most
