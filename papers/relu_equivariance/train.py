@@ -9,7 +9,7 @@ from papers.common.cli import main
 from papers.common.flags import say_next
 from papers.relu_equivariance.networks.config import TrainConfig
 from papers.relu_equivariance.networks.kinds import KINDS
-from papers.relu_equivariance.networks.presets import PRESETS
+from papers.relu_equivariance.networks.presets import presets
 
 PROG = "python -m papers.relu_equivariance.train"
 
@@ -32,7 +32,9 @@ def entry(config: TrainConfig) -> None:
     with RunDirectory.open(config, command, data.fingerprint(dataset)) as directory:
         if directory.resumed:
             directory.restore_metrics()  # those of finished networks are read and written down again
-        rows = train_all(config, directory, command)
+        rows = train_all(config, directory.path, command, directory.again)
+        for row in rows:
+            directory.append(row)
         failed = [row["seed"] for row in rows if not row["learnt"]]
         directory.write_json("summary", {"networks": rows, "failed": failed})
         directory.finish()
@@ -60,4 +62,4 @@ def describe(config: TrainConfig, images: int) -> str:
 
 
 if __name__ == "__main__":
-    main(entry, TrainConfig, PROG, presets=PRESETS)
+    main(entry, TrainConfig, PROG, presets=presets(TrainConfig))

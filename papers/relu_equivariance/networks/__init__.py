@@ -6,5 +6,6 @@
 | `kinds.py` | the seven kinds of network |
 | `tied.py` | equivariant layers: tied parameters, expanded to those of the plain network; the first draw |
 | `rule.py` | schedule, gate, invariance loss and the step |
+| `plain.py` | the trained network as a function, whatever its kind |
 | `run.py` | one network from its configuration to its directory; many seeds |
 """

@@ -42,20 +42,18 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(DataConfig):
-    """Train VGG11 without BatchNorm, one of the paper's seven kinds, one network for each seed."""
-
-    place: ClassVar[str] = "relu_equivariance/train"
-
-    kind: KindName = "cnn"
-    """Plain; with random mirror images (aug); with the invariance loss from the start (inv) or after a fifth of the
-    steps (late_inv); with all (gcnn) or the first two (pgcnn) convolutions equivariant by construction."""
+class Recipe(DataConfig):
+    """What networks of every kind are trained with, and how many."""
 
     preset: str = "none"
     """A recipe; options given beside it replace the preset's. The help lists them."""
 
     width: float = 0.125
     """Multiplies the number of channels; 1 is the paper's."""
+
+    initial_gain: float | None = None
+    """Multiplies the first kernels; 1 is the paper's, on digits sqrt(6) by default, which is He's: with 1, their few
+    steps would all pass on the first plateau."""
 
     learning_rate: float = 0.04
     """Peak rate: reached linearly at the end of the warm-up, followed by a linear fall to 0."""
@@ -85,7 +83,7 @@ class TrainConfig(DataConfig):
     """First seed, of the parameters, the data order and the augmentation."""
 
     seeds: int = 1
-    """Networks, one a seed, each in a folder of its own below the run directory."""
+    """Networks of a kind, one a seed, each in a folder of its own below the run directory."""
 
     record_every: int = 50
     """Steps between two lines of the record."""
@@ -103,6 +101,12 @@ class TrainConfig(DataConfig):
     """Continue the run in the directory; without --out the newest unfinished run."""
 
     @property
+    def gain(self) -> float:
+        """Factor on the first kernels."""
+        usual = math.sqrt(6) if self.data == "digits" else 1.0
+        return usual if self.initial_gain is None else self.initial_gain
+
+    @property
     def reduced(self) -> bool:
         """Whether the networks are smaller, or trained for less, than the paper's."""
         whole = self.data == "cifar10" and self.limit is None
@@ -112,6 +116,7 @@ class TrainConfig(DataConfig):
         """Refuse what no training can be; what depends on the data is checked once it is loaded."""
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
         check(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0 and finite")
+        check(0 < self.gain < math.inf, "initial_gain", self.gain, "above 0 and finite")
         check(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
         for field in ("weight_decay", "invariance_weight"):
             check(0 <= getattr(self, field) < math.inf, field, getattr(self, field), "at least 0 and finite")
@@ -124,9 +129,13 @@ class TrainConfig(DataConfig):
             check_count("limit", self.limit)
         check_count("checkpoint_epochs", self.checkpoint_epochs, 0)
         check_seed("seed", self.seed, self.seeds)
-        kind = KINDS[self.kind]
+
+    def validate_kind(self, name: KindName) -> None:
+        """Refuse a width at which an equivariant layer of a kind has no pairs of channels."""
+        kind = KINDS[name]
         odd = [c for c in CHANNELS[: kind.equivariant] if max(1, round(c * self.width)) % 2]
-        check(not odd, "width", self.width, f"such that every equivariant layer of {kind.words} has an even number")
+        words = f"such that every equivariant layer of {kind.words} has an even number of channels"
+        check(not odd, "width", self.width, words)
 
     def preflight(self) -> None:
         """Refuse what the data or the run directory does not allow, before seconds of importing jax."""
@@ -134,6 +143,22 @@ class TrainConfig(DataConfig):
 
         RunDirectory.refuse(self)
         self.load(self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Recipe):
+    """Train VGG11 without BatchNorm, one of the paper's seven kinds, one network for each seed."""
+
+    place: ClassVar[str] = "relu_equivariance/train"
+
+    kind: KindName = "cnn"
+    """Plain; with random mirror images (aug); with the invariance loss from the start (inv) or after a fifth of the
+    steps (late_inv); with all (gcnn) or the first two (pgcnn) convolutions equivariant by construction."""
+
+    def validate(self) -> None:
+        """Refuse what no training can be; what depends on the data is checked once it is loaded."""
+        super().validate()
+        self.validate_kind(self.kind)
 
 
 def with_mirror_images(dataset: "Dataset") -> "Dataset":

@@ -19,6 +19,7 @@ from papers.common.signals import Interrupt
 from papers.common.training import Data, Plan, Session, TrainState, evaluate, sgd, start, steps_per_epoch
 from papers.relu_equivariance.networks.config import TrainConfig
 from papers.relu_equivariance.networks.kinds import KINDS
+from papers.relu_equivariance.networks.plain import apply_vgg11
 from papers.relu_equivariance.networks.rule import gate, invariance_error, training_step, warm_up_and_decay
 from papers.relu_equivariance.networks.tied import draw, expand
 
@@ -46,12 +47,6 @@ def build_vgg11(classes: int, width: float, precision: str = "float32") -> VGG11
     """The plain network of all kinds: eight convolutions with biases, no BatchNorm, one dense layer."""
     dtype = jnp.dtype(precision)
     return VGG11(classes, width, batch_norm=False, dropout=0.0, hidden_layers=0, dtype=dtype)
-
-
-def apply_vgg11(classes: int, width: float) -> Any:
-    """Build ``apply(variables, images)`` of the plain network, whatever kind it was trained as."""
-    model = build_vgg11(classes, width)
-    return lambda variables, images: model.apply(variables, images)
 
 
 def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]:
@@ -87,17 +82,18 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
         checkpoint_epochs=config.checkpoint_epochs,
         driver=config.driver,
     )
-    params = draw(model, kind.equivariant, config.seed, dataset.train.images.shape[1:])
+    params = draw(model, kind.equivariant, config.seed, dataset.train.images.shape[1:], config.gain)
     return begin(params, jax.random.PRNGKey(config.seed)), plan
 
 
-def mean_invariance_error(model: Any, params: Any, dataset: data.Dataset, batch_size: int = 500) -> float:
+def mean_invariance_error(params: Any, dataset: data.Dataset, batch_size: int = 500) -> float:
     """The mean invariance error over the test images, of the plain network."""
+    apply = apply_vgg11()
 
     @partial(jax.jit, compiler_options=once_options())
     def total(params: Any, raw: jax.Array) -> jax.Array:
         images = data.normalise(raw, dataset)
-        logits = (model.apply({"params": params}, x) for x in (images, images[:, :, ::-1]))
+        logits = (apply({"params": params}, x) for x in (images, images[:, :, ::-1]))
         return invariance_error(*logits).sum()
 
     images = dataset.test.images
@@ -131,30 +127,31 @@ def train_one(config: TrainConfig, command: str, again: str) -> dict[str, Any] |
             if not session.train(interrupt):
                 return None
         arrays = session.arrays()
-        kind, model = KINDS[config.kind], build_vgg11(dataset.classes, config.width)
+        kind = KINDS[config.kind]
         params = jax.tree.map(np.asarray, expand(session.state.params, kind.equivariant))
         summary = {
             "test_accuracy": float(arrays["test_top1"][-1]),
             "test_loss": float(arrays["test_loss"][-1]),
-            "invariance_error": mean_invariance_error(model, params, dataset),
+            "invariance_error": mean_invariance_error(params, dataset),
             "learnt": bool(arrays["test_top1"][-1] > LEARNT / dataset.classes),
             "seconds": session.seconds,
             "images_per_second": session.images_per_second,
         }
-        directory.save_network(apply_vgg11, {"params": params}, classes=dataset.classes, width=config.width)
+        directory.save_network(apply_vgg11, {"params": params})
         directory.save_arrays("history", **arrays)
         directory.write_json("summary", summary)
         directory.finish()
     return summary
 
 
-def train_all(config: TrainConfig, directory: RunDirectory, command: str) -> list[dict[str, Any]]:
-    """Train every seed's network in a folder of its own below the run directory.
+def train_all(config: TrainConfig, path: Path, command: str, again: str) -> list[dict[str, Any]]:
+    """Train every seed's network in a folder of its own; those that are finished are read.
 
     Args:
         config: of all.
-        directory: open; receives a record of each network, failed ones too.
+        path: the folder above.
         command: what each network writes down.
+        again: the command that continues, for the line that says so when it is stopped.
 
     Returns:
         A summary of each, with its ``seed``; of a network that left the finite numbers ``failed`` says how. One that
@@ -165,15 +162,14 @@ def train_all(config: TrainConfig, directory: RunDirectory, command: str) -> lis
     """
     rows = []
     for seed in range(config.seed, config.seed + config.seeds):
-        one = dataclasses.replace(config, seed=seed, seeds=1, out=folder(directory.path, seed), resume=False)
+        one = dataclasses.replace(config, seed=seed, seeds=1, out=folder(path, seed), resume=False)
         try:
-            summary = train_one(one, command, directory.again)
+            summary = train_one(one, command, again)
         except Divergence as failure:
             summary = {"learnt": False, "failed": str(failure)}
         if summary is None:
             raise KeyboardInterrupt
         rows.append({"seed": seed, **summary})
-        directory.append(rows[-1])
     return rows
 
 

@@ -48,7 +48,7 @@ def expand(tied: dict[str, Any], equivariant: int) -> dict[str, Any]:
     return params
 
 
-def draw(model: Any, equivariant: int, seed: int, image_shape: tuple[int, ...]) -> dict[str, Any]:
+def draw(model: Any, equivariant: int, seed: int, image_shape: tuple[int, ...], gain: float = 1.0) -> dict[str, Any]:
     """Draw first parameters as PyTorch does: kernels and biases uniform between plus and minus 1/sqrt(fan-in).
 
     The fan-in is that of the expanded layer, so that a tied network begins with activations as large as a plain one's.
@@ -60,6 +60,7 @@ def draw(model: Any, equivariant: int, seed: int, image_shape: tuple[int, ...]) 
         equivariant: how many convolutions are tied.
         seed: of the draw; every leaf has its own generator, seeded with its name too.
         image_shape: of one image.
+        gain: multiplies the kernels.
 
     Returns:
         Tied parameters, float32 NumPy arrays.
@@ -77,5 +78,6 @@ def draw(model: Any, equivariant: int, seed: int, image_shape: tuple[int, ...]) 
             elif name == CLASSIFIER and leaf == "kernel" and equivariant == CONVOLUTIONS:
                 shape[0] //= 2
             generator = np.random.default_rng([seed, crc32(f"{name}/{leaf}".encode())])
-            params.setdefault(name, {})[leaf] = generator.uniform(-bound, bound, shape).astype(np.float32)
+            drawn = generator.uniform(-bound, bound, shape) * (gain if leaf == "kernel" else 1.0)
+            params.setdefault(name, {})[leaf] = drawn.astype(np.float32)
     return params

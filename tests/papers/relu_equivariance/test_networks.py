@@ -11,6 +11,8 @@ from papers.common.finished import load_json
 from papers.common.runs import load
 from papers.relu_equivariance.networks.config import TrainConfig
 from papers.relu_equivariance.networks.kinds import CONVOLUTIONS, KINDS
+from papers.relu_equivariance.networks.plain import apply_vgg11
+from papers.relu_equivariance.networks.presets import presets
 from papers.relu_equivariance.networks.rule import gate, invariance_error, warm_up_and_decay
 from papers.relu_equivariance.networks.run import build_vgg11
 from papers.relu_equivariance.networks.tied import draw, expand
@@ -41,6 +43,13 @@ def test_a_network_of_equivariant_layers_is_invariant_and_one_of_two_is_not():
             both = model.apply({"params": params}, jnp.concatenate([images, images[:, :, ::-1]]))
             errors[equivariant] = float(invariance_error(*jnp.split(both, 2)).max())
     assert errors[CONVOLUTIONS] < 1e-12 < 1e-4 < errors[2]
+
+
+def test_the_plain_program_is_the_network_that_is_trained():
+    images = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(np.float32)
+    model = build_vgg11(10, 1 / 32)
+    variables = {"params": draw(model, 0, 3, SHAPE, gain=2.4)}
+    np.testing.assert_allclose(apply_vgg11()(variables, images), model.apply(variables, images), rtol=1e-4, atol=1e-6)
 
 
 def test_the_rate_and_the_gate_of_the_published_recipe():
@@ -99,9 +108,7 @@ def test_a_network_that_diverged_is_counted_and_the_others_are_trained(tmp_path)
 
 def test_a_width_without_pairs_is_refused(capsys):
     arguments = ["--kind", "gcnn", "--width", "0.02"]
-    from papers.relu_equivariance.networks.presets import PRESETS
-
     with pytest.raises(SystemExit) as stop:
-        main(entry, TrainConfig, "train", argv=arguments, presets=PRESETS)
+        main(entry, TrainConfig, "train", argv=arguments, presets=presets(TrainConfig))
     said = capsys.readouterr().err
     assert stop.value.code == 2 and "--width is 0.02" in said and "Traceback" not in said
