@@ -4,6 +4,7 @@ Each figure has its own directory with the picture, the arrays it was drawn from
 """
 
 import dataclasses
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from papers.common.cli import check, check_count, check_seed, main
@@ -18,8 +19,8 @@ PAPERS_NETWORKS = 5000
 class FiguresConfig(RandomNetworksConfig):
     """Figure 6 of the paper, the functional dimension of random networks, and the mechanisms behind what is missing.
 
-    On one core a network of width 5 takes 0.05 s, of width 10 about 1 s and of width 15 about 10 s. Choose --widths and
-    --networks by that, and continue with --resume.
+    On one core a network of width 5 takes 0.1 s, of width 10 about 0.5 s and of width 15 about 5 s. Choose --widths and
+    --networks by that, such as --networks 5000 500 50, and continue with --resume.
     """
 
     place: ClassVar[str] = "hidden_symmetries/figures"
@@ -31,8 +32,8 @@ class FiguresConfig(RandomNetworksConfig):
     quick: bool = False
     """Figure 6: at most 60, 10 and 1 networks of width up to 5, 10 and more; its claims are marked as reduced."""
 
-    networks: int = PAPERS_NETWORKS
-    """Random networks of each architecture."""
+    networks: tuple[int, ...] = (PAPERS_NETWORKS,)
+    """Random networks of each architecture: one number for all widths, or one for each of --widths."""
 
     depths: tuple[int, ...] = (4, 5, 6)
     """Numbers of affine layers."""
@@ -40,10 +41,16 @@ class FiguresConfig(RandomNetworksConfig):
     widths: tuple[int, ...] = (5, 10, 15)
     """Numbers of inputs and of units in each hidden layer; there is one output."""
 
+    reuse: tuple[Path, ...] = ()
+    """Figure 6: directories of runs with the same seed; networks that they measured are read from there."""
+
     def validate(self) -> None:
         """Refuse what no figure can be."""
-        check_count("networks", self.networks, most=10**6)
-        check_seed("seed", self.seed, self.networks)
+        fits = len(self.networks) in (1, len(self.widths))
+        check(fits, "networks", self.networks, "one number, or one for each of --widths")
+        for count in self.networks:
+            check_count("networks", count, most=10**6)
+        check_seed("seed", self.seed, max(self.networks))
         for name, least, most in (("depths", 2, 20), ("widths", 1, 30)):
             values = getattr(self, name)
             good = values and all(least <= value <= most for value in values) and len(set(values)) == len(values)
@@ -51,7 +58,8 @@ class FiguresConfig(RandomNetworksConfig):
 
     def count(self, width: int) -> int:
         """How many networks of an architecture of this width."""
-        return min(self.networks, (60 if width <= 5 else 10 if width <= 10 else 1) if self.quick else self.networks)
+        networks = self.networks[self.widths.index(width) if len(self.networks) > 1 else 0]
+        return min(networks, 60 if width <= 5 else 10 if width <= 10 else 1) if self.quick else networks
 
     @property
     def name(self) -> str:
@@ -61,7 +69,11 @@ class FiguresConfig(RandomNetworksConfig):
     @property
     def reduced(self) -> bool:
         """Whether a run is smaller than the paper's."""
-        return self.quick or self.networks < PAPERS_NETWORKS
+        return self.fewer(*self.widths)
+
+    def fewer(self, *widths: int) -> bool:
+        """Whether there are fewer networks of these widths than in the paper."""
+        return min(map(self.count, widths)) < PAPERS_NETWORKS
 
 
 def entry(config: FiguresConfig) -> None:

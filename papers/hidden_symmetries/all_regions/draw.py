@@ -19,11 +19,13 @@ def draw(found: AllRegions, config: ExactConfig) -> Picture:
     panel.hist(networks.exact, bins, color=COLOURS["fixed"], alpha=0.7, label="all regions")
     panel.hist(networks.sampled, bins, color=COLOURS["free"], histtype="step", label="at points")
     panel.axvline(largest, color="black", linestyle="--", linewidth=1, label="bound")
-    panel.set(xlabel="functional dimension", ylabel="networks", title=f"widths {config.sizes}")
+    panel.set(xlabel="functional dimension", ylabel="networks")
+    panel.set_title(f"widths {config.sizes}", fontsize=9)
     panel.legend(frameon=False, fontsize=7, loc="upper left")
     panel = canvas.axes[0, 1]
     panel.barh(MECHANISMS[::-1], networks.missing.mean(axis=0)[::-1], color=COLOURS["fixed"])
-    panel.set(xlabel="hidden directions a network", title="by mechanism")
+    panel.set(xlabel="hidden directions a network")
+    panel.set_title("by mechanism", fontsize=9)
     if len(found.bends.units):
         _bends(canvas.axes[0, 2], found, config)
     arrays = {**networks._asdict(), **found.bends._asdict()}
@@ -39,5 +41,6 @@ def _bends(panel, found: AllRegions, config: ExactConfig) -> None:
         lines = LineCollection(found.bends.segments[layers == layer], colors=shades[layer % 3], linewidths=1)
         lines.set_label(f"layer {layer + 1}")
         panel.add_collection(lines)
-    panel.set(xlim=(-BOX, BOX), ylim=(-BOX, BOX), aspect="equal", title=f"bent hyperplanes, seed {config.seed}")
+    panel.set(xlim=(-BOX, BOX), ylim=(-BOX, BOX), aspect="equal")
+    panel.set_title(f"bent hyperplanes, seed {config.seed}", fontsize=9)
     panel.legend(frameon=False, fontsize=7, loc="upper left")

@@ -3,4 +3,4 @@
 from papers.common.experiment import Experiment
 from papers.hidden_symmetries.figure_6 import draw, judge, measure
 
-EXPERIMENT = Experiment(measure.measure, draw.draw, judge.judge)
+EXPERIMENT = Experiment(measure.measure, draw.draw, judge.judge, measure.reusable)

@@ -29,7 +29,7 @@ def judge(found: Figure6, config: FiguresConfig, setting: Setting) -> list[Claim
     made = []
     if len(config.depths) > 1:
         for width in config.widths:
-            here = setting._replace(model=f"random ReLU networks of width {width}")
+            here = setting._replace(model=f"random ReLU networks of width {width}", reduced=config.fewer(width))
             steps = smallest_step([(depth, width) for depth in sorted(config.depths)], -1)
             made.append(claims.judge(FIGURE_6["depth"], steps, here, width=width))
     if len(config.widths) > 1:
@@ -38,7 +38,8 @@ def judge(found: Figure6, config: FiguresConfig, setting: Setting) -> list[Claim
             steps = smallest_step([(depth, width) for width in sorted(config.widths)], 1)
             made.append(claims.judge(FIGURE_6["width"], steps, here, depth=depth))
     for key in sorted(set(ranks) & set(EARLIER), key=lambda key: (key[1], key[0])):
-        here = setting._replace(model=f"random ReLU networks of depth {key[0]} and width {key[1]}")
+        model = f"random ReLU networks of depth {key[0]} and width {key[1]}"
+        here = setting._replace(model=model, reduced=config.fewer(key[1]))
         made.append(claims.judge(earlier(*key), at_bound[key] - np.mean(EARLIER[key]), here))
     here = setting._replace(model=f"random ReLU networks of widths {', '.join(map(str, config.widths))}")
     count = sum(len(one.rank) for one in ranks.values())

@@ -8,15 +8,23 @@ rank. Not in the paper: the rank on the sampled regions, and what is lost to uni
 
 import math
 import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from papers.common.errors import UserError
+from papers.common.finished import read_config
+from papers.common.integrity import Damaged, read_arrays
+from papers.common.records import from_arrays
 from papers.common.runs import RunDirectory
 from papers.hidden_symmetries.figures import FiguresConfig
 from symjax.dimension import batch_dimension, bound, certify, sampled_dimension
 from symjax.dimension import networks as nets
+
+Part = TypeVar("Part")
 
 BLOCK = 100  # networks whose ranks are written down at once
 
@@ -87,26 +95,63 @@ def architecture(depth: int, width: int) -> tuple[int, ...]:
 
 
 def measure(config: FiguresConfig, directory: RunDirectory) -> Figure6:
-    """Measure all architectures, the smallest first; what is written down already is read."""
-    found, proofs = {}, {}
+    """Measure all architectures, the smallest first; what is written down already is read, here or in other runs."""
+    found, proofs, others = {}, {}, [(path, read_config(path)) for path in config.reuse]
+    for path, record in others:
+        directory.append({"reuse": path.name, "run": record["run"], "commits": commits(record)})
     for width in config.widths:
         for depth in config.depths:
-            blocks = [
-                directory.part(f"d{depth}_n{width}_{seeds[0]:06d}", Ranks, partial(ranks, depth, width, seeds))
-                for seeds in _blocks(config.seed, config.count(width))
-            ]
+            blocks = []
+            for seeds in _blocks(config.seed, config.count(width)):
+                name = f"d{depth}_n{width}_{seeds[0]:06d}"
+                block = reused(others, name, Ranks, lambda block, seeds=seeds: len(block.rank) == len(seeds))
+                compute = (lambda block=block: block) if block else partial(ranks, depth, width, seeds)
+                blocks.append(directory.part(name, Ranks, compute))
             found[depth, width] = Ranks(*map(np.concatenate, zip(*blocks, strict=True)))
             largest = bound(architecture(depth, width))
             full = int(np.sum(found[depth, width].rank == largest))
             seeds = config.seed + np.flatnonzero(found[depth, width].regions == largest)
-            compute = partial(proven, depth, width, seeds)
-            proofs[depth, width] = directory.part(f"proofs_d{depth}_n{width}", Proofs, compute)
+            name = f"proofs_d{depth}_n{width}"
+            proof = reused(others, name, Proofs, lambda proof, seeds=seeds: np.array_equal(proof.seed, seeds))
+            compute = (lambda proof=proof: proof) if proof else partial(proven, depth, width, seeds)
+            proofs[depth, width] = directory.part(name, Proofs, compute)
             directory.append({"depth": depth, "width": width, "networks": config.count(width), "full": full})
             print(
                 f"depth {depth}, width {width}: {full} of {config.count(width)} networks without hidden symmetries",
                 flush=True,
             )
     return Figure6(found, proofs)
+
+
+def reusable(config: FiguresConfig) -> None:
+    """Refuse other runs that are none of this figure, or had other seeds.
+
+    Raises:
+        UserError: the run is named.
+    """
+    for path in config.reuse:
+        told = read_config(path)["config"]
+        if (told.get("figure"), told.get("seed")) != ("6", config.seed):
+            raise UserError(f"the run in {path} is none of Figure 6 with --seed {config.seed}, and cannot be reused")
+
+
+def commits(record: Mapping[str, Any]) -> list[str]:
+    """The commits that a run was begun and resumed at."""
+    return [str(each.get("commit")) for each in (record, *record.get("resumed", []))]
+
+
+def reused(
+    others: Sequence[tuple[Path, Mapping[str, Any]]], name: str, kind: type[Part], fits: Callable[[Part], bool]
+) -> Part | None:
+    """A part that another run measured, whole and fitting; None where there is none."""
+    for path, record in others:
+        try:
+            part = from_arrays(kind, read_arrays(path / "parts" / f"{name}.npz", run=record["run"], part=name))
+        except Damaged:
+            continue
+        if fits(part):
+            return part
+    return None
 
 
 def _blocks(first: int, count: int) -> list[range]:

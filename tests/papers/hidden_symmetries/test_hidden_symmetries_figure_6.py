@@ -53,7 +53,7 @@ def test_units_that_are_off_are_pruned() -> None:
 
 def test_claims_and_picture_of_known_shares() -> None:
     """Shares 0.6, 0.3 and 0.1 at the bound for depths 4, 5 and 6."""
-    config = FiguresConfig(figure="6", networks=100, widths=(5,))
+    config = FiguresConfig(figure="6", networks=(100,), widths=(5,))
     found, proofs = {}, {}
     for depth, share in ((4, 6), (5, 3), (6, 1)):
         largest = nets.bound((5,) * depth + (1,))
@@ -74,11 +74,30 @@ def test_claims_and_picture_of_known_shares() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"networks": 0}, {"depths": ()}, {"depths": (4, 4)}, {"widths": (31,)}, {"seed": -1}]
+    "wrong",
+    [{"networks": (0,)}, {"networks": (9, 9)}, {"depths": ()}, {"depths": (4, 4)}, {"widths": (31,)}, {"seed": -1}],
 )
 def test_what_is_refused(wrong: dict) -> None:
     with pytest.raises(UserError):
         dataclasses.replace(FiguresConfig(figure="6"), **wrong).validate()
+
+
+def test_networks_of_other_runs_are_read_and_a_number_a_width(tmp_path: Path, monkeypatch) -> None:
+    """What two runs measured makes a third, without a network measured again; another seed's run is refused."""
+    common = ["--figure", "6", "--depths", "3", "--widths"]
+    for width, count in (("2", "4"), ("3", "2")):
+        told = [*common, width, "--networks", count, "--out", str(tmp_path / width)]
+        assert main(entry, FiguresConfig, PROG, argv=told) == 0
+    monkeypatch.setattr("papers.hidden_symmetries.figure_6.measure.batch_dimension", None)
+    monkeypatch.setattr("papers.hidden_symmetries.figure_6.measure.certify", None)
+    told = [*common, "2", "3", "--networks", "4", "2", "--reuse", str(tmp_path / "2"), str(tmp_path / "3")]
+    assert main(entry, FiguresConfig, PROG, argv=[*told, "--out", str(tmp_path / "both")]) == 0
+    both, one = (np.load(tmp_path / name / "figure_6.npz") for name in ("both", "3"))
+    np.testing.assert_array_equal(both["d3_n3_rank"], one["d3_n3_rank"])
+    assert len(both["d3_n2_rank"]) == 4 and len(both["d3_n3_rank"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(entry, FiguresConfig, PROG, argv=[*told, "--seed", "1", "--out", str(tmp_path / "other")])
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow
