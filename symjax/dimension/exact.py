@@ -33,24 +33,23 @@ class ExactDimension(NamedTuple):
 def largest_dimension(params: Params, unit: Unit | Sequence[Unit] = RELU) -> int:
     """Largest functional dimension that an architecture allows: D less the dimension of its trivial symmetries.
 
-        ``D - sum_l (h_l + t_l)``: h_l units can be scaled. Where they can be translated too (maxout),
-        ``t_l = h_l + (h_l - min(h_l, n_{l+1})) h_{l-1}``, with n_{l+1} rows of the next weights; of ReLUs t_l = 0.
+    ``D - sum_l (h_l + t_l)``: h_l units can be scaled. Where they can be translated too (maxout),
+    ``t_l = h_l + (h_l - min(h_l, n_{l+1})) h_{l-1}``, with n_{l+1} rows of the next weights; of ReLUs t_l = 0.
 
-        Source: Grigsby, Lindsey, Rolnick 2023 for ReLUs; the translations are this library's own.
+    Source: Grigsby, Lindsey, Rolnick 2023 for ReLUs; the translations are this library's own.
 
-        Args:
-          params: the network; only its shapes are read.
-          unit: the kind of the hidden units, or one for each hidden layer.
+    Args:
+      params: the network; only its shapes are read.
+      unit: the kind of the hidden units, or one for each hidden layer.
 
-        Raises:
-          ValueError: bad layers or units.
+    Raises:
+      ValueError: bad layers or units.
 
-        Example:
-          >>> from symjax.dimension.search import Gradients, Search
-    from symjax.dimension.units import maxout
-          >>> layers = [(np.ones((4, 3)), np.ones(4)), (np.ones((1, 2)), np.ones(1))]  # two maxout units of three inputs
-          >>> largest_dimension(layers, maxout(2))  # a sum of two bent planes, and an affine function
-          12
+    Example:
+      >>> from symjax.dimension.units import maxout
+      >>> layers = [(np.ones((4, 3)), np.ones(4)), (np.ones((1, 2)), np.ones(1))]  # two maxout units of three inputs
+      >>> largest_dimension(layers, maxout(2))  # a sum of two bent planes, and an affine function
+      12
     """
     params, units = as_network(params, unit)
     left = sum(w.size + len(b) for w, b in params)
