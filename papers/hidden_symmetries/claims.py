@@ -143,3 +143,35 @@ TRAINING = {
         *("training", "", "otherwise the rows' number would decide", 0.999, "below", "law", "control"),
     ),
 }
+
+_BEFORE = "this project; an earlier measurement on 60 to 150 networks"
+
+SWEEP = {
+    "inputs": Statement(
+        "width {width}: more networks without hidden symmetries with more inputs, share at {most} less that at {least}",
+        *("sweep", _WIDTH, "Grigsby, Lindsey, Rolnick 2023; no numbers", 0.0, "above"),
+    ),
+    "points": Statement(
+        "the paper's number of points misses dimensions, mean rank at three times as many less that at the paper's",
+        *("sweep", "", f"{_BEFORE}: 0.2", 0.0, "above"),
+        subject="control",
+    ),
+    "scales": Statement(
+        "points near the origin see fewer dimensions, mean rank at scale 1 less that at scale 0.1",
+        *("sweep", "", f"{_BEFORE}: 6.1", 0.0, "above"),
+        subject="control",
+    ),
+    "biases": Statement(
+        "large biases make hidden symmetries, share without any at standard deviation 0.1 less that at 1",
+        *("sweep", "", f"{_BEFORE}: 0.19", 0.0, "above"),
+        subject="control",
+    ),
+    "monotone": Statement(
+        "more points never lower the rank, smallest difference",
+        *("sweep", "", "an identity: the points are nested", -0.5, "above", "law", "control"),
+    ),
+    "bound": Statement(
+        "no rank is above the bound, largest difference",
+        *("sweep", "the bound n_d + sum n_{l-1} n_l", "Grigsby, Lindsey, Rolnick 2023", 0.5, "below", "law"),
+    ),
+}

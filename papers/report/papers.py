@@ -76,6 +76,7 @@ PAPERS: Mapping[str, Paper] = {
             "mechanisms": Figure(
                 "units off or always on, and images in small subspaces, make hidden symmetries", "mechanisms"
             ),
+            "sweep": Figure("hidden symmetries become rare with the input dimension", "sweep"),
             "all regions": Figure("not in the paper: exact dimensions, and what takes the rest", "all_regions"),
             "training": Figure(
                 "another paper's: training lowers the dimension on the data, not on random inputs", "training"
