@@ -6,6 +6,7 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 * :mod:`~symjax.dimension.networks`: multilayer perceptrons as plain arrays, their sizes and activation patterns;
   :mod:`~symjax.dimension.gradients`: their gradients with the patterns frozen.
 * :mod:`~symjax.dimension.units`: ReLU, leaky ReLU, maxout, a maximum over ReLUs: one description.
+* :mod:`~symjax.dimension.trivial`: permutations and scalings of their units, as channels.
 * :mod:`~symjax.dimension.regions`: every activation region of a network, in all of the input space.
 * :mod:`~symjax.dimension.arrangement`: what the regions say: counts, conditions;
   :mod:`~symjax.dimension.pictures`: for two inputs, what they look like.
@@ -47,6 +48,7 @@ _HOMES = {
     "explain": "mechanisms",
     "generic_dimension": "rank",
     "hidden_directions": "directions",
+    "largest_dimension": "exact",
     "leaky": "units",
     "linear_regions_assumption": "arrangement",
     "max_pool": "units",
@@ -62,6 +64,7 @@ _HOMES = {
     "same_function": "equality",
     "sampled_dimension": "rank",
     "transverse_pairs": "arrangement",
+    "trivial_group": "trivial",
     "visibility": "mechanisms",
     "wide_batch_dimension": "wide",
     "wide_sampled_dimension": "wide",
