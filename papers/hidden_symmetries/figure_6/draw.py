@@ -27,7 +27,8 @@ def draw(found: Figure6, config: FiguresConfig) -> Picture:
 def _panel(panel, ranks: Ranks, depth: int, width: int) -> None:
     largest, count = bound(architecture(depth, width)), len(ranks.rank)
     least = int(min(ranks.rank.min(), largest - 5))
-    bins = np.arange(least - 0.5, largest + 1.5, max(1, (largest - least) // 60))
+    bars = 60 if count >= 500 else 20
+    bins = np.arange(least - 0.5, largest + 1.5, max(1, (largest - least) // bars))
     bins = np.append(bins[bins < largest - 0.5], [largest - 0.5, largest + 0.5])
     panel.hist(
         ranks.rank, bins, weights=np.full(count, 1 / count), color=COLOURS["fixed"], alpha=0.7, label="at points"
