@@ -43,7 +43,9 @@ def entry(config: TrainConfig) -> None:
     if failed:
         print(f"{len(failed)} of {len(rows)} networks did not learn: seeds {' '.join(map(str, failed))}")
     print(f"the networks are in {directory.path}")
-    say_next("look at its history", f"less {directory.path}/metrics.jsonl")
+    place = f" --data-dir {config.data_dir}" if config.data_dir else ""
+    if len(failed) < len(rows):
+        say_next("merge them", f"python -m papers.relu_equivariance.merge --networks {directory.path}{place}")
 
 
 def tell(row: dict) -> str:

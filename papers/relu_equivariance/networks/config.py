@@ -64,13 +64,13 @@ class Recipe(DataConfig):
     weight_decay: float = 5e-4
     """Weight decay inside the gradient, of kernels and biases as they are expanded."""
 
-    warm_up_epochs: int = 5
+    warm_up_epochs: int = 2
     """Epochs of the warm-up."""
 
-    epochs: int = 20
+    epochs: int = 10
     """Epochs."""
 
-    batch_size: int = 100
+    batch_size: int = 50
     """Images a step; the last batch of an epoch may be smaller."""
 
     invariance_weight: float = 0.3

@@ -1,0 +1,69 @@
+"""Measure every network with its mirror image, and with the network of the next seed."""
+
+from typing import Any, NamedTuple
+
+from papers.common import data
+from papers.common.runs import RunDirectory
+from papers.relu_equivariance.networks.finished import Trained, read_trained
+from papers.relu_equivariance.pairs.corrections import CORRECTIONS
+from papers.relu_equivariance.pairs.measure import WAYS, Pair, flipped_self, relative_barrier, two_networks
+from papers.relu_equivariance.pairs.stage import prepare
+
+
+class Merged(NamedTuple):
+    """All pairs of a training.
+
+    Attributes:
+        trained: the networks.
+        selves: each with its mirror image.
+        others: each with the network of the next seed; empty for one network.
+    """
+
+    trained: Trained
+    selves: tuple[Pair, ...]
+    others: tuple[Pair, ...]
+
+
+def measure(config: Any, directory: RunDirectory) -> Merged:
+    """Measure all pairs; a run that goes on reads those that it measured."""
+    trained = read_trained(config.networks, config.data_dir, config.cache_dir)
+    stage = prepare(trained.apply, trained.variables[0], trained.dataset, config.images)
+    many, selves, others = len(trained.seeds), [], []
+    for place, (seed, variables) in enumerate(zip(trained.seeds, trained.variables, strict=True)):
+
+        def own(variables: Any = variables) -> Pair:
+            return flipped_self(stage, variables, config.alphas, config.curve_images)
+
+        selves.append(directory.part(f"self-{seed}", Pair, own))
+        tell(directory, f"flipped self of seed {seed}", selves[-1])
+        after = (place + 1) % many
+        if many > 1 and (place, after) != (1, 0):  # of two networks there is one pair
+
+            def other(variables: Any = variables, after: int = after) -> Pair:
+                return two_networks(stage, variables, trained.variables[after], config.alphas, config.curve_images)
+
+            others.append(directory.part(f"two-{seed}-{trained.seeds[after]}", Pair, other))
+            tell(directory, f"seeds {seed} and {trained.seeds[after]}", others[-1])
+    return Merged(trained, tuple(selves), tuple(others))
+
+
+def tell(directory: RunDirectory, name: str, pair: Pair) -> None:
+    """Write the pair's accuracies and barriers down, and the main ones on the terminal."""
+    barriers = relative_barrier(pair.ends, pair.middle)
+    record = {"pair": name, "ends": pair.ends.tolist(), "involutive": float(pair.layers.involutive.mean())}
+    for way, row, accuracies in zip(WAYS, barriers, pair.middle, strict=False):
+        for correction, barrier, accuracy in zip(CORRECTIONS, row, accuracies, strict=True):
+            record |= {f"{way}, {correction}": float(accuracy), f"{way}, {correction}, barrier": float(barrier)}
+    directory.append(record)
+    place = list(CORRECTIONS).index("repair")
+    unmatched, matched = pair.middle[:2, place]
+    print(
+        f"{name}: ends {pair.ends[0]:.3f}, {pair.ends[1]:.3f}, middle unmatched {unmatched:.3f}, matched {matched:.3f} "
+        f"with REPAIR and {pair.middle[1, 0]:.3f} without, barrier {barriers[1, place]:.3f}",
+        flush=True,
+    )
+
+
+def require(config: Any) -> str:
+    """Require trained networks and their images, and give the fingerprint of these."""
+    return data.fingerprint(read_trained(config.networks, config.data_dir, config.cache_dir).dataset)

@@ -1,0 +1,125 @@
+"""Train every kind's networks and measure accuracy, invariance error and barriers, network by network."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from papers.common import data
+from papers.common.errors import UserError
+from papers.common.runs import RunDirectory, load
+from papers.relu_equivariance.networks.kinds import KINDS
+from papers.relu_equivariance.networks.run import folder, train_all
+from papers.relu_equivariance.pairs.measure import Pair, flipped_self, relative_barrier, two_networks
+from papers.relu_equivariance.pairs.stage import Stage, prepare
+
+CORRECTIONS = ("none", "repair")
+UNMATCHED, MATCHED = 0, 1
+NONE, REPAIR = 0, 1
+
+
+class Row(NamedTuple):
+    """A kind of network: one number for each network that learnt, by seed.
+
+    Attributes:
+        seeds: (networks,).
+        failed: seeds of networks that did not learn.
+        accuracy: on the test images (networks,).
+        error: mean invariance error (networks,).
+        barrier: of a network and its mirror image, matched and REPAIRed (networks,).
+        uncorrected: the same without REPAIR (networks,).
+        unmatched: the same with REPAIR and without a permutation (networks,).
+        other: barrier of a network and that of the next seed, matched and REPAIRed (networks,); NaN for one network.
+        involutive: share of channels in cycles of at most two (networks,).
+    """
+
+    seeds: np.ndarray
+    failed: np.ndarray
+    accuracy: np.ndarray
+    error: np.ndarray
+    barrier: np.ndarray
+    uncorrected: np.ndarray
+    unmatched: np.ndarray
+    other: np.ndarray
+    involutive: np.ndarray
+
+
+def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
+    """Train what is not trained, then measure what is not measured.
+
+    Raises:
+        UserError: no network of a kind learnt.
+        KeyboardInterrupt: stopped, after a checkpoint.
+    """
+    dataset, stage, rows, command = config.load(config.batch_size), None, {}, directory.again
+    for kind in config.kinds:
+        place = directory.path / "networks" / kind
+        print(KINDS[kind].words, flush=True)
+        trained = train_all(config.training(kind), place, command, directory.again)
+        learnt = [row for row in trained if row["learnt"]]
+        failed = np.array([row["seed"] for row in trained if not row["learnt"]], int)
+        if not learnt:
+            raise UserError(f"no {KINDS[kind].words} learnt more than chance: try more --epochs or another rate")
+        networks = [load(folder(place, row["seed"])) for row in learnt]
+        variables = [network.variables for network in networks]
+        if stage is None:
+            stage = prepare(networks[0].apply, variables[0], dataset, config.images)
+        pairs = _pairs(stage, directory, kind, [row["seed"] for row in learnt], variables)
+        rows[kind] = _row(learnt, failed, *pairs)
+        numbers = {name: np.asarray(value).tolist() for name, value in rows[kind]._asdict().items()}
+        directory.append({"kind": kind, **numbers})
+        print(f"  {tell(rows[kind])}", flush=True)
+    return rows
+
+
+def _pairs(
+    stage: Stage, directory: RunDirectory, kind: str, seeds: list[int], variables: list[Any]
+) -> tuple[list[Pair], list[Pair]]:
+    selves, others = [], []
+    for place, seed in enumerate(seeds):
+        first, second = variables[place], variables[(place + 1) % len(seeds)]
+
+        def own(first: Any = first) -> Pair:
+            return flipped_self(stage, first, corrections=CORRECTIONS)
+
+        def other(first: Any = first, second: Any = second) -> Pair:
+            return two_networks(stage, first, second, corrections=CORRECTIONS)
+
+        selves.append(directory.part(f"{kind}-self-{seed}", Pair, own))
+        if len(seeds) > 1:
+            others.append(directory.part(f"{kind}-two-{seed}", Pair, other))
+    return selves, others
+
+
+def _row(learnt: list[dict[str, Any]], failed: np.ndarray, selves: list[Pair], others: list[Pair]) -> Row:
+    barriers = np.stack([relative_barrier(pair.ends, pair.middle) for pair in selves])
+    two = [relative_barrier(pair.ends, pair.middle)[MATCHED, REPAIR] for pair in others]
+    return Row(
+        seeds=np.array([row["seed"] for row in learnt]),
+        failed=failed,
+        accuracy=np.array([pair.ends[0] for pair in selves]),
+        error=np.array([pair.error[0] for pair in selves]),
+        barrier=barriers[:, MATCHED, REPAIR],
+        uncorrected=barriers[:, MATCHED, NONE],
+        unmatched=barriers[:, UNMATCHED, REPAIR],
+        other=np.array(two or [np.nan] * len(selves)),
+        involutive=np.array([np.average(pair.layers.involutive, weights=pair.layers.size) for pair in selves]),
+    )
+
+
+def tell(row: Row) -> str:
+    """A row in words: means, with the standard deviation over the networks."""
+    columns = {"accuracy": row.accuracy, "invariance error": row.error, "barrier": row.barrier}
+    columns |= {"without a permutation": row.unmatched, "two networks": row.other}
+    parts = [f"{name} {_spread(values)}" for name, values in columns.items()]
+    failed = f", {len(row.failed)} failed" if len(row.failed) else ""
+    return ", ".join(parts) + f" ({len(row.seeds)} networks{failed})"
+
+
+def _spread(values: np.ndarray) -> str:
+    sd = f" +- {values.std(ddof=1):.2g}" if len(values) > 1 else ""
+    return f"{values.mean():.3g}{sd}"
+
+
+def require(config: Any) -> str:
+    """Give the fingerprint of the images."""
+    return data.fingerprint(config.load(config.batch_size))
