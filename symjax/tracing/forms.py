@@ -18,6 +18,11 @@ class Equations:
         self.modulus, self.count = modulus, 0
         self._solved: dict[int, Form] = {}
 
+    @property
+    def solved(self) -> int:
+        """How many equations said something new."""
+        return len(self._solved)
+
     def unknown(self) -> Form:
         """A new unknown."""
         self.count += 1

@@ -69,6 +69,7 @@ class ShiftsWalk(UnitsWalk):
         self.described: list[Any] = ["identity"]
         self.labels: dict[tuple[Value, Operator], int] = {}
         self._operators: dict[Hashable, Operator] = {}
+        self._reduced: dict[Value, int] = {}  # how many equations were solved when its tokens were last reduced
         self._steps: dict[Value, list[tuple[Operator, Flow]]] = {}
         self.leaves = set(axes.program.leaves)
 
@@ -79,12 +80,12 @@ class ShiftsWalk(UnitsWalk):
         if value not in self.tokens and value in self.leaves:
             units = self._leaf(value)
             self.tokens[value] = {} if units is CONSTANT else {IDENTITY: units}
-        found = {}
-        for operator, units in self.tokens.get(value, {}).items():
-            if (kept := self.reduced(units)).blocks:
-                found[operator] = kept
-        self.tokens[value] = found
-        return found
+        held = self.tokens.get(value, {})
+        if held and self._reduced.get(value) != self.system.solved:
+            self._reduced[value] = self.system.solved
+            reduced = ((operator, self.reduced(units)) for operator, units in held.items())
+            self.tokens[value] = held = {operator: units for operator, units in reduced if units.blocks}
+        return held
 
     def reduced(self, units: Units) -> Units:
         """Forms in unknowns that are still free; zeros are dropped."""
@@ -121,23 +122,24 @@ class ShiftsWalk(UnitsWalk):
     def settle(self) -> None:
         """Label the tokens that an equation gave: what one tangent gives, or gives to one operator, is together."""
         for value, steps in self._steps.items():
-            links: dict[Hashable, Hashable] = {}
+            links: dict[Operator, Operator] = {}
 
-            def root(node: Hashable, links: dict = links) -> Hashable:
-                while links.setdefault(node, node) != node:
-                    node = links[node]
-                return node
+            def root(operator: Operator, links: dict = links) -> Operator:
+                while links.setdefault(operator, operator) != operator:
+                    operator = links[operator]
+                return operator
 
             flows = [
                 Flow(equation, place, self.label(equation.inputs[place], before), factor, how)
                 for _, (equation, place, before, factor, how) in steps
             ]
             nodes = [(id(flow.equation), flow.place, flow.before, flow.how) for flow in flows]
+            first: dict[Hashable, Operator] = {}
             for (operator, _), node in zip(steps, nodes, strict=True):
-                links[root(node)] = root(operator)
-            numbers: dict[Hashable, int] = {}
+                links[root(first.setdefault(node, operator))] = root(operator)
+            numbers: dict[Operator, int] = {}
             for (operator, _), flow, node in zip(steps, flows, nodes, strict=True):
-                label = numbers.setdefault(root(node), len(numbers))
+                label = numbers.setdefault(root(operator), len(numbers))
                 self.labels[value, operator] = label
                 self.flows.setdefault((value, label), {})[node] = flow
         self._steps.clear()

@@ -91,6 +91,8 @@ def combine(
         return ANY
     if all(part.units is CONSTANT for part in parts):
         return CONSTANT
+    if len(parts) == 1 and not summed and parts[0].exponent == 1:
+        return _renamed(parts[0], layouts, out)
     order = {name: number for number, name in enumerate(out)}
     order.update({name: len(out) + number for number, name in enumerate(summed)})
     limit = len(out) * _WIDTH
@@ -107,6 +109,23 @@ def combine(
                 total = kept if total is None else _equal(system, total, kept)
         if total is None or total:
             blocks[block] = total
+    return Units(blocks) if blocks else CONSTANT
+
+
+def _renamed(part: Part, layouts: Mapping[Hashable, tuple[Monomial, ...]], out: Sequence[Hashable]) -> Units:
+    """One factor by itself: its blocks, repeated along the axes that it does not have."""
+    order = {name: number for number, name in enumerate(out)}
+    moved = _Renaming([order.get(name, -1) for name in part.names])
+    held = {axis: number for number, axis in enumerate(moved.axes) if axis >= 0}
+    free = [(0,) if axis in held else range(len(layouts[name])) for axis, name in enumerate(out)]
+    blocks: dict[tuple[int, ...], Component | None] = {}
+    for block, component in part.units.blocks.items():
+        if any(index and axis < 0 for index, axis in zip(block, moved.axes, strict=True)):
+            continue
+        if component is not None and not moved.same:
+            component = {moved.positions(codes): form for codes, form in component.items()}
+        for rest in itertools.product(*free):
+            blocks[tuple(block[held[axis]] if axis in held else index for axis, index in enumerate(rest))] = component
     return Units(blocks) if blocks else CONSTANT
 
 
