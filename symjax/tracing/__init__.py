@@ -22,10 +22,10 @@ Any function of arrays will do. Where a model comes from:
 * a plain function: ``symmetries(function, params, x)``, where ``params`` is any pytree of arrays and
   ``function(params, x)`` is pure, without randomness and side effects.
   What else it needs is closed over: ``symmetries(lambda p, x: function(p, x, key=key), params, x)``.
-* equinox (not tested here): ``arrays, static = eqx.partition(eqx.nn.inference_mode(model), eqx.is_array)``, then
+* equinox: ``arrays, static = eqx.partition(eqx.nn.inference_mode(model), eqx.is_array)``, then
   ``symmetries(lambda a, x: jax.vmap(eqx.combine(a, static))(x), arrays, x)``;
   ``eqx.combine(moved, static)`` is a model again.
-* keras on its jax backend (not tested here): ``v = model.trainable_variables, model.non_trainable_variables``, then
+* keras with ``KERAS_BACKEND=jax``: ``v = model.trainable_variables, model.non_trainable_variables``, then
   ``values = [[one.value for one in part] for part in v]``, then
   ``symmetries(lambda v, x: model.stateless_call(*v, x, training=False)[0], values, x)``.
 """
