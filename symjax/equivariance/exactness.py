@@ -61,7 +61,7 @@ def broken(layout: SpatialLayout, group: SpatialGroup) -> tuple[Break, ...]:
     }
     result = [one for window in layout.windows for one in _window(window, swap, reversed_)]
     for constant in layout.constants:
-        array = jnp.asarray(constant.array)
+        array = constant.array
         for g in range(1, group.order):
             try:
                 same = np.array_equal(move_array(array, constant.columns, group, g, "a constant"), array)

@@ -84,7 +84,7 @@ def flip_group(axis: Literal["width", "height"] = "width") -> SpatialGroup:
     place = -1 if axis == "width" else -2
 
     def act(g: int, array: Any) -> Any:
-        return jnp.flip(array, place) if g else array
+        return namespace(array).flip(array, place) if g else array
 
     return SpatialGroup(f"C2 ({axis})", np.array([[0, 1], [1, 0]]), act)
 
@@ -104,7 +104,7 @@ def rotation_group() -> SpatialGroup:
        [0 2]]
     """
     table = (np.arange(4)[:, None] + np.arange(4)) % 4
-    return SpatialGroup("C4", table, lambda g, array: jnp.rot90(array, int(g), axes=(-2, -1)))
+    return SpatialGroup("C4", table, lambda g, array: namespace(array).rot90(array, int(g), axes=(-2, -1)))
 
 
 def dihedral_group() -> SpatialGroup:
@@ -127,7 +127,8 @@ def dihedral_group() -> SpatialGroup:
 
     def act(g: int, array: Any) -> Any:
         turns, flips = int(g) % 4, int(g) // 4
-        return jnp.rot90(jnp.flip(array, -1) if flips else array, turns, axes=(-2, -1))
+        space = namespace(array)
+        return space.rot90(space.flip(array, -1) if flips else array, turns, axes=(-2, -1))
 
     return SpatialGroup("D4", table, act)
 
@@ -169,6 +170,11 @@ def spatial_group(table: Any, act: Callable[[int, Any], Any], name: str = "G") -
         if not np.array_equal(moved[0], array):
             raise ValueError("act(0, a) differs from a, but element 0 must be the identity")
     return group
+
+
+def namespace(array: Any) -> Any:
+    """NumPy for its own arrays, where nothing need be compiled; else jax's."""
+    return np if isinstance(array, np.ndarray) else jnp
 
 
 def _cayley(table: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.equivariance.groups import SpatialGroup, require_element
+from symjax.equivariance.groups import SpatialGroup, namespace, require_element
 from symjax.equivariance.walk import Constant, Digit, Lost, Segments, SpatialWalk, Window
 from symjax.tracing.action import leaf_paths
 from symjax.tracing.describe import Path
@@ -24,8 +24,6 @@ __all__ = [
     "transform_input",
     "transform_output",
 ]
-
-_TOLERANCE = 1e-8
 
 
 class LeafLayout(NamedTuple):
@@ -154,7 +152,7 @@ def transform(variables: Any, layout: SpatialLayout, group: SpatialGroup, g: int
       g: number of the element.
 
     Returns:
-      The same pytree, moved.
+      The same pytree, moved; NumPy's arrays stay NumPy's.
 
     Raises:
       ValueError: an element the group does not have; variables that the layout is not of; a leaf whose rows and columns
@@ -177,10 +175,11 @@ def transform(variables: Any, layout: SpatialLayout, group: SpatialGroup, g: int
             raise ValueError(
                 f"variables have no leaf {'/'.join(map(str, leaf.path))}, but the layout was found with it"
             )
-        whole = jnp.asarray(leaves[leaf.path])
+        whole = leaves[leaf.path]
+        whole = whole if isinstance(whole, np.ndarray) else jnp.asarray(whole)
         part = whole if leaf.lead is None else whole[leaf.lead]
         moved = move_array(part, leaf.columns, group, g, "/".join(map(str, leaf.path)))
-        leaves[leaf.path] = moved if leaf.lead is None else whole.at[leaf.lead].set(moved)
+        leaves[leaf.path] = moved if leaf.lead is None else _put(whole, leaf.lead, moved)
     return jax.tree.unflatten(structure, list(leaves.values()))
 
 
@@ -201,7 +200,8 @@ def transform_input(x: Any, layout: SpatialLayout, group: SpatialGroup, g: int) 
     Raises:
       ValueError: an element the group does not have, images of another size, or not square under a turn.
     """
-    return move_array(jnp.asarray(x), layout.input, group, require_element(group, g), "x")
+    x = x if isinstance(x, np.ndarray) else jnp.asarray(x)
+    return move_array(x, layout.input, group, require_element(group, g), "x")
 
 
 def transform_output(outputs: Any, layout: SpatialLayout, group: SpatialGroup, g: int) -> Any:
@@ -250,13 +250,22 @@ def move_array(array: Any, columns: tuple[Segments, ...], group: SpatialGroup, g
         if any(digit.kind for digit in digits):
             index = tuple(cut for cut, _ in block)
             moved = _move_digits(array[index], digits, group, g, name)
-            result = moved if moved.shape == array.shape else result.at[index].set(moved)
+            result = moved if moved.shape == array.shape else _put(result, index, moved)
     return result
 
 
-def _move_digits(block: jax.Array, digits: list[Digit], group: SpatialGroup, g: int, name: str) -> jax.Array:
+def _put(array: Any, index: Any, values: Any) -> Any:
+    """An array with some entries replaced."""
+    if namespace(array) is jnp:
+        return array.at[index].set(values)
+    array = array.copy()
+    array[index] = values
+    return array
+
+
+def _move_digits(block: Any, digits: list[Digit], group: SpatialGroup, g: int, name: str) -> Any:
     """Move the k-th rows together with the k-th columns."""
-    shape = block.shape
+    shape, space = block.shape, namespace(block)
     block = block.reshape([digit.size for digit in digits])
     rows, columns = ([k for k, digit in enumerate(digits) if digit.kind == kind] for kind in ("height", "width"))
     if rows and columns and len(rows) != len(columns):
@@ -265,8 +274,8 @@ def _move_digits(block: jax.Array, digits: list[Digit], group: SpatialGroup, g: 
         # an axis that is missing is there with length one
         expanded = block[None]
         pair = [1 + part[place] if part else 0 for part in (rows, columns)]
-        moved = group.act(g, jnp.moveaxis(expanded, pair, (-2, -1)))
-        back = jnp.moveaxis(moved, (-2, -1), pair)
+        moved = group.act(g, space.moveaxis(expanded, pair, (-2, -1)))
+        back = space.moveaxis(moved, (-2, -1), pair)
         if back.shape != expanded.shape:
             sizes = [expanded.shape[axis] for axis in pair]
             raise ValueError(f"{name} has {sizes[0]} rows and {sizes[1]} columns, which {group.name} cannot exchange")

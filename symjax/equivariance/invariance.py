@@ -1,0 +1,80 @@
+"""How far a function is from being invariant: the error, and the loss that asks for less of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from symjax.arguments import accurate_arrays
+from symjax.equivariance.groups import SpatialGroup
+
+__all__ = ["invariance_error", "invariance_loss"]
+
+
+def invariance_error(outputs: Any, moved: Any) -> jax.Array:
+    """Distance of outputs of inputs and of moved inputs, relative to their mean size.
+
+    ``|y - y'| / (|y| / 2 + |y'| / 2)``, zero where both vanish, with a gradient of zero where they agree.
+
+    Source: Bokman & Kahl 2023, arXiv 2305.17017, the invariance error.
+
+    Args:
+      outputs: array (..., k).
+      moved: array of the same shape.
+
+    Returns:
+      Array (...), between 0 and 2.
+
+    Raises:
+      ValueError: arrays of different shapes.
+
+    Example:
+      >>> print(invariance_error([[3.0, 4.0]], [[0.0, 5.0]]))
+      [0.6324555]
+    """
+    outputs, moved = accurate_arrays(outputs=outputs, moved=moved)
+    if outputs.shape != moved.shape or outputs.ndim < 1:
+        raise ValueError(f"outputs have shape {outputs.shape} and moved ones {moved.shape}, but must be alike")
+    size = (_norm(outputs) + _norm(moved)) / 2
+    return _norm(outputs - moved) / jnp.where(size > 0, size, 1)
+
+
+def invariance_loss(
+    apply: Callable[[Any, Any], Any], variables: Any, x: Any, group: SpatialGroup, axes: tuple[int, int] = (1, 2)
+) -> jax.Array:
+    """Mean invariance error over inputs and the elements of a group, to be added to a training loss.
+
+    ``mean_x mean_{g != e} |f(x) - f(g x)| / (|f(x)| / 2 + |f(g x)| / 2)``. All images pass in one batch, so that a
+    normalisation by the batch sees them together; the gradient goes through both.
+
+    Source: Bokman & Kahl 2023, arXiv 2305.17017, the invariance loss (one flip). Deviation: any finite group.
+
+    Args:
+      apply: ``apply(variables, x)`` -> array (n, k).
+      variables: whatever ``apply`` takes.
+      x: array (n, height, width, channels).
+      group: what the outputs should not notice.
+      axes: of height and width.
+
+    Returns:
+      A scalar.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from symjax.equivariance import flip_group
+      >>> x = jnp.arange(8.0).reshape(2, 1, 4, 1)
+      >>> print(invariance_loss(lambda v, x: x.sum((1, 2)), None, x, flip_group()))
+      0.0
+    """
+    x = jnp.asarray(x)
+    moved = [jnp.moveaxis(group.act(g, jnp.moveaxis(x, axes, (-2, -1))), (-2, -1), axes) for g in range(group.order)]
+    outputs = apply(variables, jnp.concatenate(moved))
+    first, *others = jnp.split(outputs, group.order)
+    return jnp.mean(jnp.stack([invariance_error(first, other) for other in others]))
+
+
+def _norm(rows: jax.Array) -> jax.Array:
+    square = jnp.sum(rows**2, axis=-1)
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
