@@ -12,6 +12,7 @@ the seven kinds of VGG11, trained                           ``train --kind cnn_a
 merging with the mirror image and with another network      ``merge --networks DIR``             ``merging``
 Fig. 1: first filters and their partners in the mirror      the same                             ``merging``
 Table 1: accuracy, invariance error, barrier, by kind       ``table1``                           ``table_1``
+ImageNet: a pretrained ResNet-50 and its mirror image       ``resnet50 --weights FILE``          ``resnet_50``
 ==========================================================  ===================================  ===================
 
 ``pairs`` has the one protocol by which all pairs of networks are matched, merged and corrected; ``claims`` has every

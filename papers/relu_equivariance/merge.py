@@ -1,7 +1,7 @@
 """Merge networks with their mirror images and with each other: ``python -m papers.relu_equivariance.merge``.
 
-``--networks`` names a directory of ``papers.relu_equivariance.train``, or of one of its networks. Both kinds of pairs go
-through one protocol; beside what was matched stands what was merged without any permutation. The figure shows
+``--networks`` names a directory of ``papers.relu_equivariance.train``, or of one of its networks. Both kinds of pairs
+go through one protocol; beside what was matched stands what was merged without any permutation. The figure shows
 accuracies between the networks, the barrier under every correction, how many channels the matching swaps in pairs, and
 the first filters beside their partners in the mirror.
 """
