@@ -2,7 +2,8 @@
 
 * :func:`activation_regions`: the set of regions in all of the input space or in a box, each with its pattern and a
   point inside.
-* :func:`facets`: which regions touch along a facet; :func:`check_complete`: every facet has its neighbour.
+* :func:`facets`: which regions touch along a facet; :func:`check_complete`: every facet has its neighbour. (That the
+  faces of the complex add up is checked at every enumeration.)
 * :func:`predicted_regions`: an estimate beforehand; a network with too many is refused.
 
 What is counted here are *activation regions*, the open sets of one pattern (each is convex). Maximal affine pieces and
@@ -16,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from symjax.arguments import scalar
-from symjax.dimension.cells import Cells, cells_of
+from symjax.dimension.cells import Cells, cells_of, euler_characteristic
 from symjax.dimension.networks import Params, as_widths
 from symjax.dimension.splitting import box_cell, facet_neighbours, split
 from symjax.dimension.subdivision import NotGeneric, Skeleton, subdivide
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 MOST_REGIONS = 200_000
+MOST_FACES = 10**8  # around all corners, that are counted to check an enumeration
 REGIONS_A_SECOND = 20_000  # one core, three to five inputs
 
 
@@ -63,6 +65,8 @@ class Regions(NamedTuple):
         function depend smoothly on the parameters inside of every region.
       skeleton: corners and edges of the complex; None for the method ``programs``.
       facets: pairs of regions that touch; None for the method ``programs``, where :func:`facets` finds them.
+      euler: the Euler characteristic of the complex, 1: the check that no face is missing, made at every enumeration;
+        None for the method ``programs`` and where there are too many faces, for many inputs.
     """
 
     patterns: np.ndarray
@@ -73,6 +77,7 @@ class Regions(NamedTuple):
     ordinary: bool
     skeleton: Skeleton | None
     facets: Facets | None
+    euler: int | None
 
 
 class Complete(NamedTuple):
@@ -160,6 +165,10 @@ def activation_regions(
     try:
         skeleton = subdivide(params, box, units)
         cells = cells_of(skeleton)
+        counted = len(skeleton.points) * 3 ** params[0][0].shape[1] <= MOST_FACES
+        euler = euler_characteristic(skeleton) if counted else None
+        if euler not in (None, 1):
+            raise NotGeneric
         witnesses = _witnesses(params, cells, skeleton.box, units)
     except NotGeneric:
         _refuse_many(params, units, most // 40, " that is not in general position", REGIONS_A_SECOND // 1000)
@@ -168,7 +177,8 @@ def activation_regions(
     touching = np.column_stack([np.sort(number[cells.facets], axis=1), units_of(params, units)[cells.zeros]])
     touching = np.unique(touching[touching[:, 0] != touching[:, 1]], axis=0)
     between = Facets(touching[:, :2], touching[:, 2])
-    return Regions(patterns, witnesses[first], box, units, "edges", ordinary=True, skeleton=skeleton, facets=between)
+    listed = patterns, witnesses[first]
+    return Regions(*listed, box, units, "edges", ordinary=True, skeleton=skeleton, facets=between, euler=euler)
 
 
 def _merged(params: Params, switches: np.ndarray, units: tuple[Unit, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -212,7 +222,7 @@ def _by_programs(params: Params, box: float | None, units: tuple[Unit, ...]) -> 
     switches = np.array([cell.switches for cell in cells], bool).reshape(len(cells), -1)
     patterns, first, _ = _merged(params, switches, units)
     witnesses, ordinary = np.stack([cells[place].witness for place in first]), all(cell.ordinary for cell in cells)
-    return Regions(patterns, witnesses, box, units, "programs", ordinary, skeleton=None, facets=None)
+    return Regions(patterns, witnesses, box, units, "programs", ordinary, skeleton=None, facets=None, euler=None)
 
 
 def facets(params: Params, regions: Regions) -> tuple[Facets, int]:

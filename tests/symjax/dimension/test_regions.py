@@ -11,6 +11,7 @@ from symjax.dimension.arrangement import (
     linear_regions_assumption,
     transverse_pairs,
 )
+from symjax.dimension.cells import euler_characteristic
 from symjax.dimension.networks import forward, hidden
 from symjax.dimension.pictures import bent_hyperplanes, polygons
 from symjax.dimension.regions import (
@@ -86,7 +87,7 @@ def test_one_hidden_layer_has_as_many_regions_as_zaslavsky_counts(sizes):
 def test_the_regions_are_the_patterns_that_linear_programs_find(sizes, unit):
     params = network(sizes, unit=unit)
     regions = activation_regions(params, 10.0, unit)
-    assert regions.method == "edges"
+    assert regions.method == "edges" and regions.euler == 1
     assert as_set(regions.patterns) == by_all_patterns(params, 10.0, as_units(unit, len(sizes) - 2))
     assert len(as_set(regions.patterns)) == len(regions.patterns)
     assert np.array_equal(patterns_at(params, regions.witnesses, unit), regions.patterns)
@@ -130,7 +131,12 @@ def test_random_points_see_only_listed_regions_and_the_areas_fill_the_box():
 
 @pytest.mark.parametrize("sizes", [(2, 8, 6, 1), (3, 6, 5, 1), (4, 5, 3, 1)])
 def test_the_complex_of_a_box_has_euler_characteristic_one(sizes):
-    skeleton = activation_regions(network(sizes), 50.0).skeleton
+    regions = activation_regions(network(sizes), 50.0)
+    assert regions.euler == 1
+    skeleton = regions.skeleton
+    assert euler_characteristic(skeleton._replace(edges=skeleton.edges[1:])) != 1
+    without = skeleton._replace(points=skeleton.points[1:], signs=skeleton.signs[1:], zeros=skeleton.zeros[1:])
+    assert euler_characteristic(without) != 1
     size, units, walls = sizes[0], sum(sizes[1:-1]), []
     signs = np.concatenate([skeleton.signs, np.ones((len(skeleton.points), 2 * size), np.int8)], axis=1)
     np.put_along_axis(signs, skeleton.zeros, 0, axis=1)
