@@ -69,6 +69,15 @@ PAPERS: Mapping[str, Paper] = {
             "training": Figure("Q is conserved by gradient flow; the paper watches two layers"),
         },
     ),
+    "relu_equivariance": Paper(
+        "Bökman & Kahl 2023, Investigating how ReLU-networks encode symmetries",
+        {
+            "merging": Figure("a network and its mirror image merge at a low barrier", "merging", "flipped self"),
+            "Table 1": Figure(
+                "seven kinds of VGG11: the barrier falls with the invariance error", "table_1", "(i)"
+            ),
+        },
+    ),
     "hidden_symmetries": Paper(
         "Grigsby, Lindsey, Rolnick 2023, Hidden Symmetries of ReLU Networks",
         {

@@ -20,7 +20,7 @@ SHOWN = 16
 def draw(merged: Merged, config: Any) -> Picture:
     """Draw the four panels; bands and bars are means over the networks."""
     del config
-    canvas = new_figure(1, 4, width=3.8, height=3.2)
+    canvas = new_figure(1, 4, width=3.9, height=3.9)
     line, bars, cycles, filters = canvas.axes[0]
     kept: dict[str, Any] = {"corrections": np.array(list(CORRECTIONS)), "ways": np.array(WAYS)}
     for name, pairs in (("flipped self", merged.selves), ("two networks", merged.others)):
@@ -36,16 +36,21 @@ def draw(merged: Merged, config: Any) -> Picture:
             line.plot(pairs[0].alphas, mean, dash, color=COLOURS[name], linewidth=1.2, label=label)
         _bars(bars, name, kept[f"{stem}_barrier"])
     line.set(xlabel="place on the line", ylabel="test accuracy")
-    line.legend(fontsize=6, frameon=False)
+    _legend(line, 2)
     bars.set(ylabel="relative barrier of the middle")
     bars.set_xticks(range(len(CORRECTIONS)), list(CORRECTIONS), rotation=30, ha="right")
-    bars.legend(fontsize=6, frameon=False)
+    _legend(bars, 2)
     kept |= _cycles(cycles, merged) | _filters(filters, merged)
     titles = ("Accuracy between the networks", "The barrier, by correction", "Cycles of the matching, flipped self")
     for panel, title in zip((line, bars, cycles), titles, strict=True):
         panel.set_title(title, fontsize=9)
     filters.set_title("First filters above their matched mirror images", fontsize=9)
     return Picture(canvas.figure, kept)
+
+
+def _legend(axes: Any, columns: int, **options: Any) -> None:
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.28), "ncols": columns}
+    axes.legend(fontsize=6, frameon=False, **below, **options)
 
 
 def _bars(axes: Any, name: str, found: np.ndarray) -> None:
@@ -67,7 +72,7 @@ def _cycles(axes: Any, merged: Merged) -> dict[str, Any]:
         axes.bar(np.arange(1, len(shares) + 1), shares[:, length], bottom=below, label=label)
         below += shares[:, length]
     axes.set(xlabel="layer", ylabel="share of channels", ylim=(0, 1.02))
-    axes.legend(title="cycle length", fontsize=6, title_fontsize=6, frameon=False, ncols=2)
+    _legend(axes, 4, title="cycle length", title_fontsize=6)
     return {
         "cycle_shares": shares,
         "layer": layers[0].name,

@@ -47,7 +47,7 @@ def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
     """Train what is not trained, then measure what is not measured.
 
     Raises:
-        UserError: no network of a kind learnt.
+        UserError: no network of any kind learnt; a row without one is left out.
         KeyboardInterrupt: stopped, after a checkpoint.
     """
     dataset, stage, rows, command = config.load(config.batch_size), None, {}, directory.again
@@ -58,7 +58,9 @@ def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
         learnt = [row for row in trained if row["learnt"]]
         failed = np.array([row["seed"] for row in trained if not row["learnt"]], int)
         if not learnt:
-            raise UserError(f"no {KINDS[kind].words} learnt more than chance: try more --epochs or another rate")
+            print(f"  none of {len(trained)} networks learnt more than chance: the row is left out", flush=True)
+            directory.append({"kind": kind, "failed": failed.tolist()})
+            continue
         networks = [load(folder(place, row["seed"])) for row in learnt]
         variables = [network.variables for network in networks]
         if stage is None:
@@ -68,6 +70,8 @@ def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
         numbers = {name: np.asarray(value).tolist() for name, value in rows[kind]._asdict().items()}
         directory.append({"kind": kind, **numbers})
         print(f"  {tell(rows[kind])}", flush=True)
+    if not rows:
+        raise UserError("no network learnt more than chance: try more --epochs or another --learning-rate")
     return rows
 
 
