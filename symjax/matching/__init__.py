@@ -3,6 +3,7 @@
 * :func:`match`: every class of units of one network against another's, in its own group; :func:`aligned` applies it,
   :func:`merge` interpolates.
 * :func:`match_group`, :func:`merge_group`: a network against its images under a finite group, by an action of it.
+* :func:`barrier` with its bootstrap interval; :func:`highest_barrier` along the line.
 * :func:`cycles`: is a matching with the flipped self an involution?
 * :func:`assign`, :func:`assign_signed`, :func:`assign_orthogonal`, :func:`assign_involution`: the assignments alone;
   :func:`assign_homomorphism` for a group, :func:`homomorphism_defect` of what obeys no law.
@@ -16,6 +17,7 @@ from symjax.matching.assignment import (
     assign_orthogonal,
     assign_signed,
 )
+from symjax.matching.barriers import Barrier, barrier, highest_barrier
 from symjax.matching.cycles import Cycles, cycles
 from symjax.matching.homomorphism import (
     Action,
@@ -33,6 +35,7 @@ from symjax.matching.sites import reads
 __all__ = [
     "Action",
     "Assignment",
+    "Barrier",
     "Cycles",
     "GroupMatching",
     "Matching",
@@ -43,9 +46,11 @@ __all__ = [
     "assign_involution",
     "assign_orthogonal",
     "assign_signed",
+    "barrier",
     "correlation",
     "cross_moments",
     "cycles",
+    "highest_barrier",
     "homomorphism_defect",
     "match",
     "match_group",

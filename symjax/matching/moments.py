@@ -12,7 +12,7 @@ from symjax.matching.sites import Read, take_units
 from symjax.tracing import Symmetries
 from symjax.tracing.program import Program, evaluate
 
-__all__ = ["Moments", "batched", "cross_moments", "examples", "moments_of", "pooled"]
+__all__ = ["Moments", "batched", "cross_moments", "examples", "moment_pass", "moments_of", "pooled"]
 
 
 class Moments(NamedTuple):
@@ -96,6 +96,23 @@ def cross_moments(
     Raises:
       ValueError: no batch, a batch of another shape, or activations that are not finite, with the class named.
     """
+    return moment_pass(traced, reads)(variables_a, others, batches)
+
+
+def moment_pass(
+    traced: Symmetries, reads: Mapping[str, Sequence[Read]]
+) -> Callable[..., list[dict[str, list[Moments]]]]:
+    """A function ``(variables_a, others, batches)`` that does what :func:`cross_moments` does, compiled once.
+
+    Source: this library's bookkeeping.
+
+    Args:
+      traced: from :func:`symjax.tracing.symmetries`.
+      reads: from :func:`symjax.matching.sites.reads`.
+
+    Returns:
+      The function, for whoever calls it several times.
+    """
     program = traced.model.program
     flat = [read for each in reads.values() for read in each]
 
@@ -108,20 +125,28 @@ def cross_moments(
         times = inputs[0].shape[0] // program.inputs[0].shape[0]
         return [array.reshape(-1, array.shape[-1]) for array in batched(one, times, inputs)]
 
-    leaves_a, leaves_others = jax.tree.leaves(variables_a), [jax.tree.leaves(one) for one in others]
-    states: list[Any] = [None] * len(others)
-    seen = 0.0
-    for batch in batches:
-        times, inputs = examples(program, batch)
-        a = units(leaves_a, inputs)
-        for number, leaves in enumerate(leaves_others):
-            b = units(leaves, inputs)
-            states[number] = _first(a, b) if states[number] is None else _joined(states[number], a, b, seen, times)
-        seen += times
-    if not seen:
-        raise ValueError("batches holds nothing, but the networks must be run on some inputs")
-    host = jax.device_get(states)
-    return [_by_class(state, reads) for state in host]
+    def run(variables_a: Any, others: Sequence[Any], batches: Iterable[Any]) -> list[dict[str, list[Moments]]]:
+        leaves_a, leaves_others = jax.tree.leaves(variables_a), [jax.tree.leaves(one) for one in others]
+        states: list[Any] = [None] * len(others)
+        seen = 0.0
+        for batch in batches:
+            times, inputs = examples(program, batch)
+            a = units(leaves_a, inputs)
+            for number, leaves in enumerate(leaves_others):
+                b = units(leaves, inputs)
+                # a program for each place: one for all of them takes three times as long on CPU
+                now = [_moments_of(one, other) for one, other in zip(a, b, strict=True)]
+                before, share = states[number], times / (seen + times)
+                states[number] = (
+                    now if before is None else [_pooled(*pair, share) for pair in zip(before, now, strict=True)]
+                )
+            seen += times
+        if not seen:
+            raise ValueError("batches holds nothing, but the networks must be run on some inputs")
+        host = jax.device_get(states)
+        return [_by_class(state, reads) for state in host]
+
+    return run
 
 
 def _by_class(state: list[Moments], reads: Mapping[str, Sequence[Read]]) -> dict[str, list[Moments]]:
@@ -132,20 +157,6 @@ def _by_class(state: list[Moments], reads: Mapping[str, Sequence[Read]]) -> dict
             if not all(np.isfinite(array).all() for array in moments):
                 raise ValueError(f"the activations of {name!r} are not finite, so its units cannot be matched")
     return found
-
-
-@jax.jit
-def _first(a: list[jax.Array], b: list[jax.Array]) -> list[Moments]:
-    return [moments_of(one, other) for one, other in zip(a, b, strict=True)]
-
-
-def _joined(state: list[Moments], a: Any, b: Any, before: float, now: float) -> list[Moments]:
-    return _join(state, a, b, now / (before + now))
-
-
-@jax.jit
-def _join(state: list[Moments], a: Any, b: Any, weight: Any) -> list[Moments]:
-    return [pooled(moments, moments_of(one, other), weight) for moments, one, other in zip(state, a, b, strict=True)]
 
 
 def moments_of(a: jax.Array, b: jax.Array) -> Moments:
@@ -186,3 +197,6 @@ def pooled(left: Moments, right: Moments, weight: Any) -> Moments:
         second(left.variance_b, right.variance_b, step_b * step_b),
         second(left.covariance, right.covariance, step_a[:, None] * step_b[None]),
     )
+
+
+_moments_of, _pooled = jax.jit(moments_of), jax.jit(pooled)

@@ -9,8 +9,8 @@ import numpy as np
 
 from symjax.arguments import scalar
 from symjax.channels import leaf_paths
-from symjax.matching.moments import examples
-from symjax.matching.sites import require_variables
+from symjax.matching.moments import cross_moments, examples, pooled
+from symjax.matching.sites import Read, require_variables
 from symjax.repair.places import Place, Places, streams, writers
 from symjax.repair.statistics import Statistics, pooled_over, runner, statistics
 from symjax.tracing import Symmetries
@@ -19,9 +19,9 @@ from symjax.tracing.describe import Path
 __all__ = ["Correction", "Mode", "Repaired", "outputs", "repair"]
 
 Correction = Literal["none", "reset", "std", "bias", "repair"]
-Mode = Literal["exact", "torch"]
+Mode = Literal["exact", "torch", "closed"]
 
-_EPSILON = {"exact": 0.0, "torch": 1e-5}
+_EPSILON = {"exact": 0.0, "torch": 1e-5, "closed": 0.0}
 
 
 class Affine(NamedTuple):
@@ -72,14 +72,17 @@ def repair(
 
     "exact": pooled population statistics, place after place, one pass over the batches for each: the goals are met to
     rounding on these batches. "torch": one pass in which every batch is normalised by its own statistics, whose
-    unweighted means (the variance unbiased, epsilon 1e-5) are kept.
+    unweighted means (the variance unbiased, epsilon 1e-5) are kept. "closed": the merged network is not run; its
+    statistics are predicted from the two networks' own, ``m = mu*`` and ``s^2 = (1 - alpha)^2 s_a^2 + alpha^2 s_b^2 +
+    2 alpha (1 - alpha) rho s_a s_b`` with the correlation rho of the aligned units: exact where units read the input,
+    not further on (at "writers", without "reset").
 
     At "writers" (before the nonlinearity) everything is fused into bias and gain or kernel. At "streams" (outputs of
     residual blocks, after the nonlinearity) the correction has to be inserted, and all normalisations are reset in the
     same pass, as for the published ResNet50.
 
     Source: Jordan et al. 2023 (REPAIR), section 4; Bökman & Kahl 2023. Deviation: the goals of networks with
-      normalisations come from their evaluation mode.
+      normalisations come from their evaluation mode; rho is that of the tensors corrected, not of activations.
 
     Args:
       traced: from :func:`symjax.tracing.symmetries`.
@@ -121,10 +124,15 @@ def repair(
         return Repaired(merged, (), {}, {})
     chosen = _plan(traced, correction, places)
     kept = [place for place, how in chosen if how != "reset"]
+    if mode == "closed" and (len(kept) < len(chosen) or places != "writers"):
+        raise ValueError(f"mode 'closed' predicts no {correction!r} at {places!r}; take 'exact' or 'torch'")
     ends = [statistics_of(traced, one, batches, kept, mode) for one in (variables_a, variables_b)] if kept else ([], [])
     goals = {place.name: _between(*pair, alpha) for place, *pair in zip(kept, *ends, strict=True)}
     steps = [_step(place, how, goals.get(place.name), merged, mode) for place, how in chosen]
-    measured = _measure(traced, merged, batches, [place for place, _ in chosen], steps, mode)
+    if mode == "closed":
+        measured = _predicted(traced, variables_a, variables_b, batches, kept, alpha)
+    else:
+        measured = _measure(traced, merged, batches, [place for place, _ in chosen], steps, mode)
     return _fused(merged, chosen, measured, steps, goals)
 
 
@@ -157,7 +165,7 @@ def statistics_of(
     traced: Symmetries, variables: Any, batches: Sequence[Any], places: Sequence[Place], mode: Mode
 ) -> list[Statistics]:
     """Statistics of a network as it is: pooled, or unweighted means over batches of unbiased ones."""
-    if mode == "exact":
+    if mode != "torch":
         return statistics(traced, variables, batches, places)
     return _means_of([statistics(traced, variables, [batch], places) for batch in batches], traced, batches, places)
 
@@ -176,8 +184,7 @@ def _means_of(
 
 def samples(traced: Symmetries, place: Place, times: int) -> int:
     """How many numbers a unit has in a batch."""
-    span = place.hidden.span
-    return times * int(np.prod(place.hidden.value.shape)) // span.digits[place.hidden.digit].size
+    return times * int(np.prod(place.value.shape)) // place.size
 
 
 def _plan(traced: Symmetries, correction: Correction, places: Places) -> list[tuple[Place, Correction]]:
@@ -189,7 +196,7 @@ def _plan(traced: Symmetries, correction: Correction, places: Places) -> list[tu
     elif places == "streams":
         order = {value: n for n, equation in enumerate(traced.model.program.equations) for value in equation.outputs}
         chosen = [*normalised, *((place, correction) for place in streams(traced))]
-        chosen = sorted(chosen, key=lambda pair: order[pair[0].hidden.value])
+        chosen = sorted(chosen, key=lambda pair: order[pair[0].value])
         chosen = chosen if len(chosen) > len(normalised) else []
     else:
         chosen = [(place, correction) for place in found]
@@ -270,14 +277,30 @@ def _measure(
         each = [pooled_over(lambda inputs: measure(leaves, inputs), traced, [batch], places) for batch in batches]
         return _means_of(each, traced, batches, places)
     given = jax.jit(lambda affine, leaves, inputs: run(lambda number, *_: affine[number], leaves, inputs)[0])
-    sizes = [place.hidden.span.digits[place.hidden.digit].size for place in places]
-    affine = [Affine(np.ones(size), np.zeros(size)) for size in sizes]
+    affine = [Affine(np.ones(place.size), np.zeros(place.size)) for place in places]
     found = []
     for number in range(len(places)):
         frozen = [(jnp.asarray(one.factor), jnp.asarray(one.summand)) for one in affine]
         now = pooled_over(lambda inputs, frozen=frozen: given(frozen, leaves, inputs), traced, batches, places)[number]
         found.append(now)
         affine[number] = Affine(*steps[number](now.mean, now.variance))
+    return found
+
+
+def _predicted(
+    traced: Symmetries, first: Any, second: Any, batches: Sequence[Any], places: Sequence[Place], alpha: float
+) -> list[Statistics]:
+    """Statistics of the weighted mean of two networks' tensors."""
+    reads = {place.name: [Read(place.value, (each,), None) for each in place.segments] for place in places}
+    found = []
+    for each in cross_moments(traced, first, [second], batches, reads)[0].values():
+        one = each[0]
+        for count, other in enumerate(each[1:], 1):
+            one = pooled(one, other, 1 / (1 + count))
+        mean = (1 - alpha) * one.mean_a + alpha * one.mean_b
+        mixed = 2 * alpha * (1 - alpha) * np.diagonal(one.covariance)
+        variance = (1 - alpha) ** 2 * one.variance_a + alpha**2 * one.variance_b + mixed
+        found.append(Statistics(mean, np.clip(variance, 0.0, None)))
     return found
 
 

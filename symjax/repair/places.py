@@ -48,7 +48,7 @@ class Place(NamedTuple):
     Attributes:
       name: path of its bias, or the class and the number of the read.
       units: the class.
-      hidden: value, axis and span.
+      segments: where the units run in it: once, or several times along one axis (the windows of a pool side by side).
       bias: the leaf that is added last; None for a stream, which no leaf writes alone.
       gains: leaves that scale the rest of the tensor together; a vector behind a normalisation, else a kernel.
       normalisation: its running statistics, None without.
@@ -56,10 +56,21 @@ class Place(NamedTuple):
 
     name: str
     units: str
-    hidden: Hidden
+    segments: tuple[Hidden, ...]
     bias: Path | None
     gains: tuple[Leaf, ...] = ()
     normalisation: Normalisation | None = None
+
+    @property
+    def value(self) -> Value:
+        """The tensor."""
+        return self.segments[0].value
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        first = self.segments[0]
+        return first.span.digits[first.digit].size
 
 
 def streams(traced: Symmetries) -> tuple[Place, ...]:
@@ -76,7 +87,7 @@ def streams(traced: Symmetries) -> tuple[Place, ...]:
     found = []
     for name, each in reads(traced, [name for name, batch in traced.permutations.items() if not batch]).items():
         if len({read.value for read in each}) > 1:
-            found += [Place(f"{name}, {n}", name, one.places[-1], None) for n, one in enumerate(each, 1)]
+            found += [Place(f"{name}, {n}", name, one.places, None) for n, one in enumerate(each, 1)]
     return _ordered(traced, found)
 
 
@@ -102,7 +113,7 @@ def _ordered(traced: Symmetries, places: Iterable[Place]) -> tuple[Place, ...]:
     order = {}
     for number, equation in enumerate(traced.model.program.equations):
         order.update(dict.fromkeys(equation.outputs, number))
-    return tuple(sorted(places, key=lambda place: order.get(place.hidden.value, -1)))
+    return tuple(sorted(places, key=lambda place: order.get(place.value, -1)))
 
 
 class _Finder:
@@ -122,9 +133,16 @@ class _Finder:
                             axes.setdefault(digit.name, []).append(axis)
                             if len(layout.shape) == 1 and digit.name in traced.permutations:
                                 self.vectors[layout.path] = digit.name
-        read = [value for equation in traced.model.program.equations for value in equation.inputs]
         self.absorbed: set[Path] = set()  # biases before a normalisation, which takes them off again
-        self.once = {self.graph.leaf[value] for value in self.graph.leaf if read.count(value) == 1}
+
+    def private(self, path: Path, value: Value) -> bool:
+        """Whether a leaf reaches the outputs through one value alone."""
+        program = self.graph.model.program
+        reached = {leaf for leaf, each in self.graph.leaf.items() if each == path}
+        for equation in program.equations:
+            if any(operand in reached for operand in equation.inputs):
+                reached.update(out for out in equation.outputs if out is not value)
+        return reached.isdisjoint(program.outputs)
 
     def place(self, equation: Equation) -> Place | None:
         """The place that an addition makes: hidden units with a bias of their own."""
@@ -135,12 +153,13 @@ class _Finder:
             for bias in self.added(operand) if operand not in self.graph.data else ():
                 name = self.vectors.get(bias)
                 where = [] if name is None else self.graph.places(value, name)
-                gains = self.gains(value, name, bias) if len(where) == 1 and bias in self.once else None
+                together = len({each.axis for each in where}) == 1
+                gains = self.gains(value, name, bias) if together and self.private(bias, value) else None
                 if gains is not None:
                     return Place(
                         "/".join(map(str, bias)),
                         name,
-                        where[0],
+                        tuple(where),
                         bias,
                         gains,
                         self.normalisation(value, name, bias, gains),
@@ -162,7 +181,7 @@ class _Finder:
     def gains(self, value: Value, name: str, bias: Path) -> tuple[Leaf, ...] | None:
         """The smallest set of leaves of which the value without its bias is a multiple."""
         options = [option for option in self.options(value, name, bias, {}) if option]
-        options = [option for option in options if {leaf.path for leaf in option} <= self.once]
+        options = [option for option in options if all(self.private(leaf.path, value) for leaf in option)]
         if not options:
             return None
         best = min(options, key=lambda option: (sum(len(self.shape(leaf.path)) for leaf in option), len(option)))

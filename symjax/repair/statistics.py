@@ -39,13 +39,15 @@ class Statistics(NamedTuple):
         return np.sqrt(self.variance)
 
 
-def spread(values: jax.Array, hidden: Hidden, array: jax.Array, rest: float) -> jax.Array:
+def spread(values: jax.Array, segments: Sequence[Hidden], array: jax.Array, rest: float) -> jax.Array:
     """One number a unit, laid out along a tensor's axis; ``rest`` where no unit of the class stands."""
-    rows = np.moveaxis(positions(hidden.span), hidden.digit, 0)
-    unit = np.full(array.shape[hidden.axis], -1)
-    unit[rows.ravel()] = np.repeat(np.arange(rows.shape[0]), rows[0].size)
+    axis = segments[0].axis
+    unit = np.full(array.shape[axis], -1)
+    for each in segments:
+        rows = np.moveaxis(positions(each.span), each.digit, 0)
+        unit[rows.ravel()] = np.repeat(np.arange(rows.shape[0]), rows[0].size)
     along = jnp.where(unit >= 0, values[np.maximum(unit, 0)], jnp.asarray(rest, values.dtype))
-    return along.reshape((-1,) + (1,) * (array.ndim - hidden.axis - 1))[(None,) * hidden.axis]
+    return along.reshape((-1,) + (1,) * (array.ndim - axis - 1))[(None,) * axis]
 
 
 def runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -> Callable[..., Any]:
@@ -71,9 +73,9 @@ def runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -
         def one(*arrays: jax.Array) -> Any:
             seen: list[Any] = [None] * len(places)
 
-            def change(number: int, hidden: Hidden) -> Callable[[jax.Array], jax.Array]:
+            def change(number: int, segments: Sequence[Hidden]) -> Callable[[jax.Array], jax.Array]:
                 def changed(array: jax.Array) -> jax.Array:
-                    units = take_units(array, [hidden])
+                    units = jnp.concatenate([take_units(array, [each]) for each in segments])
                     units = units.astype(accumulation_dtype(units.dtype))
                     mean = _over_all(jnp.mean(units, 0), times)
                     variance = _over_all(jnp.mean((units - mean[None]) ** 2, 0), times)
@@ -82,13 +84,13 @@ def runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -
                         return array
                     factor, summand = rule(number, mean, variance)
                     wide = array.astype(units.dtype)
-                    wide = wide * spread(factor, hidden, array, 1.0) + spread(summand, hidden, array, 0.0)
+                    wide = wide * spread(factor, segments, array, 1.0) + spread(summand, segments, array, 0.0)
                     return wide.astype(array.dtype)
 
                 return changed
 
-            values = {place.hidden.value: change(n, place.hidden) for n, place in enumerate(places)}
-            wanted = [*program.outputs] if outputs else [place.hidden.value for place in places]
+            values = {place.value: change(n, place.segments) for n, place in enumerate(places)}
+            wanted = [*program.outputs] if outputs else [place.value for place in places]
             results = evaluate(program, leaves, arrays, wanted, changed=values)
             return seen, results if outputs else []
 

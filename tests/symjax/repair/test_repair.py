@@ -126,6 +126,17 @@ def test_the_mode_of_the_published_code_is_the_mean_over_batches_of_unbiased_var
     _close((fixed["stem"], fixed["stem_bias"]), (factor * np.asarray(merged["stem"]), bias))
 
 
+def test_the_closed_form_is_exact_where_units_read_the_input_and_not_behind(case: Case) -> None:
+    found, a, b, batches = case
+    merged = merge(a, b, 0.3)
+    closed, exact = (repair(found, merged, a, b, batches, mode=mode, alpha=0.3) for mode in ("closed", "exact"))
+    for key in ("stem", "stem_bias"):
+        _close(closed.variables[key], exact.variables[key])
+    assert np.abs(closed.variables["first"]["gamma"] - exact.variables["first"]["gamma"]).max() > 1e-3
+    with pytest.raises(ValueError, match="mode 'closed' predicts no"):
+        repair(found, merged, a, b, batches, mode="closed", places="streams")
+
+
 def test_streams_are_corrected_behind_the_nonlinearity_and_run_by_the_same_program(case: Case) -> None:
     found, a, b, batches = case
     x, merged = jnp.concatenate(batches), merge(a, b)

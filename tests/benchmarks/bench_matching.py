@@ -1,0 +1,96 @@
+"""Correlations of all layers of VGG11 in one pass, against a pass for each layer and against the forward passes alone.
+
+    python tests/benchmarks/bench_matching.py [--width 0.25] [--images 10000] [--rounds 5]
+
+Two networks without batch normalisation at 32 x 32 (He's initial values, no training), batches of 200 random images.
+"each layer" runs, for every class, the part of the two networks that its activations need and takes its moments, as the
+published code does; "forwards" runs the two networks to their logits. One core, single-threaded, CPU time, the sides
+taking turns after a round that compiles; medians, and the smallest and largest ratio of a round.
+"""
+
+import sys
+
+from alternating import alternate, one_core
+
+if __name__ == "__main__":
+    one_core()
+
+import statistics
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from papers.common.models import initialise
+from papers.common.models.vgg import VGG11
+from symjax.matching import assign, correlation, reads
+from symjax.matching.moments import moment_pass
+from symjax.tracing import symmetries
+
+AGAINST_LAYERS, AGAINST_FORWARDS = 3.2, 1.15
+BATCH = 200
+
+
+def networks(width: float) -> tuple[VGG11, list[dict]]:
+    """The model and two sets of variables, in which activations neither vanish nor grow from layer to layer."""
+    model = VGG11(10, width=width, batch_norm=False, dropout=0.0)
+    drawn = [initialise(model, seed, (32, 32, 3)) for seed in (0, 1)]
+    rng = np.random.default_rng(2)
+
+    def heated(leaf: np.ndarray) -> np.ndarray:
+        if leaf.ndim == 1:
+            return leaf
+        return (rng.standard_normal(leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))).astype(np.float32)
+
+    return model, [jax.tree.map(heated, one) for one in drawn]
+
+
+def main(width: float, images: int, rounds: int) -> bool:
+    """Print the table; whether both thresholds hold."""
+    model, (first, second) = networks(width)
+    traced = symmetries(model.apply, first, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
+    places = reads(traced, traced.channels)
+    rng = np.random.default_rng(3)
+    batches = [rng.standard_normal((BATCH, 32, 32, 3)).astype(np.float32) for _ in range(images // BATCH)]
+    whole = moment_pass(traced, places)
+    layers = {name: moment_pass(traced, {name: each}) for name, each in places.items()}
+    forward = jax.jit(model.apply)
+    found: dict[str, dict[str, np.ndarray]] = {}
+
+    def matched(moments: dict) -> dict[str, np.ndarray]:
+        return {name: assign(sum(map(correlation, each))).element for name, each in moments.items()}
+
+    def one_pass() -> None:
+        found["one"] = matched(whole(first, [second], batches)[0])
+
+    def each_layer() -> None:
+        found["each"] = {}
+        for run in layers.values():
+            found["each"] |= matched(run(first, [second], batches)[0])
+
+    def forwards() -> None:
+        for batch in batches:
+            jax.block_until_ready([forward(one, batch) for one in (first, second)])
+
+    rows = alternate({"one pass": one_pass, "each layer": each_layer, "forwards": forwards}, rounds)
+    cpu = {name: [row[0] for row in each] for name, each in rows.items()}
+    same = all(np.array_equal(perm, found["each"][name]) for name, perm in found["one"].items())
+    print(
+        f"{jax.devices()[0].device_kind}, jax {jax.__version__}; VGG11 width {width}, {images} images, {rounds} rounds"
+    )
+    for name, each in cpu.items():
+        print(f"{name:12s} {statistics.median(each):8.2f} CPU s")
+    saved = [b / a for a, b in zip(cpu["one pass"], cpu["each layer"], strict=True)]
+    extra = [a / f for a, f in zip(cpu["one pass"], cpu["forwards"], strict=True)]
+    for what, ratios in (("each layer / one pass", saved), ("one pass / forwards", extra)):
+        print(f"{what:24s} {statistics.median(ratios):.2f}  [{min(ratios):.2f}, {max(ratios):.2f}]")
+    print(f"permutations of {len(found['one'])} classes {'identical' if same else 'DIFFER'}")
+    holds = statistics.median(saved) >= AGAINST_LAYERS and statistics.median(extra) <= AGAINST_FORWARDS and same
+    print("holds" if holds else f"FAILS: wanted at least {AGAINST_LAYERS} and at most {AGAINST_FORWARDS}")
+    return holds
+
+
+if __name__ == "__main__":
+    options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+    width, images = float(options.get("--width", 0.25)), int(options.get("--images", 10_000))
+    sys.exit(not main(width, images, int(options.get("--rounds", 5))))
