@@ -1,9 +1,9 @@
 """The regions of networks by the package relucent, for bench_regions.py: run by an interpreter that has it.
 
-    PYTHON tests/benchmarks/relucent_regions.py NETWORK.npz PATTERNS.npz
+    PYTHON tests/benchmarks/relucent_regions.py NETWORK.npz PATTERNS.npz MOST
 
 Reads arrays w0, b0, w1, ..; writes the patterns, and the CPU seconds of the search: one worker, with all that its
-process costs, less those of a search that stops at its first regions.
+process costs, less those of a search that stops at its first regions. The search ends at MOST regions (inf: all).
 """
 
 import resource
@@ -36,7 +36,7 @@ def main() -> None:
         layers.append(LinearLayer(arrays[f"w{number}"], arrays[f"b{number}"]))
     start = np.random.default_rng(0).normal(size=(1, arrays["w0"].shape[1]))
     _, idle = search(layers, start, 2)
-    patterns, seconds = search(layers, start, np.inf)
+    patterns, seconds = search(layers, start, float(sys.argv[3]))
     np.savez(sys.argv[2], patterns=np.array(patterns), seconds=seconds - idle, idle=idle)
 
 
