@@ -73,9 +73,7 @@ PAPERS: Mapping[str, Paper] = {
         "Bökman & Kahl 2023, Investigating how ReLU-networks encode symmetries",
         {
             "merging": Figure("a network and its mirror image merge at a low barrier", "merging", "flipped self"),
-            "Table 1": Figure(
-                "seven kinds of VGG11: the barrier falls with the invariance error", "table_1", "(i)"
-            ),
+            "Table 1": Figure("seven kinds of VGG11: the barrier falls with the invariance error", "table_1", "(i)"),
         },
     ),
     "hidden_symmetries": Paper(
