@@ -102,7 +102,10 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
+SPECIAL = ("momentum", "decay", "nesterov without momentum")  # cases of the others; each compiles a program of its own
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SPECIAL)) for name in RULES])
 def test_laws_of_descent(name):
     params, rule = network(), RULES[name]
     trained, history = train(watch(torch_sgd(rule), symmetries(params), rule), params)

@@ -268,7 +268,7 @@ def test_metrics_damaged_on_the_way_are_put_back(whole, tmp_path):
 
 def test_killed_before_anything_was_saved_begins_again(whole, tmp_path, capsys):
     """What ``kill -9`` leaves: a configuration, a lock that nobody holds, some metrics."""
-    run(dataclasses.replace(SMALL), tmp_path / "run")
+    shutil.copytree(whole.directory, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     for name in ("history.npz", "summary.json", "finished.json"):
         (tmp_path / "run" / name).unlink()
@@ -277,6 +277,7 @@ def test_killed_before_anything_was_saved_begins_again(whole, tmp_path, capsys):
     assert_same_run(tmp_path / "run", whole.directory)
 
 
+@pytest.mark.slow  # two runs
 def test_seconds_survive_a_resume_and_leave_compilation_out(whole, tmp_path, monkeypatch):
     summary = json.loads((whole.directory / "summary.json").read_text())
     with monkeypatch.context() as patch:
@@ -455,6 +456,7 @@ def test_a_diverging_command_exits_with_3(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "run" / "checkpoints" / "5").is_dir()
 
 
+@pytest.mark.slow  # three runs
 def test_the_same_words_three_times_make_three_runs(whole, tmp_path, monkeypatch):
     """Without --out, in one folder."""
     monkeypatch.chdir(tmp_path)

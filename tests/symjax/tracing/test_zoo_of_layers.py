@@ -282,7 +282,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = ("convnext", "densenet", "swin", "vit")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES])
 def test_counts(name: str) -> None:
     case = CASES[name]
     model = Plain(case.body)
