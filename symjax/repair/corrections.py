@@ -12,7 +12,7 @@ from symjax.channels import leaf_paths
 from symjax.matching.moments import cross_moments, examples, pooled
 from symjax.matching.sites import Read, require_variables
 from symjax.repair.places import Place, Places, streams, writers
-from symjax.repair.statistics import Statistics, pooled_over, runner, statistics
+from symjax.repair.statistics import Statistics, looker, pooled_over, runner
 from symjax.tracing import Symmetries
 from symjax.tracing.describe import Path
 
@@ -122,11 +122,13 @@ def repair(
     alpha, batches = scalar("alpha", alpha), list(batches)
     if correction == "none":
         return Repaired(merged, (), {}, {})
+    if not batches:
+        raise ValueError("batches holds nothing, but the networks must be run on some inputs")
     chosen = _plan(traced, correction, places)
     kept = [place for place, how in chosen if how != "reset"]
     if mode == "closed" and (len(kept) < len(chosen) or places != "writers"):
         raise ValueError(f"mode 'closed' predicts no {correction!r} at {places!r}; take 'exact' or 'torch'")
-    ends = [statistics_of(traced, one, batches, kept, mode) for one in (variables_a, variables_b)] if kept else ([], [])
+    ends = _ends(traced, (variables_a, variables_b), batches, kept, mode) if kept else ([], [])
     goals = {place.name: _between(*pair, alpha) for place, *pair in zip(kept, *ends, strict=True)}
     steps = [_step(place, how, goals.get(place.name), merged, mode) for place, how in chosen]
     if mode == "closed":
@@ -161,13 +163,17 @@ def outputs(traced: Symmetries, repaired: Repaired, x: Any) -> Any:
     return results[0] if len(results) == 1 else results
 
 
-def statistics_of(
-    traced: Symmetries, variables: Any, batches: Sequence[Any], places: Sequence[Place], mode: Mode
-) -> list[Statistics]:
-    """Statistics of a network as it is: pooled, or unweighted means over batches of unbiased ones."""
-    if mode != "torch":
-        return statistics(traced, variables, batches, places)
-    return _means_of([statistics(traced, variables, [batch], places) for batch in batches], traced, batches, places)
+def _ends(
+    traced: Symmetries, networks: Sequence[Any], batches: Sequence[Any], places: Sequence[Place], mode: Mode
+) -> list[list[Statistics]]:
+    """Statistics of networks as they are, by one program: pooled, or unweighted means over batches of unbiased ones."""
+    look, found = looker(traced, places), []
+    for network in networks:
+        leaves = jax.tree.leaves(network)
+        parts = [[batch] for batch in batches] if mode == "torch" else [batches]
+        each = [pooled_over(lambda inputs, at=leaves: look(at, inputs), traced, part, places) for part in parts]
+        found.append(_means_of(each, traced, batches, places) if mode == "torch" else each[0])
+    return found
 
 
 def _means_of(

@@ -16,7 +16,7 @@ from symjax.tracing.action import positions
 from symjax.tracing.activations import Hidden
 from symjax.tracing.program import evaluate
 
-__all__ = ["Statistics", "pooled_over", "runner", "statistics"]
+__all__ = ["Statistics", "looker", "pooled_over", "runner", "statistics"]
 
 # place number, mean and variance of the batch -> factor and summand of each unit
 Rule = Callable[[int, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -125,9 +125,14 @@ def statistics(traced: Symmetries, variables: Any, batches: Iterable[Any], place
     Raises:
       ValueError: no batch, a batch of another shape, or activations that are not finite, with the place named.
     """
-    run, leaves = runner(traced, places), jax.tree.leaves(variables)
-    compiled = jax.jit(lambda leaves, inputs: run(None, leaves, inputs)[0])
-    return pooled_over(lambda inputs: compiled(leaves, inputs), traced, batches, places)
+    look, leaves = looker(traced, places), jax.tree.leaves(variables)
+    return pooled_over(lambda inputs: look(leaves, inputs), traced, batches, places)
+
+
+def looker(traced: Symmetries, places: Sequence[Place]) -> Callable[..., Any]:
+    """A compiled function ``(leaves, inputs)``: mean and variance of a batch at each place, nothing corrected."""
+    run = runner(traced, places)
+    return jax.jit(lambda leaves, inputs: run(None, leaves, inputs)[0])
 
 
 def pooled_over(
