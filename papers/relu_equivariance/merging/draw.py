@@ -6,7 +6,7 @@ import numpy as np
 
 from papers.common.experiment import Picture
 from papers.common.plots import new_figure
-from papers.relu_equivariance.merging.judge import barriers
+from papers.relu_equivariance.merging.judge import all_barriers
 from papers.relu_equivariance.merging.measure import Merged
 from papers.relu_equivariance.pairs.corrections import CORRECTIONS
 from papers.relu_equivariance.pairs.measure import CURVE, LONGEST, WAYS
@@ -27,7 +27,7 @@ def draw(merged: Merged, config: Any) -> Picture:
         if not pairs:
             continue
         stem, curves = name.replace(" ", "_"), np.stack([pair.curve for pair in pairs])
-        kept |= {f"{stem}_curve": curves, "alphas": pairs[0].alphas, f"{stem}_barrier": barriers(pairs)}
+        kept |= {f"{stem}_curve": curves, "alphas": pairs[0].alphas, f"{stem}_barrier": all_barriers(pairs)}
         kept[f"{stem}_ends"] = np.stack([pair.ends for pair in pairs])
         for (way, correction), dash in LINES.items():
             mean = curves[:, WAYS.index(way), CURVE.index(correction)].mean(0)

@@ -10,15 +10,15 @@ from papers.relu_equivariance.claims import MERGE
 from papers.relu_equivariance.merging.measure import Merged
 from papers.relu_equivariance.networks.kinds import KINDS
 from papers.relu_equivariance.pairs.corrections import CORRECTIONS
-from papers.relu_equivariance.pairs.measure import Pair, relative_barrier
+from papers.relu_equivariance.pairs.measure import Pair, barriers
 
 UNMATCHED, MATCHED = 0, 1
 NONE, REPAIR = (list(CORRECTIONS).index(name) for name in ("none", "repair"))
 
 
-def barriers(pairs: tuple[Pair, ...]) -> np.ndarray:
+def all_barriers(pairs: tuple[Pair, ...]) -> np.ndarray:
     """Relative barriers of the middle, (pairs, ways, corrections)."""
-    return np.stack([relative_barrier(pair.ends, pair.middle) for pair in pairs])
+    return np.stack([barriers(pair) for pair in pairs])
 
 
 def judge(merged: Merged, config: Any, setting: Setting) -> list[Claim]:
@@ -29,7 +29,7 @@ def judge(merged: Merged, config: Any, setting: Setting) -> list[Claim]:
         model=f"{KINDS[trained.config.kind].words}, VGG11 without BatchNorm, width {trained.config.width:g}",
         reduced=trained.config.reduced,
     )
-    own = barriers(merged.selves)
+    own = all_barriers(merged.selves)
     layers = [pair.layers for pair in merged.selves]
     images = len(trained.dataset.test.labels) * len(layers)
     shares = [float(np.average(one.involutive, weights=one.size)) for one in layers]
@@ -43,7 +43,7 @@ def judge(merged: Merged, config: Any, setting: Setting) -> list[Claim]:
         claims.judge(MERGE["rest"], [float(one.lost.mean()) for one in layers], here),
     ]
     if merged.others:
-        two = barriers(merged.others)[:, MATCHED, REPAIR]
+        two = all_barriers(merged.others)[:, MATCHED, REPAIR]
         paired = own[: len(two), MATCHED, REPAIR]
         judged.insert(3, claims.judge(MERGE["two_networks"], two - paired, here))
     return judged

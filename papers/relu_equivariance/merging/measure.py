@@ -6,8 +6,9 @@ from papers.common import data
 from papers.common.runs import RunDirectory
 from papers.relu_equivariance.networks.finished import Trained, read_trained
 from papers.relu_equivariance.pairs.corrections import CORRECTIONS
-from papers.relu_equivariance.pairs.measure import WAYS, Pair, flipped_self, relative_barrier, two_networks
+from papers.relu_equivariance.pairs.measure import WAYS, Pair, barriers, flipped_self, two_networks
 from papers.relu_equivariance.pairs.stage import prepare
+from symjax.matching import barrier
 
 
 class Merged(NamedTuple):
@@ -49,17 +50,17 @@ def measure(config: Any, directory: RunDirectory) -> Merged:
 
 def tell(directory: RunDirectory, name: str, pair: Pair) -> None:
     """Write the pair's accuracies and barriers down, and the main ones on the terminal."""
-    barriers = relative_barrier(pair.ends, pair.middle)
+    found, place = barriers(pair), list(CORRECTIONS).index("repair")
+    main = barrier(*pair.right_ends, pair.right[1, place])
     record = {"pair": name, "ends": pair.ends.tolist(), "involutive": float(pair.layers.involutive.mean())}
-    for way, row, accuracies in zip(WAYS, barriers, pair.middle, strict=False):
-        for correction, barrier, accuracy in zip(CORRECTIONS, row, accuracies, strict=True):
-            record |= {f"{way}, {correction}": float(accuracy), f"{way}, {correction}, barrier": float(barrier)}
-    directory.append(record)
-    place = list(CORRECTIONS).index("repair")
+    for way, row, accuracies in zip(WAYS, found, pair.middle, strict=False):
+        for correction, height, accuracy in zip(CORRECTIONS, row, accuracies, strict=True):
+            record |= {f"{way}, {correction}": float(accuracy), f"{way}, {correction}, barrier": float(height)}
+    directory.append(record | {"matched, repair, interval over images": [main.low, main.high]})
     unmatched, matched = pair.middle[:2, place]
     print(
         f"{name}: ends {pair.ends[0]:.3f}, {pair.ends[1]:.3f}, middle unmatched {unmatched:.3f}, matched {matched:.3f} "
-        f"with REPAIR and {pair.middle[1, 0]:.3f} without, barrier {barriers[1, place]:.3f}",
+        f"with REPAIR, {pair.middle[1, 0]:.3f} without, barrier {main.value:.3f} ({main.low:.3f} to {main.high:.3f})",
         flush=True,
     )
 

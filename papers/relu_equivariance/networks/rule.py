@@ -12,6 +12,7 @@ from papers.common.training import TrainState, cross_entropy
 from papers.common.training.optimiser import Schedule
 from papers.relu_equivariance.networks.kinds import Kind
 from papers.relu_equivariance.networks.tied import expand
+from symjax.equivariance import invariance_error
 
 LATE = 5
 """The late invariance loss begins after one part in so many of the steps."""
@@ -46,27 +47,6 @@ def gate(kind: Kind, step: jax.Array, total: int) -> jax.Array:
     """Whether the invariance loss counts at a step: never, always, or from a fifth of all steps on."""
     late = LATE * step >= total
     return {"never": jnp.zeros_like(late), "always": jnp.ones_like(late), "late": late}[kind.invariance]
-
-
-def invariance_error(logits: jax.Array, mirrored: jax.Array) -> jax.Array:
-    """Distance of the logits of images and of their mirror images, relative to their mean size.
-
-    ``|y - y'| / (|y| / 2 + |y'| / 2)``, 0 where both vanish, and with a gradient of 0 where they agree.
-
-    Args:
-        logits: (n, classes).
-        mirrored: (n, classes).
-
-    Returns:
-        (n,), between 0 and 2.
-    """
-    size = (_norm(logits) + _norm(mirrored)) / 2
-    return _norm(logits - mirrored) / jnp.where(size > 0, size, 1)
-
-
-def _norm(rows: jax.Array) -> jax.Array:
-    square = jnp.sum(rows**2, axis=-1)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def training_step(

@@ -20,8 +20,9 @@ from papers.common.training import Data, Plan, Session, TrainState, evaluate, sg
 from papers.relu_equivariance.networks.config import TrainConfig
 from papers.relu_equivariance.networks.kinds import KINDS
 from papers.relu_equivariance.networks.plain import apply_vgg11
-from papers.relu_equivariance.networks.rule import gate, invariance_error, training_step, warm_up_and_decay
+from papers.relu_equivariance.networks.rule import gate, training_step, warm_up_and_decay
 from papers.relu_equivariance.networks.tied import draw, expand
+from symjax.equivariance import invariance_error
 
 LEARNT = 2.0
 """A network counts as trained when its test accuracy is above so many times chance."""

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from papers.relu_equivariance.networks.rule import invariance_error
 from papers.relu_equivariance.pairs.corrections import CORRECTIONS, corrected
 from papers.relu_equivariance.pairs.stage import Stage
-from symjax.matching import Matching, aligned, cycles, match
+from symjax.equivariance import invariance_error
+from symjax.matching import Matching, aligned, barrier, cycles, match
 
 WAYS = ("unmatched", "matched", "involution")
 """How the second network's channels are brought into the first one's order; the last for a flipped self only."""
@@ -78,20 +78,9 @@ class Pair(NamedTuple):
     layers: Layers
 
 
-def relative_barrier(ends: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """The mean accuracy of the ends, less that of the middle, over that mean.
-
-    Source: Bökman & Kahl 2023, section 4 (GCNN barrier).
-
-    Args:
-        ends: (2, ...).
-        middle: any shape that the mean of the ends takes.
-
-    >>> round(float(relative_barrier(np.array([0.8, 0.6]), np.array(0.63))), 3)
-    0.1
-    """
-    mean = np.mean(ends, axis=0)
-    return (mean - middle) / mean
+def barriers(pair: Pair) -> np.ndarray:
+    """Relative barriers of the middle, (ways, corrections)."""
+    return np.array([[barrier(*pair.right_ends, middle, resamples=0).value for middle in row] for row in pair.right])
 
 
 def flipped_self(

@@ -9,7 +9,7 @@ from papers.common.errors import UserError
 from papers.common.runs import RunDirectory, load
 from papers.relu_equivariance.networks.kinds import KINDS
 from papers.relu_equivariance.networks.run import folder, train_all
-from papers.relu_equivariance.pairs.measure import Pair, flipped_self, relative_barrier, two_networks
+from papers.relu_equivariance.pairs.measure import Pair, barriers, flipped_self, two_networks
 from papers.relu_equivariance.pairs.stage import Stage, prepare
 
 CORRECTIONS = ("none", "repair")
@@ -95,16 +95,16 @@ def _pairs(
 
 
 def _row(learnt: list[dict[str, Any]], failed: np.ndarray, selves: list[Pair], others: list[Pair]) -> Row:
-    barriers = np.stack([relative_barrier(pair.ends, pair.middle) for pair in selves])
-    two = [relative_barrier(pair.ends, pair.middle)[MATCHED, REPAIR] for pair in others]
+    own = np.stack([barriers(pair) for pair in selves])
+    two = [barriers(pair)[MATCHED, REPAIR] for pair in others]
     return Row(
         seeds=np.array([row["seed"] for row in learnt]),
         failed=failed,
         accuracy=np.array([pair.ends[0] for pair in selves]),
         error=np.array([pair.error[0] for pair in selves]),
-        barrier=barriers[:, MATCHED, REPAIR],
-        uncorrected=barriers[:, MATCHED, NONE],
-        unmatched=barriers[:, UNMATCHED, REPAIR],
+        barrier=own[:, MATCHED, REPAIR],
+        uncorrected=own[:, MATCHED, NONE],
+        unmatched=own[:, UNMATCHED, REPAIR],
         other=np.array(two or [np.nan] * len(selves)),
         involutive=np.array([np.average(pair.layers.involutive, weights=pair.layers.size) for pair in selves]),
     )

@@ -41,12 +41,13 @@ def made_up_pair(middle: float, own: bool) -> Pair:
     lengths[:, 1], lengths[:, 2] = 6, 3
     names = np.array(["conv1", "conv2"])
     layers = Layers(names, 9 * ones, 0.9 * ones, 2 / 3 * ones, ones, 0 * ones, lengths, 0.01 * ones, 0 * ones)
-    right = np.zeros((ways, len(CORRECTIONS), 5), bool)
+    right = np.arange(200) < np.round(200 * table)[..., None]
     curve, filters = np.zeros((2, 2, 3)), np.zeros((2, 3, 3, 3, 4))
     error = np.array([0.3, 1e-6, 1e-5]) if own else nan
     mirrored = np.array(1e-6 if own else np.nan)
     ends = np.array([0.8, 0.8])
-    return Pair(ends, table, right, right[0, :2], np.linspace(0, 1, 3), curve, error, mirrored, filters, layers)
+    right_ends = np.arange(200)[None] < 200 * ends[:, None]
+    return Pair(ends, table, right, right_ends, np.linspace(0, 1, 3), curve, error, mirrored, filters, layers)
 
 
 def test_claims_of_merging_say_what_the_numbers_say():
@@ -110,8 +111,9 @@ def test_an_equivariant_network_is_merged_with_its_mirror_image_without_a_trace(
     stage = prepare(apply_vgg11(), variables, dataset, 100)
     pair = flipped_self(stage, variables, corrections=("none", "repair"))
     np.testing.assert_array_equal(pair.middle[1:], pair.ends[0])
-    assert pair.layers.involutive.min() == 1 and pair.layers.fixed.max() == 0  # the planted swaps
-    assert pair.error.max() < 1e-5 and pair.mirrored < 1e-5 and np.abs(pair.layers.lost).max() < 1e-9
+    layers = pair.layers
+    assert layers.involutive.min() == 1 and (layers.fixed * layers.size <= layers.dead).all()  # the planted swaps
+    assert pair.error.max() < 1e-5 and pair.mirrored < 1e-5 and np.abs(layers.lost).max() < 1e-9
 
 
 @pytest.mark.slow
