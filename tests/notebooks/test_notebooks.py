@@ -27,6 +27,12 @@ steps = 400
 learning_rate = 0.1
 seed = 1
 """,
+    "hidden_symmetries": """
+points = 300
+steps = 12
+step = 0.05
+seed = 0
+""",
     "noether": """
 width = 0.0625
 epochs = 2
@@ -60,6 +66,10 @@ LARGEST = {
         "valley: loss changed": 1e-12,
         "valley: Q missed": 1e-12,
         "scalar: sharpness from the first Q": 1e-6,
+    },
+    "hidden_symmetries": {
+        "slope": 1e-13,
+        "walk: function changed": 1e-8,
     },
     "noether": {
         "logits moved by the flow": 1e-12,
