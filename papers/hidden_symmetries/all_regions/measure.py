@@ -65,7 +65,8 @@ class AllRegions(NamedTuple):
 
 def network(sizes: tuple[int, ...], seed: int) -> tuple[nets.Params, np.ndarray]:
     """A random network and its points: those of Figure 6 with this seed."""
-    random = np.random.default_rng((6, len(sizes) - 1, sizes[0], seed))
+    other = () if sizes[0] == sizes[1] else (sizes[0],)
+    random = np.random.default_rng((6, len(sizes) - 1, sizes[1], seed, *other))
     params = nets.random_params(sizes, random)
     return params, random.normal(size=(100 * bound(sizes), sizes[0]))
 
@@ -80,7 +81,7 @@ def measure(config: ExactConfig, directory: RunDirectory) -> AllRegions:
         print(f"{len(done)} of {config.networks} networks: mean exact dimension {done.mean():.2f}", flush=True)
     found = Exact(*map(np.concatenate, zip(*blocks, strict=True)))
     directory.append({"networks": len(found.exact), "exact": found.exact.mean(), "sampled": found.sampled.mean()})
-    return AllRegions(found, _bends(config))
+    return AllRegions(found, _first(config, found))
 
 
 def exact(sizes: tuple[int, ...], seeds: range) -> Exact:
@@ -99,8 +100,12 @@ def exact(sizes: tuple[int, ...], seeds: range) -> Exact:
     return Exact(*map(np.asarray, zip(*rows, strict=True)))
 
 
-def _bends(config: ExactConfig) -> Bends:
-    if config.width != 2:
+def _first(config: ExactConfig, found: Exact) -> Bends:
+    """The first network's bent hyperplanes; what the only one lacks is printed."""
+    if config.networks == 1:
+        params, _ = network(config.sizes, config.seed)
+        print(f"{found.regions[0]:,} regions, {found.pieces[0]:,} affine pieces; {explain(params)}", flush=True)
+    if config.sizes[0] != 2:
         return Bends(np.zeros((0, 2, 2)), np.zeros(0, int))
     params, _ = network(config.sizes, config.seed)
     return Bends(*bent_hyperplanes(params, activation_regions(params), BOX))

@@ -14,7 +14,7 @@ from symjax.dimension.gradients import jacobian
 
 
 def test_a_run_measures_draws_and_judges(tmp_path, capsys) -> None:
-    config = ExactConfig(width=2, depth=3, networks=12, out=tmp_path / "run")
+    config = ExactConfig(width=2, inputs=2, depth=3, networks=12, out=tmp_path / "run")
     entry(config)
     assert "12 of 12 networks" in capsys.readouterr().out
     claims = json.loads((tmp_path / "run" / "claims.json").read_text())
@@ -35,7 +35,7 @@ def test_exact_dimensions_are_ranks_at_very_many_points() -> None:
     assert found.missing.shape == (6, len(MECHANISMS))
 
 
-@pytest.mark.parametrize("wrong", [{"networks": 0}, {"width": 7}, {"depth": 1}, {"seed": -1}])
+@pytest.mark.parametrize("wrong", [{"networks": 0}, {"width": 7}, {"inputs": 7}, {"depth": 1}, {"seed": -1}])
 def test_what_is_refused(wrong: dict) -> None:
     with pytest.raises(UserError):
         dataclasses.replace(ExactConfig(), **wrong).validate()
