@@ -1,7 +1,8 @@
 """Flips and turns of images and networks: f^g, the conditions under which f^g(g x) = g f(x), and groups.
 
 * :func:`find_spatial`, :func:`transform`: which axes of a model's leaves are rows and columns, and the network moved.
-* :func:`commutation_error`, :func:`broken`, :func:`exact_sizes`: whether the moved network sees the moved image.
+* :func:`commutation_error`, :func:`broken`, :func:`exact_sizes`, :func:`advice`: whether the moved network sees the
+  moved image.
 * :func:`flip_group`, :func:`rotation_group`, :func:`dihedral_group`, :func:`spatial_group`: C2, C4, D4, one's own.
 * :class:`NetworkAction` joins space with permutations of channels: :func:`layerwise_errors`, the nearest
   group-equivariant network by :func:`reynolds`, its free parameters by :func:`tying`, :func:`tie` and :func:`untie`.
@@ -10,7 +11,7 @@
   :func:`counterexample` and :func:`best_alignment`.
 """
 
-from symjax.equivariance.exactness import Break, broken, exact_sizes
+from symjax.equivariance.exactness import Break, advice, broken, exact_sizes
 from symjax.equivariance.groups import SpatialGroup, dihedral_group, flip_group, rotation_group, spatial_group
 from symjax.equivariance.invariance import invariance_error, invariance_loss
 from symjax.equivariance.projection import NetworkAction, Tying, layerwise_errors, reynolds, tie, tying, untie
@@ -42,6 +43,7 @@ __all__ = [
     "SpatialLayout",
     "TwoLayers",
     "Tying",
+    "advice",
     "best_alignment",
     "broken",
     "commutation_error",

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.equivariance.groups import SpatialGroup, dihedral_parts
+from symjax.equivariance.groups import SpatialGroup, dihedral_parts, flip_group
 from symjax.equivariance.spatial import SpatialLayout, find_spatial, move_array
-from symjax.equivariance.walk import Window, sizes_along
+from symjax.equivariance.walk import Constant, Window, sizes_along
 
-__all__ = ["Break", "broken", "exact_sizes"]
+__all__ = ["Break", "advice", "broken", "exact_sizes"]
 
 _NAMES = {"reduce_window_max": "max pooling", "reduce_window_sum": "sum pooling", "conv_general_dilated": "convolution"}
 
@@ -60,18 +60,36 @@ def broken(layout: SpatialLayout, group: SpatialGroup) -> tuple[Break, ...]:
         "width": any(part is None or part[2] for part in parts),
     }
     result = [one for window in layout.windows for one in _window(window, swap, reversed_)]
-    for constant in layout.constants:
-        array = constant.array
-        for g in range(1, group.order):
-            try:
-                same = np.array_equal(move_array(array, constant.columns, group, g, "a constant"), array)
-            except ValueError:
-                same = False
-            if not same:
-                result.append(Break(constant.operation, constant.source, "a constant that varies along the image"))
-                break
+    why = "a constant that varies along the image"
+    result += [
+        Break(one.operation, one.source, why) for one in layout.constants if not _symmetric(one, group, reversed_)
+    ]
     lost = [Break(lost.operation, lost.source, "rows and columns are not followed through it") for lost in layout.lost]
     return (*result, *lost)
+
+
+def _symmetric(constant: Constant, group: SpatialGroup, reversed_: Mapping[str, bool]) -> bool:
+    """Whether a known array stays, up to rounding; along rows or columns alone it is only reversed."""
+    kinds = {digit.kind for column in constant.columns for segment in column for digit in segment} - {""}
+    if len(kinds) == 1:
+        kind = kinds.pop()
+        if not reversed_[kind]:
+            return True
+        group = flip_group(kind)
+    for g in range(1, group.order):
+        try:
+            moved = move_array(constant.array, constant.columns, group, g, "a constant")
+        except ValueError:
+            return False
+        if not np.issubdtype(moved.dtype, np.floating):
+            same = np.array_equal(moved, constant.array)
+        else:
+            finite = np.where(np.isfinite(constant.array), np.abs(constant.array), 0)
+            rounding = 100 * np.finfo(moved.dtype).eps * finite.max()
+            same = np.allclose(moved, constant.array, rtol=0, atol=rounding, equal_nan=True)
+        if not same:
+            return False
+    return True
 
 
 def _window(window: Window, swap: bool, reversed_: Mapping[str, bool]) -> Iterable[Break]:
@@ -138,6 +156,47 @@ def exact_sizes(
     above = (size for size in range(start + 1, start + reach + 1) if _fits(windows, size))
     found = [next((size for size in sizes if exact(size)), None) for sizes in (below, above)]
     return tuple(size for size in found if size is not None)
+
+
+def advice(
+    apply: Callable[[Any, Any], Any],
+    variables: Any,
+    x: Any,
+    group: SpatialGroup,
+    axes: Mapping[str, int] | None = None,
+) -> str:
+    """Say in a sentence which operation breaks a group on images of this size, and which sizes work.
+
+    Source: this library's own.
+
+    Args:
+      apply: as for :func:`exact_sizes`.
+      variables: as there.
+      x: as there.
+      group: the group.
+      axes: as there.
+
+    Returns:
+      The sentence; empty where every operation commutes.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from symjax.equivariance import flip_group
+      >>> halve = lambda v, x: jax.lax.conv_general_dilated(
+      ...     x, v["k"], (2, 2), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC"))
+      >>> sentence = advice(halve, {"k": jnp.ones((3, 3, 1, 2))}, jnp.ones((1, 8, 8, 1)), flip_group())
+      >>> print(sentence[-65:])
+      1 operation does not commute with C2 (width); sizes 7 and 9 work
+    """
+    breaks = broken(find_spatial(apply, variables, x, axes), group)
+    if not breaks:
+        return ""
+    sizes = exact_sizes(apply, variables, x, group, axes)
+    many = f"{len(breaks)} operations do" if len(breaks) > 1 else "1 operation does"
+    work = (
+        f"sizes {' and '.join(map(str, sizes))} work" if len(sizes) > 1 else f"size {sizes[0]} works" if sizes else ""
+    )
+    return f"{breaks[0]}; {many} not commute with {group.name}; {work or 'no size near this one works'}"
 
 
 def _fits(windows: tuple[Window, ...], size: int) -> bool:

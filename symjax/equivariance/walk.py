@@ -184,6 +184,8 @@ class SpatialWalk:
             self.free(equation, skip=equation.params["dimension"])
         elif equation.name not in _FREE:
             self.foreign(equation)
+        elif equation.name == "dot_general":
+            self.resample(equation)
         elif equation.name == "rev":
             self.reverse(equation)
         elif equation.name == "reshape" and self.count(equation.inputs[0]) != self.count(equation.outputs[0]):
@@ -222,6 +224,17 @@ class SpatialWalk:
         root = axis.find()
         cut = root.kind == "sum" and self.kind(root)[0] != ""
         return cut or any(self.cuts(equation, child) for child in root.children)
+
+    def resample(self, equation: Equation) -> None:
+        """A known matrix along rows or columns makes others, as a resizing does: whether symmetric, is tried."""
+        for place, axis in enumerate(_resampled(equation)):
+            kind, steps = ("", ())
+            if axis is not None:
+                (summed, _), other = equation.params["dimension_numbers"], equation.inputs[1 - place]
+                kind, steps = self.kind(self.terms.axes[other][summed[1 - place][0]])
+            if kind:
+                out = self.terms.axes[equation.outputs[0]]
+                self.mark(out[0 if place == 0 else -1], kind, steps)
 
     def reverse(self, equation: Equation) -> None:
         """A reversal keeps the kind."""
@@ -272,6 +285,9 @@ class SpatialWalk:
             for pair in (summed, batch):
                 for mine, its in zip(pair[place], pair[1 - place], strict=True):
                     whole[mine] = self.segments(axes[other][its])
+            free = _resampled(equation)[place]
+            if free is not None and (kind := self.kind(axes[other][summed[1 - place][0]])[0]):
+                whole[free] = ((Digit(kind, value.shape[free]),),)
         elif equation.name == "conv_general_dilated" and place == 1:
             for read, (kernel, _, _) in _steps(equation).items():
                 kind = self.kind(axes[equation.inputs[0]][read])[0]
@@ -281,6 +297,17 @@ class SpatialWalk:
     def lose(self, equation: Equation) -> None:
         """Note an operation that was not followed."""
         self.lost.append(Lost(equation.name, _where(equation)))
+
+
+def _resampled(equation: Equation) -> tuple[int | None, int | None]:
+    """For each factor of a product the free axis, where it is a known matrix that is summed along its other axis."""
+    summed, batch = equation.params["dimension_numbers"]
+    found: list[int | None] = []
+    for place, value in enumerate(equation.inputs):
+        known = value.constant is not None and value.constant.ndim == 2
+        alone = len(summed[place]) == 1 and not batch[place]
+        found.append(1 - summed[place][0] if known and alone else None)
+    return found[0], found[1]
 
 
 def _where(equation: Equation) -> str:

@@ -13,9 +13,11 @@ __all__ = ["any_degree", "fold", "varies"]
 def fold(primitive: Any, arrays: Sequence[np.ndarray], params: dict[str, Any]) -> list[Any]:
     """Values of a primitive applied to known arrays: by NumPy where it is listed, by jax otherwise."""
     if (function := _NUMPY.get(primitive.name)) is not None:
+        wanted = params.get("out_dtype")
+        params = {name: value for name, value in params.items() if name != "out_dtype"}
         with np.errstate(all="ignore"):
             found = function(*arrays, **params)
-        dtype = params.get("new_dtype", arrays[0].dtype if arrays else None)
+        dtype = wanted or params.get("new_dtype", arrays[0].dtype if arrays else None)
         if primitive.name in _PREDICATES:
             dtype = np.bool_
         elif primitive.name == "iota":

@@ -115,6 +115,13 @@ def test_what_is_not_followed_is_named_and_taken_by_rule() -> None:
 
     layout = find_spatial(shuffled, variables, x)
     assert layout.by_rule == (("first",),) and "followed" in str(broken(layout, flip_group())[0])
+    # a resizing is a known matrix along each axis, the same from both ends
+    smaller = find_spatial(
+        lambda v, x: convolve(jax.image.resize(x, (2, 5, 5, 2), "bilinear"), v["first"], 1, 1).mean((1, 2)),
+        variables,
+        x,
+    )
+    assert not smaller.by_rule and len(smaller.leaves) == 1 and not broken(smaller, flip_group())
     ramp = find_spatial(
         lambda v, x: (x * jnp.arange(9.0)[None, None, :, None]).mean((1, 2)) @ v["head"][:2], variables, x
     )

@@ -11,7 +11,7 @@ import numpy as np
 from papers.common.models.pretrained import Pretrained, read_resnet50
 from papers.common.runs import RunDirectory
 from papers.relu_equivariance.resnet_50.photographs import Chosen, Photographs, batches, choose, class_numbers
-from symjax.equivariance import find_spatial, flip_group, transform
+from symjax.equivariance import advice, find_spatial, flip_group, invariance_error, transform
 from symjax.matching import Matching, aligned, cycles, match, merge
 from symjax.repair import Repaired, outputs, repair
 from symjax.tracing import Symmetries, symmetries
@@ -128,6 +128,8 @@ def _at_size(
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), net.variables)
     traced = symmetries(net.model.apply, shapes, like)
     layout = find_spatial(net.model.apply, shapes, like)
+    if sentence := advice(net.model.apply, shapes, like, flip_group()):
+        say(f"{size}: flips are not exact: {sentence}")
     load = partial(batches, size=size, resize=config.resize, how=net.preparation, many=config.batch_size)
     stage = _Stage(net, traced, chosen, load, jax.jit(net.model.apply))
     first = jax.tree.map(jnp.asarray, net.variables)
@@ -156,7 +158,7 @@ def _at_size(
         ends,
         right,
         measured,
-        _invariance(logits, reflected),
+        np.asarray(invariance_error(logits, reflected)),
         _distance(stage.apply(second, few[:, :, ::-1]), stage.apply(first, few)),
         _distance(stage.apply(in_order, few), stage.apply(second, few)),
         *_classes(matching),
@@ -186,12 +188,6 @@ def _merged(stage: _Stage, first: Any, other: Any, correction: str) -> np.ndarra
 def _inserted(traced: Symmetries, fixed: Repaired) -> Callable[[Any], Any]:
     run = jax.jit(lambda variables, x: outputs(traced, fixed._replace(variables=variables), x))
     return partial(run, fixed.variables)
-
-
-def _invariance(logits: np.ndarray, reflected: np.ndarray) -> np.ndarray:
-    """The distance of two rows of logits over the mean of their norms: section 4 of the paper."""
-    norms = np.linalg.norm(logits, axis=-1) + np.linalg.norm(reflected, axis=-1)
-    return np.linalg.norm(logits - reflected, axis=-1) / (norms / 2)
 
 
 def _distance(logits: Any, wanted: Any) -> np.ndarray:
