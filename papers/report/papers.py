@@ -74,6 +74,9 @@ PAPERS: Mapping[str, Paper] = {
         {
             "merging": Figure("a network and its mirror image merge at a low barrier", "merging", "flipped self"),
             "Table 1": Figure("seven kinds of VGG11: the barrier falls with the invariance error", "table_1", "(i)"),
+            "ImageNet": Figure(
+                "a pretrained ResNet-50 and its mirror image merge at a low barrier after REPAIR", "stages", "barrier"
+            ),
         },
     ),
     "hidden_symmetries": Paper(

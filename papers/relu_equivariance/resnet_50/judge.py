@@ -9,7 +9,7 @@ from papers.common import claims
 from papers.common.claims import Claim, Setting
 from papers.relu_equivariance.claims import RESNET_50
 from papers.relu_equivariance.resnet_50.measure import CORRECTIONS, WAYS, AtSize, Measured
-from papers.relu_equivariance.resnet_50.table import relative_barrier
+from symjax.matching import barrier
 
 GROUPS = 10
 
@@ -43,8 +43,8 @@ def _at_size(at: AtSize, groups: np.ndarray, here: Setting) -> list[Claim]:
     def less(left: np.ndarray, right: np.ndarray) -> Callable[[np.ndarray], float]:
         return lambda chosen: left[chosen].mean() - right[chosen].mean()
 
-    def barrier(middle: np.ndarray) -> Callable[[np.ndarray], float]:
-        return lambda chosen: float(relative_barrier(at.right_ends[:, chosen], middle[chosen]))
+    def height(middle: np.ndarray) -> Callable[[np.ndarray], float]:
+        return lambda chosen: barrier(*at.right_ends[:, chosen], middle[chosen], resamples=0).value
 
     way = ALL if at.measured[ALL, REPAIR] else LAST
     none, reset, repaired = at.right[way]
@@ -52,7 +52,7 @@ def _at_size(at: AtSize, groups: np.ndarray, here: Setting) -> list[Claim]:
     wanted: dict[str, Callable[[np.ndarray], float]] = {
         "pretrained": accuracy(network),
         "flip_accuracy": less(network, mirror),
-        "barrier": barrier(repaired),
+        "barrier": height(repaired),
         "reset": less(reset, none),
         "repair": less(repaired, reset),
     }

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from papers.relu_equivariance.resnet_50.measure import CORRECTIONS, WAYS, AtSize, Measured
+from symjax.matching import barrier
 
 RESAMPLED = 2000
 
@@ -32,32 +33,22 @@ class Row(NamedTuple):
     published: tuple[float, float | None] | None
 
 
-def relative_barrier(ends: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """The mean accuracy of the ends less that of the middle, over that mean; images along the last axis of both."""
-    mean = ends.mean((0, -1))
-    return (mean - middle.mean(-1)) / mean
-
-
 def rows(measured: Measured, at: AtSize) -> list[Row]:
     """The rows of one size."""
     folder, result = measured.folder, []
 
-    def row(network: str, correction: str, right: np.ndarray, barrier: tuple[float, float, float]) -> Row:
+    def row(network: str, correction: str, right: np.ndarray, height: tuple[float, ...]) -> Row:
         parts = tuple(float(right[folder == number].mean()) for number in range(len(measured.folders)))
         known = PUBLISHED.get((network, correction)) if int(at.size) == 224 else None
-        return Row(network, correction, float(right.mean()), parts, *barrier, known)
+        return Row(network, correction, float(right.mean()), parts, *height, known)
 
     nothing = (np.nan, np.nan, np.nan)
     for name, right in zip(("network", "mirror image"), at.right_ends, strict=True):
         result.append(row(name, "", right, nothing))
-    index = np.random.default_rng(0).integers(0, len(folder), (RESAMPLED, len(folder)))
-    ends = at.right_ends[:, index].mean((0, -1))
     for way, rights, known in zip(WAYS, at.right, at.measured, strict=True):
         for correction, right, done in zip(CORRECTIONS, rights, known, strict=True):
             if done:
-                spread = np.percentile(1 - right[index].mean(-1) / np.maximum(ends, 1e-9), (2.5, 97.5))
-                barrier = float(relative_barrier(at.right_ends, right))
-                result.append(row(way, correction, right, (barrier, *map(float, spread))))
+                result.append(row(way, correction, right, tuple(barrier(*at.right_ends, right, resamples=RESAMPLED))))
     return result
 
 
@@ -87,10 +78,10 @@ def markdown(measured: Measured) -> str:
         ]
         lines += ["", f"At {int(at.size)} pixels:", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for row in rows(measured, at):
-            barrier = ["", ""] if np.isnan(row.barrier) else [f"{row.barrier:.3f}", f"{row.low:.3f} to {row.high:.3f}"]
+            height = ["", ""] if np.isnan(row.barrier) else [f"{row.barrier:.3f}", f"{row.low:.3f} to {row.high:.3f}"]
             known = ["", ""] if row.published is None else [_cell(number) for number in row.published]
             parts = [f"{row.accuracy:.4f}", *(f"{part:.4f}" for part in row.by_folder)]
-            lines.append("| " + " | ".join([row.network, row.correction, *parts, *barrier, *known]) + " |")
+            lines.append("| " + " | ".join([row.network, row.correction, *parts, *height, *known]) + " |")
         lines += [
             "",
             f"Invariance error {at.invariance.mean():.3f}; the mirror image's logits on mirrored photographs differ "
