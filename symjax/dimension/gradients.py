@@ -25,6 +25,7 @@ __all__ = [
     "scaling_tangents",
     "shaped",
     "translation_tangents",
+    "unit_rows",
 ]
 
 
@@ -129,6 +130,35 @@ def jacobian(params: Params, points: np.ndarray) -> np.ndarray:
       ``d F_k / d theta`` for every point and output.
     """
     return gradients(params, at_points(params, points))[:, 0]
+
+
+def unit_rows(params: Params, points: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Gradients at points (m, n_0), each divided by its length: (m n_d, F) in Fortran's order, some columns (D,) of it.
+
+    What :func:`jacobian` gives, a few times faster.
+    """
+    heights, ons = [np.ascontiguousarray(points.T)], []
+    for w, b in params[:-1]:
+        z = w @ heights[-1] + b[:, None]
+        ons.append(z > 0)
+        heights.append(z * ons[-1])
+    outputs = params[-1][0].shape[0]
+    heights, ons = ([np.repeat(part, outputs, axis=1) for part in parts] for parts in (heights, ons))
+    deltas = [np.tile(np.eye(outputs), len(points))]  # (n_l, m n_d)
+    for (w, _), on in zip(params[:0:-1], ons[::-1], strict=True):
+        deltas.append((w.T @ deltas[-1]) * on)
+    layers = list(zip(heights, deltas[::-1], strict=True))
+    lengths = np.sqrt(sum(((h * h).sum(0) + 1) * (delta * delta).sum(0) for h, delta in layers))
+    rows, start, end = np.empty((np.count_nonzero(columns), len(lengths))), 0, 0
+    for h, delta in layers:
+        delta /= lengths
+        units, inputs = np.nonzero(columns[start : start + len(delta) * len(h)].reshape(len(delta), len(h)))
+        begin, end, start = end, end + len(units), start + len(delta) * len(h)
+        np.multiply(delta[units], h[inputs], out=rows[begin:end])
+        biases = columns[start : start + len(delta)]
+        begin, end, start = end, end + np.count_nonzero(biases), start + len(delta)
+        rows[begin:end] = delta[biases]
+    return rows.T
 
 
 def pattern_rows(params: Params, masks: np.ndarray) -> np.ndarray:

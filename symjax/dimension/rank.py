@@ -15,7 +15,7 @@ import numpy as np
 from symjax.dimension import networks as nets
 from symjax.dimension.gradients import scaling_tangents
 from symjax.dimension.row_space import Evidence
-from symjax.dimension.screening import screen
+from symjax.dimension.screening import Screen
 from symjax.dimension.search import Gradients, Search
 
 __all__ = [
@@ -27,6 +27,8 @@ __all__ = [
     "measure",
     "sampled_dimension",
 ]
+
+_COUNTED = 2**16  # numbers below this are counted, larger ones are sorted
 
 
 class Dimension(NamedTuple):
@@ -96,7 +98,7 @@ def measure(
     if method == "points":
         gradients = Gradients(params, points)
     else:
-        passed = screen(params, points)
+        passed = Screen(params).patterns(points)
         places = np.sort(np.unique(passed.codes, return_index=True)[1])
         probes = random.normal(size=(len(places), sizes[0]))
         gradients = Gradients(params, probes, nets.patterns(params, points[places]))
@@ -119,7 +121,9 @@ def measure(
 
 
 def _different(codes: np.ndarray) -> int:
-    """How many different numbers; sorting beats hashing here."""
+    """How many different numbers."""
+    if len(codes) and codes.max() < _COUNTED:
+        return int(np.count_nonzero(np.bincount(codes.astype(np.int64))))
     ordered = np.sort(codes)
     return 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
 

@@ -1,7 +1,7 @@
 """One pass of many points through a network: patterns, and the outputs' derivatives along a direction of parameters.
 
-Heights and their derivatives are stacked, so that a layer is one product, ``[W 0; dW W] [h; dh]``, on chunks of points
-that stay in the cache. No gradient is formed.
+Heights and their derivatives are stacked, so that a layer is one product, ``[W 0 b; dW W db] [h; dh; 1]``, on chunks of
+points that stay in the cache. No gradient is formed.
 """
 
 from typing import NamedTuple
@@ -11,9 +11,9 @@ import numpy as np
 from symjax.dimension import networks as nets
 from symjax.dimension.gradients import shaped
 
-__all__ = ["Screening", "screen"]
+__all__ = ["Screen", "Screening"]
 
-_CHUNK = 2**18  # bytes of a chunk of heights in one layer
+_CHUNK = 2**17  # bytes of a chunk of heights in one layer
 _WORD = 52  # bits that a float64 holds exactly
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, the golden ratio of 2^64
 
@@ -32,87 +32,94 @@ class Screening(NamedTuple):
     boundary: np.ndarray
 
 
-class _Layer(NamedTuple):
-    """A layer on stacked heights: the product's matrix, what is added, the bits of its units and their word."""
-
-    matrix: np.ndarray
-    constant: np.ndarray
-    bits: np.ndarray
-
-
-def _layers(params: nets.Params, direction: list[tuple[np.ndarray, np.ndarray]] | None) -> list[_Layer]:
-    """The layers on ``[h; dh]``, or on ``h`` alone where there is no direction; bits (words, n_l)."""
-    hidden = sum(nets.widths(params)[1:-1])
-    numbers = np.arange(hidden)
-    powers = np.zeros((-(-hidden // _WORD) or 1, hidden))
-    powers[numbers // _WORD, numbers] = 2.0 ** (numbers % _WORD)
-    bits = [*nets.split(powers, nets.widths(params)), powers[:, :0]]
-    if direction is None:
-        return [_Layer(w, b[:, None], bit) for (w, b), bit in zip(params, bits, strict=True)]
-    layers = []
-    for number, ((w, b), (dw, db), bit) in enumerate(zip(params, direction, bits, strict=True)):
-        below = np.concatenate([dw, w], axis=1) if number else dw
-        above = np.concatenate([w, np.zeros_like(w)], axis=1) if number else w
-        layers.append(_Layer(np.concatenate([above, below]), np.concatenate([b, db])[:, None], bit))
-    return layers
-
-
-def screen(
-    params: nets.Params, points: np.ndarray, vector: np.ndarray | None = None, masks: np.ndarray | None = None
-) -> Screening:
-    """Send points through a network, with the derivative along a direction of its parameters.
-
-    ``d/dt F_{theta + t v}(x) = grad_theta F(x) v`` at t = 0, the masks kept
-
-    Source: forward differentiation of Grigsby, Lindsey, Rolnick 2023 (arXiv 2306.06179), the architecture.
+class Screen:
+    """A network through which points are sent.
 
     Args:
-      params: [(W, b), ...], float64.
-      points: (m, n_0).
-      vector: (D,) as :func:`networks.flatten`; None: only the patterns.
-      masks: (m, H) patterns to keep instead of the points' own, or factors of the pre-activations; units may then be
-        sums of several of these.
-
-    Returns:
-      The derivatives (zeros without a vector), codes of the patterns, and which points lie on a bent hyperplane.
+      params: [(W, b), ...], float64; a hidden unit is the sum of one or several pre-activations times their factors.
 
     Example:
       >>> params = [(np.array([[2.0]]), np.array([1.0])), (np.array([[3.0]]), np.array([0.0]))]
-      >>> found = screen(params, np.array([[1.0], [-1.0]]), np.array([1.0, 0.0, 0.0, 0.0]))
+      >>> found = Screen(params).along(np.array([[1.0], [-1.0]]), np.array([1.0, 0.0, 0.0, 0.0]))
       >>> found.along.tolist(), found.codes.tolist()
       ([[3.0], [0.0]], [1, 0])
     """
-    sizes = nets.widths(params)
-    layers = _layers(params, None if vector is None else shaped(params, vector))
-    frozen = None if masks is None else nets.split(masks, sizes)
-    count = len(points)
-    along, boundary = np.zeros((count, sizes[-1])), np.zeros(count, bool)
-    words = np.zeros((len(layers[0].bits), count))
-    step = max(256, _CHUNK // (8 * max(sizes)))
-    for start in range(0, count, step):
-        part = slice(start, min(start + step, count))
-        h = np.ascontiguousarray(points[part].T)
-        for number, (layer, width) in enumerate(zip(layers, sizes[1:], strict=True)):
-            z = layer.matrix @ h
-            z += layer.constant
-            if number == len(layers) - 1:
-                break
-            if not z[:width].all():
-                boundary[part] |= np.any(z[:width] == 0, axis=0)
-            on = np.empty((width, z.shape[1]))
-            np.greater(z[:width], 0, out=on) if frozen is None else np.copyto(on, frozen[number][part].T)
-            words[:, part] += layer.bits @ on
-            for half in range(0, len(z), width):
-                z[half : half + width] *= on
-            h = _pooled(z, layers[number + 1].matrix.shape[1])
-        if vector is not None:
-            along[part] = z[sizes[-1] :].T
-    return Screening(along, _codes(words), boundary)
+
+    def __init__(self, params: nets.Params) -> None:
+        self.params, self.sizes = params, nets.widths(params)
+        self.step = max(256, _CHUNK // (8 * max(self.sizes)))
+        hidden = np.arange(sum(self.sizes[1:-1]))
+        powers = np.zeros((-(-len(hidden) // _WORD) or 1, len(hidden)))
+        powers[hidden // _WORD, hidden] = 2.0 ** (hidden % _WORD)
+        self.bits = nets.split(powers, self.sizes)
+        self.words = len(powers)
+        self.plain = [np.concatenate([w, b[:, None]], axis=1) for w, b in params]
+        self.stacked = []
+        for number, (w, b) in enumerate(params):
+            above, below = w.shape
+            matrix = np.zeros((2 * above, (2 if number else 1) * below + 1))
+            matrix[:above, :below], matrix[:above, -1] = w, b
+            if number:
+                matrix[above:, below:-1] = w
+            self.stacked.append(matrix)
+
+    def along(self, points: np.ndarray, vector: np.ndarray, masks: np.ndarray | None = None) -> Screening:
+        """Send points through, with the derivative along a direction of the parameters.
+
+        ``d/dt F_{theta + t v}(x) = grad_theta F(x) v`` at t = 0, the masks kept
+
+        Source: forward differentiation of the network.
+
+        Args:
+          points: (m, n_0).
+          vector: (D,) as :func:`networks.flatten`.
+          masks: (m, H) patterns to keep instead of the points' own, or factors of the pre-activations.
+        """
+        for matrix, (dw, db) in zip(self.stacked, shaped(self.params, vector), strict=True):
+            matrix[len(db) :, : dw.shape[1]], matrix[len(db) :, -1] = dw, db
+        return self._pass(self.stacked, points, masks, 2)
+
+    def patterns(self, points: np.ndarray) -> Screening:
+        """Send points (m, n_0) through; the derivatives are zeros."""
+        return self._pass(self.plain, points, None, 1)
+
+    def _pass(self, matrices: list[np.ndarray], points: np.ndarray, masks: np.ndarray | None, parts: int) -> Screening:
+        count, step = len(points), min(self.step, len(points))
+        along, boundary = np.zeros((count, self.sizes[-1])), np.zeros(count, bool)
+        words = np.zeros((self.words, count))
+        heights = [np.ones((matrix.shape[1], step)) for matrix in matrices]
+        products = [np.empty((len(matrix), step)) for matrix in matrices]
+        signs = [np.empty((width, step)) for width in self.sizes[1:-1]]
+        frozen = None if masks is None else nets.split(masks, self.sizes)
+        for start in range(0, count, step):
+            part, wide = slice(start, min(start + step, count)), min(step, count - start)
+            heights[0][:-1, :wide] = points[part].T
+            for number, on in enumerate(signs):
+                width, on = len(on), on[:, :wide]
+                z = np.matmul(matrices[number], heights[number][:, :wide], out=products[number][:, :wide])
+                if frozen is None:
+                    np.greater(z[:width], 0, out=on)
+                    words[:, part] += self.bits[number] @ on
+                    if not z[:width].all():
+                        boundary[part] |= np.any(z[:width] == 0, axis=0)
+                else:
+                    on[:] = frozen[number][part].T
+                _multiply(z, on, heights[number + 1][:-1, :wide], parts)
+            if parts == 2:
+                z = np.matmul(matrices[-1][self.sizes[-1] :], heights[-1][:, :wide])
+                along[part] = z.T
+        return Screening(along, _codes(words), boundary)
 
 
-def _pooled(stacked: np.ndarray, size: int) -> np.ndarray:
-    """Stacked heights of units, each the sum of the pre-activations that it reads."""
-    return stacked if len(stacked) == size else stacked.reshape(size, -1, stacked.shape[1]).sum(axis=1)
+def _multiply(z: np.ndarray, on: np.ndarray, out: np.ndarray, parts: int) -> None:
+    """Units of pre-activations (parts n_l, m) and factors (n_l, m): products, summed where a unit reads several."""
+    width, units = len(on), len(out) // parts
+    for part in range(parts):
+        whole, to = z[part * width : (part + 1) * width], out[part * units : (part + 1) * units]
+        if width == units:
+            np.multiply(whole, on, out=to)
+        else:
+            to[:] = (whole * on).reshape(units, -1, on.shape[1]).sum(axis=1)
 
 
 def _codes(words: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 
 from symjax.dimension import networks as nets
-from symjax.dimension.gradients import at_points, gradients, of_patterns
+from symjax.dimension.gradients import gradients, of_patterns, unit_rows
 from symjax.dimension.row_space import RowSpace
-from symjax.dimension.screening import Screening, screen
+from symjax.dimension.screening import Screen, Screening
 
 __all__ = ["Gradients", "Search", "free_columns"]
 
@@ -57,27 +57,25 @@ class Gradients:
     """
 
     def __init__(self, params: nets.Params, points: np.ndarray, masks: np.ndarray | None = None) -> None:
-        self.params, self.points, self.masks = params, points, masks
+        self.params, self.points, self.masks, self.screen = params, points, masks, Screen(params)
         self.each = nets.widths(params)[-1] * (1 if masks is None else points.shape[1] + 1)
 
     def __len__(self) -> int:
         return len(self.points)
 
     def unit_rows(self, which: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Rows (k each, F) of length one, some columns of each; zeros stay."""
+        """Rows (k each, F) of length one in Fortran's order, some columns of each; zeros stay."""
         if self.masks is None:
-            slices = at_points(self.params, self.points[which])
-        else:
-            slices = of_patterns(self.masks[which], self.points.shape[1])
+            return unit_rows(self.params, self.points[which], columns)
+        slices = of_patterns(self.masks[which], self.points.shape[1])
         rows = gradients(self.params, slices).reshape(-1, len(columns))
         lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         rows /= np.where(lengths > 0, lengths, 1)[:, None]
         return rows.T[columns].T
 
-    def screen(self, which: np.ndarray | slice, vector: np.ndarray | None) -> Screening:
-        """A pass of some of them through the network."""
-        masks = None if self.masks is None else self.masks[which]
-        return screen(self.params, self.points[which], vector, masks)
+    def along(self, which: np.ndarray | slice, vector: np.ndarray) -> Screening:
+        """A pass of some of them through the network, along a vector (D,)."""
+        return self.screen.along(self.points[which], vector, None if self.masks is None else self.masks[which])
 
 
 class Search:
@@ -93,6 +91,8 @@ class Search:
             )
         self.space = RowSpace(int(self.free.sum()))
         self._added: list[np.ndarray] = []
+        self._taken = np.zeros(len(gradients), bool)
+        self._waiting: list[np.ndarray] = []  # rows to be folded
 
     def run(self, first: int) -> Screening:
         """Look at the first gradients, then at the others; returns the pass of all of them through the network.
@@ -102,8 +102,10 @@ class Search:
         self.begin(first)
         self.half, self.looked = self.rank, int(self.added[-1]) + 1
         if self.done:
-            return self.gradients.screen(slice(None), None)
-        passed = self.gradients.screen(slice(None), self.vector())
+            self.confirm(self.added[:0])
+        if self.done:
+            return self.gradients.screen.patterns(self.gradients.points)
+        passed = self.gradients.along(slice(None), self.vector())
         seeing = self.seeing(np.arange(len(self.gradients)), passed.along)
         self.extend(seeing[seeing < first])
         self.half, self.looked = self.rank, first if self.done else len(self.gradients)
@@ -119,7 +121,8 @@ class Search:
         for start in range(0, count, step):
             which = np.arange(start, min(start + step, count))
             self._keep(which, self.gradients.unit_rows(which, self.free))
-        self._find_kernel()
+            self._fold()
+        self.basis, self.factors = self.space.nulls()
 
     @property
     def rank(self) -> int:
@@ -154,7 +157,7 @@ class Search:
         """Those of some gradients that still see the kernel."""
         if not len(pending) or self.done:
             return pending[:0]
-        return self.seeing(pending, self.gradients.screen(pending, self.vector()).along)
+        return self.seeing(pending, self.gradients.along(pending, self.vector()).along)
 
     def extend(self, pending: np.ndarray) -> None:
         """Add of these what is new; the kernel is shrunk by projections alone."""
@@ -163,9 +166,13 @@ class Search:
 
     def confirm(self, seeing: np.ndarray) -> None:
         """Find the kernel of all rows added together, and whether any of these is still seen."""
-        while self.space.rows > self._rows:
-            self._find_kernel(2)
-            self.extend(self.retried(seeing[~np.isin(seeing, self.added)]))
+        rows = 0
+        while self.space.rows + len(self._waiting) > rows:
+            self._fold()
+            rows = self.space.rows
+            self.basis, self.factors, self.evidence = self.space.kernel()
+            if len(seeing) and not self.done:
+                self.extend(self.retried(seeing[~self._taken[seeing]]))
 
     def kernel(self) -> np.ndarray:
         """Vectors (k, D) of the kernel of the gradients, which with the scalings' tangents span it."""
@@ -175,12 +182,14 @@ class Search:
         return whole
 
     def _keep(self, which: np.ndarray, rows: np.ndarray) -> None:
-        self.space.fold(rows)
         self._added.append(which)
+        self._taken[which] = True
+        self._waiting.append(rows)
 
-    def _find_kernel(self, rounds: int = 1) -> None:
-        self.basis, self.factors, self.evidence = self.space.kernel(rounds)
-        self._rows = self.space.rows
+    def _fold(self) -> None:
+        for rows in [np.concatenate([rows.T for rows in self._waiting], axis=1).T] if self._waiting else []:
+            self.space.fold(rows)
+        self._waiting = []
 
     def _shrink(self, pending: np.ndarray) -> np.ndarray:
         """Take a few gradients, keep what is new in them, and shrink the kernel by it; the others are returned."""
@@ -195,7 +204,8 @@ class Search:
         new = int(np.sum(np.abs(np.diagonal(factored)) > _NEW))
         if not new:  # nothing but rounding, which these rows improve
             self._keep(taken, rows)
-            self._find_kernel()
+            self._fold()
+            self.basis, self.factors = self.space.nulls()
         else:
             chosen = order[:new] - 1
             self._keep(np.unique(taken[chosen // each]), np.asfortranarray(rows[chosen]))
