@@ -3,8 +3,8 @@
 A paper's ``claims.py`` holds a table of :class:`Statement`, every threshold written down before the run. :func:`judge`
 makes a :class:`Claim` of a statement and the numbers measured. There are two kinds: a **law** is an identity that
 follows from mathematics, decided by its worst case over every unit, step and run, whatever the size of the run and with
-one seed; a **finding** is statistical, decided by the 95 % interval over at least three seeds. A claim that fails is a
-result.
+one seed; a **finding** is statistical, decided by the 95 % interval over at least three seeds, or of shares counted. A
+claim that fails is a result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from papers.common.verdicts import Direction, Verdict, as_numbers, law_verdict, verdict, worst_case
+from papers.common.verdicts import Direction, Interval, Verdict, as_numbers, law_verdict, verdict, worst_case
 
 Kind = Literal["law", "finding"]
 Subject = Literal["paper", "control"]
@@ -130,6 +130,9 @@ class Claim:
     subject: Subject = "paper"
     """Whether the sentence is the paper's or this project's own control."""
 
+    interval: tuple[float, float] | None = None
+    """Of shares or their differences the 95 % interval, which decides; None where the seeds' spread does."""
+
 
 def claim_over_seeds(
     values: Sequence[float],
@@ -173,32 +176,40 @@ def claim_over_seeds(
 
 
 def judge(
-    statement: Statement, values: Sequence[float], setting: Setting, *, count: int | None = None, **filled: object
+    statement: Statement,
+    values: Sequence[float] | Interval,
+    setting: Setting,
+    *,
+    count: int | None = None,
+    **filled: object,
 ) -> Claim:
     """Make the claim of a statement from what was measured.
 
     Args:
         statement: the sentence and its threshold.
-        values: one number for each seed, shape (n,); for a law the seed's own worst case.
+        values: one number for each seed, shape (n,); for a law the seed's own worst case. For a finding also the
+            interval of shares or their differences.
         setting: where and on what they were measured.
-        count: of a law, over how many numbers the worst cases were taken in all.
+        count: of a law, over how many numbers the worst cases were taken in all; of an interval, over how many seeds.
         **filled: what stands in the braces of the sentence.
 
     Returns:
         The claim, with its verdict.
 
     Raises:
-        ValueError: as :func:`verdict`, or a law without its count.
+        ValueError: as :func:`verdict`, or a law or an interval without its count.
     """
-    numbers = as_numbers(values)
-    law = statement.kind == "law"
-    if law != (count is not None):
-        raise ValueError(f"count is {count}, but a law needs the number of its numbers and a finding has none")
+    law, bounds = statement.kind == "law", values if isinstance(values, Interval) else None
+    numbers = as_numbers(values if bounds is None else values[:1])
+    if (law or bounds is not None) != (count is not None):
+        raise ValueError(
+            f"count is {count}, but a law and an interval need the number of their numbers and other findings have none"
+        )
     if law:
         decided = law_verdict(numbers, statement.threshold, statement.direction)
         measured, spread = worst_case(numbers, statement.direction), math.nan
     else:
-        decided = verdict(numbers, statement.threshold, statement.direction)
+        decided = verdict(values, statement.threshold, statement.direction)
         finite = bool(np.isfinite(numbers).all())
         measured = float(numbers.mean()) if finite else math.nan
         spread = float(numbers.std(ddof=1)) if finite and numbers.size > 1 else math.nan
@@ -210,7 +221,8 @@ def judge(
         source=statement.source,
         measured=measured,
         spread=spread,
-        seeds=int(numbers.size),
+        seeds=int(numbers.size) if bounds is None else count,
+        interval=None if bounds is None else (bounds.low, bounds.high),
         threshold=f"{statement.direction} {statement.threshold:g}",
         verdict="undecided" if undecided else decided,
         data=setting.data,
@@ -222,7 +234,7 @@ def judge(
         reduced=setting.reduced,
         reduced_verdict=decided if undecided else None,
         kind=statement.kind,
-        count=count,
+        count=count if law else None,
         subject=statement.subject,
     )
 
@@ -256,4 +268,6 @@ def _evidence(claim: Claim) -> str:
     if claim.kind == "law":
         return f"{claim.measured:.3g} at worst of {claim.count:,} numbers ({seeds}); asked: {claim.threshold}"
     spread = "" if math.isnan(claim.spread) else f" +- {claim.spread:.2g}"
+    if claim.interval:
+        spread = " [{:.3g}, {:.3g}]".format(*claim.interval)
     return f"{claim.measured:.4g}{spread} ({seeds}); asked: {claim.threshold}"

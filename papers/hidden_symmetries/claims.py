@@ -1,6 +1,7 @@
 """Every threshold of the paper's claims, beside the sentence and the paper's own words, written before the first run.
 
-Shares are over random networks, which are cut into ten groups: a finding is decided by the interval over the groups.
+Figure 6 is decided by the intervals of shares of random networks; other findings over ten groups of them, by the
+interval over the groups.
 """
 
 from papers.common.claims import Statement

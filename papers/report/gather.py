@@ -149,6 +149,8 @@ def number(claim: Claim) -> str:
     if claim.get("kind") == "law":
         return f"{measured} at worst of {claim['count']:,} numbers, asked: {claim['threshold']}"
     spread = "" if claim.get("spread") is None else f" ± {claim['spread']:.2g}"
+    if claim.get("interval"):
+        spread = " [{:.3g}, {:.3g}]".format(*claim["interval"])
     seeds = f"{claim['seeds']} seed{'' if claim['seeds'] == 1 else 's'}"
     seeds += f", {FEWEST_SEEDS} decide" if claim["seeds"] < FEWEST_SEEDS else ""
     return f"{measured}{spread} ({seeds}), asked: {claim['threshold']}"

@@ -4,7 +4,8 @@ import numpy as np
 
 from papers.common.experiment import Picture
 from papers.common.plots import COLOURS, new_figure
-from papers.hidden_symmetries.figure_6.measure import Figure6, Ranks, architecture, wilson
+from papers.common.verdicts import share
+from papers.hidden_symmetries.figure_6.measure import Figure6, Ranks, architecture
 from papers.hidden_symmetries.figures import FiguresConfig
 from symjax.dimension import bound
 
@@ -36,11 +37,11 @@ def _panel(panel, ranks: Ranks, depth: int, width: int) -> None:
     panel.hist(ranks.regions, bins, weights=np.full(count, 1 / count), color=COLOURS["free"], histtype="step",
                label="on their regions")  # fmt: skip
     panel.axvline(largest, color="black", linestyle="--", linewidth=1, label="bound")
-    share = wilson(int(np.sum(ranks.rank == largest)), count)
+    found = share(int(np.sum(ranks.rank == largest)), count)
     completed = np.mean(ranks.regions == largest)
     panel.set_title(
         f"depth {depth}, width {width} ({count:,} networks): at the bound\n"
-        f"{share.share:.3f} [{share.low:.3f}, {share.high:.3f}]; on regions {completed:.3f}",
+        f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]; on regions {completed:.3f}",
         fontsize=8,
     )
     panel.set(xlabel="functional dimension", ylabel="share of networks")

@@ -1,18 +1,19 @@
-"""The claims of Figure 6, decided over ten groups of networks."""
+"""The claims of Figure 6, decided by the intervals of the shares and of their differences.
+
+That every step rises holds where every step's interval does, and fails where one step's lies below.
+"""
+
+from itertools import pairwise
 
 import numpy as np
 
 from papers.common import claims
 from papers.common.claims import Claim, Setting
-from papers.hidden_symmetries.claims import EARLIER, FIGURE_6, GROUPS, earlier
+from papers.common.verdicts import Interval, difference, share
+from papers.hidden_symmetries.claims import EARLIER, FIGURE_6, earlier
 from papers.hidden_symmetries.figure_6.measure import Figure6, architecture
 from papers.hidden_symmetries.figures import FiguresConfig
 from symjax.dimension import bound
-
-
-def shares(rank: np.ndarray, largest: int) -> np.ndarray:
-    """The share of networks at the bound, in each of at most ten groups."""
-    return np.array([np.mean(group == largest) for group in np.array_split(rank, min(GROUPS, len(rank)))])
 
 
 def judge(found: Figure6, config: FiguresConfig, setting: Setting) -> list[Claim]:
@@ -20,27 +21,35 @@ def judge(found: Figure6, config: FiguresConfig, setting: Setting) -> list[Claim
     setting = setting._replace(data="none: standard normal points")
     ranks = found.ranks
     largest = {key: bound(architecture(*key)) for key in ranks}
-    at_bound = {key: shares(one.rank, largest[key]) for key, one in ranks.items()}
+    at_bound = {key: share(int(np.sum(one.rank == largest[key])), len(one.rank)) for key, one in ranks.items()}
 
-    def smallest_step(keys: list[tuple[int, int]], sign: int) -> np.ndarray:
-        count = min(len(at_bound[key]) for key in keys)
-        return np.min(sign * np.diff([at_bound[key][:count] for key in keys], axis=0), axis=0)
+    def smallest_step(keys: list[tuple[int, int]], sign: int) -> Interval:
+        steps = [difference(at_bound[b], at_bound[a]) for a, b in pairwise(keys[::sign])]
+        return Interval(*np.min(steps, axis=0).tolist())
+
+    def networks(keys: list[tuple[int, int]]) -> int:
+        return sum(len(ranks[key].rank) for key in keys)
 
     made = []
     if len(config.depths) > 1:
         for width in config.widths:
             here = setting._replace(model=f"random ReLU networks of width {width}", reduced=config.fewer(width))
-            steps = smallest_step([(depth, width) for depth in sorted(config.depths)], -1)
-            made.append(claims.judge(FIGURE_6["depth"], steps, here, width=width))
+            keys = [(depth, width) for depth in sorted(config.depths)]
+            made.append(
+                claims.judge(FIGURE_6["depth"], smallest_step(keys, -1), here, count=networks(keys), width=width)
+            )
     if len(config.widths) > 1:
         for depth in config.depths:
             here = setting._replace(model=f"random ReLU networks of depth {depth}")
-            steps = smallest_step([(depth, width) for width in sorted(config.widths)], 1)
-            made.append(claims.judge(FIGURE_6["width"], steps, here, depth=depth))
+            keys = [(depth, width) for width in sorted(config.widths)]
+            made.append(
+                claims.judge(FIGURE_6["width"], smallest_step(keys, 1), here, count=networks(keys), depth=depth)
+            )
     for key in sorted(set(ranks) & set(EARLIER), key=lambda key: (key[1], key[0])):
         model = f"random ReLU networks of depth {key[0]} and width {key[1]}"
         here = setting._replace(model=model, reduced=config.fewer(key[1]))
-        made.append(claims.judge(earlier(*key), at_bound[key] - np.mean(EARLIER[key]), here))
+        distance = Interval(*(number - float(np.mean(EARLIER[key])) for number in at_bound[key]))
+        made.append(claims.judge(earlier(*key), distance, here, count=len(ranks[key].rank)))
     here = setting._replace(model=f"random ReLU networks of widths {', '.join(map(str, config.widths))}")
     count = sum(len(one.rank) for one in ranks.values())
     lost = [np.min(one.regions - one.rank) for one in ranks.values()]

@@ -6,7 +6,6 @@ Deviation: the paper names neither precision nor threshold; here float64, and th
 rank. Not in the paper: the rank on the sampled regions, and what is lost to units that are never on.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -53,14 +52,6 @@ class Ranks(NamedTuple):
     gap: np.ndarray
 
 
-class Share(NamedTuple):
-    """A share with its Wilson interval."""
-
-    share: float
-    low: float
-    high: float
-
-
 class Proofs(NamedTuple):
     """What is proven of the K networks whose regions have the largest rank: their seeds and the proven ranks, (K,)."""
 
@@ -73,20 +64,6 @@ class Figure6(NamedTuple):
 
     ranks: dict[tuple[int, int], Ranks]
     proofs: dict[tuple[int, int], Proofs]
-
-
-def wilson(successes: int, count: int, z: float = 1.96) -> Share:
-    """Bound a probability by what was counted.
-
-    Source: Wilson, Probable inference, JASA 22 (1927).
-
-    >>> [round(float(number), 3) for number in wilson(87, 400)]
-    [0.217, 0.18, 0.26]
-    """
-    share = successes / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return Share(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def architecture(depth: int, width: int) -> tuple[int, ...]:

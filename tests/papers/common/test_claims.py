@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from papers.common import runs
 from papers.common.claims import Claim, Setting, Statement, claim_over_seeds, format_claims, judge
-from papers.common.verdicts import interval, law_verdict, verdict, worst_case
+from papers.common.verdicts import Interval, difference, interval, law_verdict, share, verdict, worst_case
 
 # Two-sided 95 % points of Student's t, from printed tables.
 T_TABLE = {3: 4.302653, 4: 3.182446, 5: 2.776445, 10: 2.262157}
@@ -32,6 +32,24 @@ def test_interval_against_the_table(count):
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     half = T_TABLE[count] * deviation / math.sqrt(count)
     assert interval(values) == pytest.approx((mean, mean - half, mean + half), rel=1e-6)
+
+
+def test_shares_are_judged_by_their_interval():
+    """Wilson's interval in closed form; none of fifty is compatible with a share of 0.07 and not with 0.08."""
+    z = 1.959964
+    for successes, count in ((0, 50), (87, 400), (20, 20)):
+        p = successes / count
+        middle = (p + z**2 / (2 * count)) / (1 + z**2 / count)
+        half = z / (1 + z**2 / count) * math.sqrt(p * (1 - p) / count + z**2 / (4 * count**2))
+        assert share(successes, count) == pytest.approx((p, middle - half, middle + half), abs=1e-6)
+    assert verdict(share(0, 50), 0.07, "below") == "undecided" and verdict(share(0, 50), 0.08, "below") == "holds"
+    assert difference(share(5, 10), share(5, 10))[0] == 0
+    statement = Statement("few", "5", "", "", 0.08, "below")
+    claim = judge(statement, share(0, 50), Setting("", "", "", ENVIRONMENT), count=50)
+    assert (claim.verdict, claim.seeds, claim.count) == ("holds", 50, None) and claim.interval[0] == 0
+    assert "0 [0, 0.0713] (50 seeds)" in format_claims([claim])
+    with pytest.raises(ValueError, match="count"):
+        judge(statement, Interval(0, 0, 0), Setting("", "", "", ENVIRONMENT))
 
 
 def test_interval_of_one_value_is_the_whole_line():
