@@ -70,8 +70,8 @@ def _vector(ladder: Any, value: Value, atom: Axis) -> tuple[Value, float, frozen
             return (value, plus, inside) if value.shape == (atom.size,) else None
         maker = ladder.makers.get(value)
         if maker is not None and maker.name == "mul" and not inside:
-            varied = [operand for operand in maker.inputs if atom in ladder.of(operand)]
-            if len(varied) != 1:
+            varied = [operand for operand in maker.inputs if ladder.walked(operand) and atom in ladder.of(operand)]
+            if len(varied) != 1 or not all(map(ladder.walked, maker.inputs)):
                 return None
             value = varied[0]
         elif maker is not None and maker.name == "add" and (number := _number(maker)) is not None:

@@ -80,6 +80,10 @@ class Ladder:
         """Atoms a value varies along."""
         return frozenset() if value.constant is not None else self._carried[value]
 
+    def walked(self, value: Value) -> bool:
+        """Whether the walk has come past a value."""
+        return value.constant is not None or value in self._carried
+
     def on(self, value: Value, axis: int) -> Atoms:
         """Atoms of one axis that the value varies along."""
         if value.constant is not None:
