@@ -29,8 +29,9 @@ def draw(measured: Measured, config: Any) -> Picture:
         kept |= {f"{name}_{size}": value for name, value in at._asdict().items() if name != "size"}
     bars.set_yticks(range(len(labels)), labels)
     bars.invert_yaxis()
-    bars.set(xlabel=f"accuracy on {len(measured.folder)} photographs", title="Merged with the mirror image")
-    bars.legend(fontsize=7, frameon=False)
+    bars.set(xlabel=f"accuracy on {len(measured.folder)} photographs", xlim=(-0.02, 1.02))
+    bars.set_title("Merged with the mirror image", fontsize=9)
+    swapped.legend(fontsize=7, frameon=False, loc="lower left")
     swapped.set(xlabel="permutation class", ylabel="share of channels in cycles of at most two", ylim=(0, 1.02))
     swapped.set_title("The mirror image's channels", fontsize=9)
     return Picture(canvas.figure, kept)

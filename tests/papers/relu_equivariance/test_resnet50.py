@@ -89,7 +89,7 @@ def test_the_table_and_the_claims_say_what_was_measured() -> None:
 
 @pytest.mark.slow  # compiles a dozen programs of a network
 def test_the_command_on_a_small_network_and_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = partial(ResNet50, stages=((64, 1), (128, 1)))
+    small = partial(ResNet50, stages=((64, 2), (128, 1)))
     monkeypatch.setattr("papers.common.models.pretrained.ResNet50", small)
     variables = initialise(small(3, 1 / 16, "keras"), 0, (33, 33, 3))
     arrays = {}
