@@ -114,13 +114,17 @@ def flip(signs: Sequence[Any], leaves: Leaves, families: Sequence[Sign]) -> Leav
 
 
 def mix(matrices: Sequence[Any], leaves: Leaves, groups: Sequence[Linear]) -> Leaves:
-    """Act with a matrix, or with its inverse transpose, along the digit of the class; behind a gain, in its frame."""
+    """Act with a matrix, or with its inverse transpose, along the digit of the class; behind a gain, in its frame.
+
+    Matrices that fix the vector of ones are given without it, one row and column smaller.
+    """
     result = dict(leaves)
-    for matrix, linear in zip(matrices, groups, strict=True):
+    for given, linear in zip(matrices, groups, strict=True):
+        matrix = _beside_ones(given) if linear.fixed else given
         inverse = _space(matrix).linalg.inv(matrix).swapaxes(-1, -2) if linear.group == "general_linear" else matrix
         for term in linear.terms:
             act = _matmul(matrix if term.degree == 1 else inverse, term)
-            _on_block(result, term.place, act if term.weight is None else _within(leaves[term.weight[0]], act, term))
+            _on_block(result, term.place, act if term.weight is None else _within(leaves, act, term))
     return result
 
 
@@ -172,13 +176,27 @@ def _spread(array: Any, axes: list[int], ndim: int) -> Any:
     return space.expand_dims(array, tuple(axis for axis in range(ndim) if axis not in axes))
 
 
-def _within(gain: Any, act: Callable[[Any], Any], term: Term) -> Callable[[Any], Any]:
-    """Act on a block that is multiplied by a gain; what a gain of zero hides is left as it is."""
+def _beside_ones(matrix: Any) -> Any:
+    """The matrix that acts as the one given on the vectors of sum zero, and leaves the vector of ones as it is."""
+    space, size = _space(matrix), matrix.shape[-1] + 1
+    normal = -np.ones(size) / np.sqrt(size)
+    normal[0] += 1.0  # of the mirror that takes ones to the first axis
+    mirror = np.eye(size) - 2 * np.outer(normal, normal) / (normal @ normal)
+    rows = space.asarray(mirror[:, 1:], matrix.dtype)
+    return space.full((size, size), 1 / size, matrix.dtype) + rows @ matrix @ rows.T
+
+
+def _within(leaves: Leaves, act: Callable[[Any], Any], term: Term) -> Callable[[Any], Any]:
+    """Act on a block that is multiplied by a gain, or divided; what a gain of zero hides is left as it is."""
+    path, _, plus, inverse = term.weight
+    gain = leaves[path] + plus
     space = _space(gain)
 
     def apply(block: Any) -> Any:
         factor = _spread(gain, _axes(term)[-1:], block.ndim).astype(block.dtype)
-        return block + (act(factor * block) - factor * block) / space.where(factor == 0, space.inf, factor)
+        over = 1 / space.where(factor == 0, space.inf, factor)
+        inside, outside = (over, factor) if inverse else (factor, over)
+        return block + (act(inside * block) - inside * block) * outside
 
     return apply
 

@@ -22,8 +22,8 @@ def channels(found: Symmetries) -> dict[str, hand.Channel]:
     """Describe what was found by channels, for :func:`symjax.channels.permute`, ``rescale``, ``mix`` and ``flip``.
 
     A class is a channel; what its permutations may depend on are its batch indices. Left out are scalings whose
-    coordinates have mean zero, matrices that act behind a gain, families over two classes of which neither depends on
-    the other, and classes inside a stack of layers, whose entries a channel cannot tell apart:
+    coordinates have mean zero, matrices that act behind a gain or fix the vector of ones, families over two classes of
+    which neither depends on the other, and classes inside a stack of layers, whose entries a channel cannot tell apart:
     :attr:`Symmetries.symmetry` has them all.
 
     The names within a channel are "rescale" (or "scale" where it holds up to epsilon), "flip" and "mix", numbered from
@@ -61,7 +61,8 @@ def channels(found: Symmetries) -> dict[str, hand.Channel]:
             parts[name]["signs"].append(hand.Sign(_unused("flip", taken), sites, over))
     for linear in found.linear:
         name, names = linear.over, (*(other for other, _ in linear.batch), linear.over)
-        if name in batches and _owner(names, batches) == name and all(term.weight is None for term in linear.terms):
+        plain = not linear.fixed and all(term.weight is None for term in linear.terms)
+        if plain and name in batches and _owner(names, batches) == name:
             own = batches[name]
             taken = [part.name for part in parts[name]["mixings"]]
             terms = tuple((_term_site(term, names, name, own), int(term.degree)) for term in linear.terms)
@@ -179,7 +180,7 @@ def symmetry(found: Symmetries, dtype: Any = None) -> Symmetry:
 
 
 def _algebra(linear: Linear) -> tuple[int, ...]:
-    return (*(size for _, size in linear.batch), *algebra_shape(linear.group, linear.size))
+    return (*(size for _, size in linear.batch), *algebra_shape(linear.group, linear.size - linear.fixed))
 
 
 def _scaled(s: Any, variables: Any, scalings: tuple[Scaling, ...]) -> Any:
@@ -190,7 +191,7 @@ def _scaled(s: Any, variables: Any, scalings: tuple[Scaling, ...]) -> Any:
 
 def _mixed(s: Any, variables: Any, groups: tuple[Linear, ...]) -> Any:
     leaves, structure = leaf_paths(variables)
-    matrices = [exponential(one.group, jnp.asarray(s[one.name]), one.size)[0] for one in groups]
+    matrices = [exponential(one.group, jnp.asarray(s[one.name]), one.size - one.fixed)[0] for one in groups]
     return jax.tree.unflatten(structure, list(mix(matrices, _arrays(leaves), groups).values()))
 
 

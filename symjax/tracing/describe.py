@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "Class",
     "Digit",
+    "Frame",
     "Layout",
     "Layouts",
     "Linear",
@@ -72,14 +73,23 @@ class Class(NamedTuple):
     frozen: str = ""
 
 
+class Frame(NamedTuple):
+    """What a matrix acts in: of a reader multiplied by ``plus`` and a gain along an axis, or of a bias divided."""
+
+    gain: Path
+    axis: int
+    plus: float = 0.0
+    inverse: bool = False
+
+
 class Term(NamedTuple):
     """Where a generator acts: a place, a degree, and the (axis, digit) that each index of its coordinates runs on."""
 
     place: Place
     degree: int | Fraction
     along: tuple[tuple[int, int], ...]
-    # (gain, axis). Of a translation: by a multiple of 1/gain, at most one; of a matrix: in the frame of the gain's leaf
-    weight: tuple[Any, int] | None = None
+    # of a translation (gain, axis): by a multiple of 1/gain, at most one
+    weight: tuple[Any, int] | Frame | None = None
 
 
 class Scaling(NamedTuple):
@@ -168,6 +178,7 @@ class Linear(NamedTuple):
     batch: tuple[tuple[str, int], ...]
     terms: tuple[Term, ...]
     scaling: str = ""  # the name of the scaling that it contains
+    fixed: bool = False  # the matrices leave the vector of ones as it is
 
     @property
     def diagonal(self) -> int:
@@ -180,7 +191,8 @@ class Linear(NamedTuple):
     @property
     def dimension(self) -> int:
         """Dimension of the group."""
-        count = self.size**2 if self.group == "general_linear" else self.size * (self.size - 1) // 2
+        size = self.size - self.fixed
+        count = size**2 if self.group == "general_linear" else size * (size - 1) // 2
         for _, size in self.batch:
             count *= size
         return count

@@ -37,6 +37,7 @@ class Ladder:
 
     Attributes:
       broken: atom -> the first equation that is not linear in it.
+      ones: atom -> equations that sum along it, or add what is the same for all: the vector of ones must stay.
       folds: atom -> gains along it, taken up by the kernels behind them.
       together: atom -> atoms present, once, in every block that varies along it: a group element may depend on them.
     """
@@ -44,6 +45,7 @@ class Ladder:
     def __init__(self, axes: AxesWalk) -> None:
         self.axes = axes
         self.broken: dict[Axis, Equation] = {}
+        self.ones: dict[Axis, set[int]] = {}
         self.together: dict[Axis, set[Axis]] = {}
         self.folds: dict[Axis, list[Fold]] = {}
         self.leaves = set(axes.program.leaves)
@@ -78,6 +80,10 @@ class Ladder:
         """Atoms a value varies along."""
         return frozenset() if value.constant is not None else self._carried[value]
 
+    def walked(self, value: Value) -> bool:
+        """Whether the walk has come past a value."""
+        return value.constant is not None or value in self._carried
+
     def on(self, value: Value, axis: int) -> Atoms:
         """Atoms of one axis that the value varies along."""
         if value.constant is not None:
@@ -96,6 +102,11 @@ class Ladder:
                     known = self.together.setdefault(atom, set(once))
                     if known - {atom}:
                         known &= once
+
+    def keep_ones(self, equation: Equation, atoms: Atoms) -> None:
+        """Note an operation that is linear, but needs the vector of ones."""
+        for atom in atoms:
+            self.ones.setdefault(atom, set()).add(id(equation))
 
     def break_at(self, equation: Equation, atoms: Atoms) -> None:
         """Note an operation that is not linear."""
@@ -141,12 +152,12 @@ def moves(ladder: Ladder, equation: Equation) -> None:
 
 
 def sums(ladder: Ladder, equation: Equation, operands: tuple[Value, ...] = ()) -> None:
-    """A sum is linear if every summand varies along the atom, or is zero."""
+    """A sum is linear if every summand varies along the atom, or is zero; else it keeps what keeps ones."""
     operands = operands or equation.inputs
     varied = frozenset().union(*map(ladder.of, operands))
     for value in operands:
         if value.constant is None or any_degree(value.constant) != "zero":
-            ladder.break_at(equation, varied - ladder.of(value))
+            ladder.keep_ones(equation, varied - ladder.of(value))
 
 
 def select(ladder: Ladder, equation: Equation) -> None:
@@ -166,6 +177,7 @@ def multiply(ladder: Ladder, equation: Equation) -> None:
     for atom in ladder.of(left) & ladder.of(right):
         if (gain := fold(ladder, equation, atom)) is not None:
             ladder.folds.setdefault(atom, []).append(gain)
+            ladder.ones.get(atom, set()).difference_update(gain.inside)
         else:
             ladder.break_at(equation, frozenset((atom,)))
     return None
@@ -192,11 +204,11 @@ def squared(ladder: Ladder, equation: Equation) -> None:
 
 
 def reduce(ladder: Ladder, equation: Equation) -> None:
-    """A plain sum contracts with ones, which no matrix keeps; a sum of squares is a norm."""
+    """A plain sum contracts with ones, which some orthogonal matrices keep; a sum of squares is a norm."""
     value = equation.inputs[0]
     if value not in ladder._squares:
         for axis in equation.params["axes"]:
-            ladder.break_at(equation, ladder.on(value, axis))
+            ladder.keep_ones(equation, ladder.on(value, axis))
 
 
 def contract(ladder: Ladder, equation: Equation) -> None:

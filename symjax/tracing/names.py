@@ -11,6 +11,7 @@ from symjax.tracing.axes import Axis, Monomial
 from symjax.tracing.describe import (
     Class,
     Digit,
+    Frame,
     Layout,
     Layouts,
     Linear,
@@ -156,6 +157,8 @@ class Names:
         """GL where a scaling of degrees +1 and -1 meets only linear operations: degrees are variances."""
         if atom.frozen is not None or atom in self.ladder.broken or atom.size < 2 or generator.up_to:
             return None
+        if self.ladder.ones.get(atom):
+            return None
         if any(abs(degree) != 1 for degree in generator.vector.values()) or atom in self.ladder.folds:
             return None
         batch = [other for other in generator.atoms if other is not atom]
@@ -166,16 +169,21 @@ class Names:
 
     def orthogonal(self, atom: Axis) -> Linear | None:
         """O where only linear operations and norms meet a class, and gains that linear readers take up."""
-        if atom.frozen is not None or atom in self.ladder.broken or atom.size < 2 or atom not in self.sites:
+        fixed = bool(self.ladder.ones.get(atom))
+        if atom.frozen is not None or atom in self.ladder.broken or atom.size < 2 + fixed or atom not in self.sites:
             return None
         batch, folds = self.depends(atom), self.ladder.folds.get(atom, ())
-        gains = {reader: fold.gain for fold in folds for reader in fold.readers}
-        ends = {*gains.values(), *(leaf for leaf, _ in gains)}
+        frames: dict[tuple[Value, int], Frame] = {}
+        for gain, plus, _, readers, offsets in folds:
+            frames |= {reader: Frame(self.path[gain], reader[1], plus) for reader in readers}
+            frames |= {(offset, 0): Frame(self.path[gain], 0, plus, inverse=True) for offset in offsets}
+        gains = {fold.gain for fold in folds}
+        ends = {*gains, *(leaf for leaf, _ in frames)}
         if folds and (batch or any(self.origins[leaf].lead is not None for leaf in ends)):
             return None
         terms = []
         for leaf, block, place in self.occurrences(atom):
-            if leaf in gains.values():
+            if leaf in gains:
                 continue
             layout = self.axes.layout(leaf)
             where = {
@@ -184,11 +192,10 @@ class Names:
                 for digit, (other, _) in enumerate(layout[axis][number].factors)
             }
             term = self.at(leaf, block, 1, [*(where[id(other)] for other in batch), place])
-            gain = gains.get((leaf, place[0]))
-            terms.append(term if gain is None else term._replace(weight=(self.path[gain], place[0])))
+            terms.append(term._replace(weight=frames.get((leaf, place[0]))))
         sizes = tuple((self.name[other], other.size) for other in batch)
         name = self.name[atom]
-        return Linear(self.label((name,)), name, "orthogonal", atom.size, sizes, tuple(terms))
+        return Linear(self.label((name,)), name, "orthogonal", atom.size, sizes, tuple(terms), fixed=fixed)
 
     def depends(self, atom: Axis) -> list[Axis]:
         """Atoms on which a permutation or matrix of this one may depend."""

@@ -46,7 +46,8 @@ def group_of(found: Symmetries, name: str) -> str:
     one: Class = found.classes[name]
     if not one.group:
         return ""
-    group = f"{_LETTERS[one.group]}({one.size})"
+    fixed = any(group.fixed for group in found.linear if group.over == name)
+    group = f"{_LETTERS[one.group]}({one.size - fixed})"
     if found.permutations.get(name):
         group += " for each " + ", ".join(other for other, _ in found.permutations[name])
     return group
@@ -64,7 +65,12 @@ def _scaling(scaling: Scaling) -> tuple[str, str, str, str]:
 
 def _linear(group: Linear) -> tuple[str, str, str, str]:
     times = "".join(f" x {size}" for _, size in group.batch)
-    return group.name, str(group.dimension), f"{_LETTERS[group.group]}({group.size}){times}", _degrees(group.terms)
+    return (
+        group.name,
+        str(group.dimension),
+        f"{_LETTERS[group.group]}({group.size - group.fixed}){times}",
+        _degrees(group.terms),
+    )
 
 
 def _sign(sign: Sign) -> tuple[str, str, str, str]:

@@ -207,7 +207,8 @@ def draw(found: Symmetries, chosen: Sequence[Item], random: np.random.Generator)
 
 
 def _matrix(linear: Any, random: np.random.Generator) -> np.ndarray:
-    shape = (*(size for _, size in linear.batch), linear.size, linear.size)
+    size = linear.size - linear.fixed
+    shape = (*(size for _, size in linear.batch), size, size)
     orthogonal = np.linalg.qr(random.normal(size=shape))[0]
     if linear.group == "orthogonal":
         return orthogonal

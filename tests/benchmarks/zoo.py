@@ -6,7 +6,7 @@ The models are those of ``tests/symjax/tracing/test_zoo*.py``, where every count
 ``linear`` is the dimension of the matrix groups beyond the scalings that they contain, ``error`` the largest change of
 the outputs, relative to the largest of them, under one random element of all groups at once. ``missing`` is
 ``D - rank of the parameter Jacobian - dimension traced``; it is left out where ReLUs that never switch, or pooling,
-would be counted as missing. Seconds are those of the analysis from shapes, the second time, without the check.
+would be counted as missing. CPU seconds are those of the analysis from shapes, the second time, without the check.
 """
 
 import argparse
@@ -41,9 +41,9 @@ def row(name: str, model: Any, x: jax.Array, counted: bool) -> str:
     variables = model.init(jax.random.key(0), x)
     found = symmetries(model.apply, variables, x)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (variables, x))
-    started = time.perf_counter()
+    started = time.process_time()
     symmetries(model.apply, *shapes)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     cells = [
         name,
         len(found.permutations),

@@ -243,3 +243,17 @@ def test_layers_of_a_stack_have_classes_of_their_own() -> None:
     moved = flow(jax.tree.map(lambda leaf: leaf + 0.3, zero), variables)
     x = jax.random.normal(keys[3], (2, 4))
     np.testing.assert_allclose(apply(moved, x), apply(variables, x), rtol=1e-12)
+
+
+def test_two_gains_that_meet_are_no_frame_for_a_matrix():
+    """Only an offset that is a leaf goes with a gain; what the other summand is, the walk does not know yet."""
+
+    def apply(p, x):
+        return ((x @ p["a"]) * p["g"][None] + (x @ p["b"]) * p["h"][None]) @ p["out"]
+
+    shapes = {"a": (2, 3), "g": (3,), "b": (2, 3), "h": (3,), "out": (3, 4)}
+    params = {name: jax.ShapeDtypeStruct(shape, jnp.float64) for name, shape in shapes.items()}
+    found = symmetries(apply, params, jax.ShapeDtypeStruct((5, 2), jnp.float64))
+    assert found.linear == () and len(found.permutations) == 1
+    # a against g, b against h, both with out
+    assert sum(scaling.dimension for scaling in found.scalings) == 9

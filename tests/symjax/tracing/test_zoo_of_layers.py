@@ -148,6 +148,23 @@ def swin(self: nn.Module, x: Any) -> Any:
     return nn.Dense(7)(nn.LayerNorm()(x))
 
 
+def one_plus_gain(self: nn.Module, x: Any) -> Any:
+    def norm(name: str, x: Any) -> Any:
+        x = x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6)
+        return x * (1.0 + self.param(name, nn.initializers.normal(), (6,)))
+
+    x = nn.Dense(6, use_bias=False)(x)
+    x = x + nn.Dense(6)(nn.relu(nn.Dense(5, use_bias=False)(norm("first", x))))
+    return nn.Dense(7)(norm("last", x))
+
+
+def head_norm(_: nn.Module, x: Any) -> Any:
+    q, k, v = (nn.DenseGeneral((2, 4))(x) for _n in range(3))
+    q, k = (nn.standardize(y) for y in (q, k))
+    weights = jax.nn.softmax(10 * jnp.einsum("bthd,bshd->bhts", q, k))
+    return nn.DenseGeneral(7, (-2, -1))(jnp.einsum("bhts,bshd->bthd", weights, v))
+
+
 def tied(_: nn.Module, x: Any) -> Any:
     embed = nn.Embed(7, 5)
     h = embed(x)
@@ -253,12 +270,16 @@ CASES = {
     "pixel shuffle": Case(pixel_shuffle, IMAGES, 1, 3),
     # gain over tokens 1, gains 6 + 6, the stream 1
     "mixer": Case(mixer, SEQUENCES, 3, 14, signs=14, shifts=40),
-    # QK 6, VO 6, two gains, the stream
-    "vit": Case(vit, IMAGES, 4, 25, 24, signs=25, shifts=102),
-    "fused split": Case(fused(True), SEQUENCES, 4, 25, 24, signs=25, shifts=21 + 6 + 6 + 7),
-    "fused reshape": Case(fused(False), SEQUENCES, 3, 25, 24, signs=25, shifts=21 + 6 + 6 + 7),
+    # QK 6, VO 6, two gains, the stream; GL(3) twice on 2 heads and O(5) on the stream, which fixes ones
+    "vit": Case(vit, IMAGES, 4, 25, 24 + 10, signs=25, shifts=102),
+    "fused split": Case(fused(True), SEQUENCES, 4, 25, 24 + 10, signs=25, shifts=21 + 6 + 6 + 7),
+    "fused reshape": Case(fused(False), SEQUENCES, 3, 25, 24 + 10, signs=25, shifts=21 + 6 + 6 + 7),
     # a key, a value bias, two betas, the head, seven rows of the embedding, a bias for each head, two along ones
-    "swin": Case(swin, (2, 4, 4, 7), 4, 25, 24, signs=25, shifts=6 + 6 + 12 + 7 + 2 + 2 + 7),
+    "swin": Case(swin, (2, 4, 4, 7), 4, 25, 24 + 10, signs=25, shifts=6 + 6 + 12 + 7 + 2 + 2 + 7),
+    # O(6) in the frames of two gains `1 + g`, which a scaling does not keep; the stream by one number
+    "one plus gain": Case(one_plus_gain, ROWS, 2, 5 + 1, 15, signs=6),
+    # keys and queries are standardised in each of 2 heads: O(3) on the vectors of sum zero; GL(4) on the values
+    "head norm": Case(head_norm, SEQUENCES, 3, 2 * 2 + 8, 2 * 3 + 2 * 12, signs=8 + 2, shifts=2 * 14 + 8 + 4),
     # O(5): no scaling, so no more
     "tied": Case(tied, (), 2, 6, 10, signs=5),
     "gru": Case(recurrent(nn.GRUCell(6)), SEQUENCES, 1, 0, signs=6),
