@@ -35,7 +35,7 @@ def broken(layout: SpatialLayout, group: SpatialGroup) -> tuple[Break, ...]:
     ``(W + 2 p - k) mod s = 0``; a padding that differs on both sides never does unless the stride hides it. A group
     that exchanges rows and columns needs the same window along both.
 
-    Source: this library's own derivation; Bokman & Kahl 2023, arXiv 2305.17017, report the effect (ResNet50 at 224).
+    Source: this library's own derivation; Bökman & Kahl 2023, arXiv 2305.17017, report the effect (ResNet50 at 224).
 
     Args:
       layout: from :func:`symjax.equivariance.find_spatial`.
@@ -135,6 +135,14 @@ def exact_sizes(
 
     Returns:
       The nearest size below and the nearest above, those that exist, or the given size alone if it is exact.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from symjax.equivariance import flip_group
+      >>> halve = lambda v, x: jax.lax.conv_general_dilated(
+      ...     x, v["k"], (2, 2), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC"))
+      >>> exact_sizes(halve, {"k": jnp.ones((3, 3, 1, 2))}, jnp.ones((1, 8, 8, 1)), flip_group())
+      (7, 9)
     """
     places = {"height": 1, "width": 2} if axes is None else dict(axes)
     shape = tuple(jnp.shape(x))

@@ -62,7 +62,7 @@ def flip_group(axis: Literal["width", "height"] = "width") -> SpatialGroup:
 
     ``(t x)(h, w) = x(h, W - 1 - w)``
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, section 2.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, section 2.
 
     Args:
       axis: the axis that is reversed.

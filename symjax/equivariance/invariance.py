@@ -17,7 +17,7 @@ def invariance_error(outputs: Any, moved: Any) -> jax.Array:
 
     ``|y - y'| / (|y| / 2 + |y'| / 2)``, zero where both vanish, with a gradient of zero where they agree.
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, the invariance error.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, the invariance error.
 
     Args:
       outputs: array (..., k).
@@ -48,7 +48,7 @@ def invariance_loss(
     ``mean_x mean_{g != e} |f(x) - f(g x)| / (|f(x)| / 2 + |f(g x)| / 2)``. All images pass in one batch, so that a
     normalisation by the batch sees them together; the gradient goes through both.
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, the invariance loss (one flip). Deviation: any finite group.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, the invariance loss (one flip). Deviation: any finite group.
 
     Args:
       apply: ``apply(variables, x)`` -> array (n, k).

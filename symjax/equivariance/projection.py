@@ -61,7 +61,7 @@ def reynolds(variables: Any, action: NetworkAction) -> Any:
     (:func:`symjax.matching.homomorphism_defect` zero), and the merge of the network with all its moved selves
     otherwise; :func:`tie` is exact either way.
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, section 2 (C2: the mid-point of a network and its flipped self).
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, section 2 (C2: the mid-point of a network and its flipped self).
 
     Args:
       variables: pytree of arrays.
@@ -88,7 +88,7 @@ def layerwise_errors(variables: Any, action: NetworkAction) -> dict[Path, float]
     ``R(W_j) = P_j(g) tau_g(W_j) P_{j-1}(g)^T``; zero for a group-equivariant network, about sqrt(2) for unrelated
     weights.
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, the definition of layerwise equivariance.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, the definition of layerwise equivariance.
 
     Args:
       variables: pytree of floating arrays.
@@ -131,7 +131,7 @@ def tying(variables: Any, action: NetworkAction) -> Tying:
 
     If the permutations are no action, the orbits are those of the group they generate.
 
-    Source: Ravanbakhsh, Schneider & Poczos 2017, Equivariance through parameter-sharing, for any traced network.
+    Source: Ravanbakhsh, Schneider & Póczos 2017, Equivariance through parameter-sharing, for any traced network.
 
     Args:
       variables: pytree of arrays; only their shapes are read.
@@ -139,6 +139,16 @@ def tying(variables: Any, action: NetworkAction) -> Tying:
 
     Returns:
       The orbits, for :func:`tie` and :func:`untie`.
+
+    Example:
+      >>> from symjax.equivariance import find_spatial, flip_group
+      >>> apply = lambda v, x: (x[:, 0] * v["row"]).sum(1)  # one row of three pixels
+      >>> layout = find_spatial(apply, {"row": jnp.ones((1, 3))}, jnp.ones((2, 1, 3)), {"width": 2})
+      >>> tied = tying({"row": jnp.ones((1, 3))}, NetworkAction(flip_group(), layout, {}, {}))
+      >>> print(tied.orbit["row"], tied.size)
+      [[0 1 0]] 2
+      >>> print(untie(tie({"row": jnp.array([[1.0, 5.0, 3.0]])}, tied), tied)["row"])
+      [[2. 5. 2.]]
     """
     shapes = jax.tree.map(jnp.shape, variables, is_leaf=lambda leaf: hasattr(leaf, "shape"))
     sizes = [int(np.prod(shape, dtype=int)) for shape in jax.tree.leaves(shapes, is_leaf=_is_shape)]

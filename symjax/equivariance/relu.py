@@ -27,7 +27,7 @@ def commutes_with_relu(matrix: Any, tolerance: float = 0.0) -> jax.Array:
     For invertible matrices these are ``A = P D`` with a permutation P and a positive diagonal D, and no other pair
     ``relu(A x) = B relu(x)`` exists.
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, after Wood & Shawe-Taylor 1996 and Godfrey et al. 2022.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, after Wood & Shawe-Taylor 1996 and Godfrey et al. 2022.
 
     Args:
       matrix: array (..., n, n).
@@ -78,7 +78,7 @@ def normalise_representation(matrices: Any) -> PermutationRepresentation:
     Rescaling ``W_j -> diag(1 / scale_j) W_j diag(scale_{j-1})``, biases alike, leaves the network as it is, so that
     hidden representations may be taken to be permutations.
 
-    Source: derived for this library after Bokman & Kahl 2023, arXiv 2305.17017, section 2.
+    Source: derived for this library after Bökman & Kahl 2023, arXiv 2305.17017, section 2.
 
     Args:
       matrices: array (order, n, n), rho(g) of every element of a finite group.
@@ -138,7 +138,7 @@ def two_layer_representation(first: Any, second: Any, inputs: Any, outputs: Any,
     If f is equivariant, ``f(rho_0 x) = rho_2 f(x)``, and no column of W_2 is zero, f is equivariant layer by layer with
     ``rho_1 = W_1 rho_0 W_1^(-1)``, which has one positive entry in every row.
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, the theorem of two layers; proof derived anew.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, the theorem of two layers; proof derived anew.
 
     Args:
       first: kernel (m, m) of the first layer, (in, out), so W_1 is its transpose; invertible.
@@ -199,7 +199,7 @@ def counterexample(matrix: Any) -> Counterexample:
     changes nothing but destroys their layerwise equivariance, which needs ``[A; -A] rho(g)`` to have the rows of
     ``[A; -A]`` up to order and positive factors (:func:`best_alignment`).
 
-    Source: derived for this library; Bokman & Kahl 2023, arXiv 2305.17017, give examples in this spirit.
+    Source: derived for this library; Bökman & Kahl 2023, arXiv 2305.17017, give examples in this spirit.
 
     Args:
       matrix: A, array (n, n), invertible.
@@ -230,7 +230,7 @@ def best_alignment(kernel: Any, representation: Any) -> jax.Array:
     ``max_j cos(w_i rho, w_j)``, where w_i are the units' weights: ``W rho`` must have the rows of W up to order and
     positive factors.
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, the definition of layerwise equivariance.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, the definition of layerwise equivariance.
 
     Args:
       kernel: array (m, units), (in, out).

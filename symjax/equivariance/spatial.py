@@ -143,7 +143,7 @@ def transform(variables: Any, layout: SpatialLayout, group: SpatialGroup, g: int
     and columns. Biases, normalisations and 1x1 kernels stay. Nothing is learned of other channels: pair the result with
     a permutation to compare it with ``variables``.
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, section 2 (the flipped network).
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, section 2 (the flipped network).
 
     Args:
       variables: pytree of arrays like those of :func:`find_spatial`.
@@ -186,7 +186,7 @@ def transform(variables: Any, layout: SpatialLayout, group: SpatialGroup, g: int
 def transform_input(x: Any, layout: SpatialLayout, group: SpatialGroup, g: int) -> jax.Array:
     """Move images: ``g x``.
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, section 2.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, section 2.
 
     Args:
       x: array of images, laid out as those of :func:`find_spatial`; any number of them.
@@ -207,7 +207,7 @@ def transform_input(x: Any, layout: SpatialLayout, group: SpatialGroup, g: int) 
 def transform_output(outputs: Any, layout: SpatialLayout, group: SpatialGroup, g: int) -> Any:
     """Move the outputs: along their spatial axes if they have any (a segmentation), else not at all (a class).
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, section 2.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, section 2.
 
     Args:
       outputs: what the model returns.
@@ -291,7 +291,7 @@ def commutation_error(
     Rounding, 1e-12 in float64, where every operation commutes with the group and the layout is right; clearly more for
     a network whose strides and paddings see other pixels in the mirror (:func:`symjax.equivariance.broken`).
 
-    Source: Bokman & Kahl 2023, arXiv 2305.17017, section 2.
+    Source: Bökman & Kahl 2023, arXiv 2305.17017, section 2.
 
     Args:
       variables: pytree of arrays.
