@@ -42,6 +42,13 @@ momentum = 0.9
 weight_decay = 1e-4
 seed = 1
 """,
+    "relu_equivariance": """
+width = 0.03125
+limit = 60
+epochs = 2
+own_steps = 20
+seed = 0
+""",
     "teleportation": """
 starts = 2
 seed = 0
@@ -79,6 +86,16 @@ LARGEST = {
         "exact law, every classifier at every step": 1e-4,
         "exact law, fixed arm": 1e-4,
         "attention: exact law": 1e-12,
+    },
+    "relu_equivariance": {
+        "VGG11: the mirror of the mirror": 1e-5,
+        "VGG11: function moved by the matching": 1e-5,
+        "VGG11: invariance of the matched": 1e-4,
+        "VGG11: invariance of the repaired": 1e-4,
+        "own: the mirror of the mirror": 1e-5,
+        "own: function moved by the matching": 1e-5,
+        "own: invariance of the matched": 1e-5,
+        "own: invariance of the repaired": 1e-4,
     },
     "teleportation": {
         "Booth: squared gradient over 36 L, minus 1": 1e-13,
@@ -134,7 +151,9 @@ def _execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
 # half a minute and more of compiling each
 RUNS = [
     pytest.param(
-        path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in {"noether", "teleportation", "your_model"})
+        path,
+        id=path.stem,
+        marks=[pytest.mark.slow] * (path.stem in {"noether", "relu_equivariance", "teleportation", "your_model"}),
     )
     for path in NOTEBOOKS
 ]
