@@ -28,6 +28,12 @@ def test_ranks_are_those_of_the_whole_jacobian() -> None:
         assert rank <= regions <= 22
 
 
+@pytest.mark.parametrize(("depth", "seed", "rank"), [(5, 87, 87), (6, 43, 96), (6, 80, 84)])
+def test_a_search_takes_no_rounding_for_a_row(depth: int, seed: int, rank: int) -> None:
+    """Networks whose kernel is hard to find; the ranks are those of the balanced rows' singular values."""
+    assert ranks(depth, 5, range(seed, seed + 1)).rank.tolist() == [rank]
+
+
 def test_networks_at_the_bound_are_proven_to_be() -> None:
     found = ranks(3, 3, range(5, 15))
     seeds = 5 + np.flatnonzero(found.regions == 22)
