@@ -16,7 +16,7 @@ from symjax.dimension import networks as nets
 from symjax.dimension.gradients import scaling_tangents
 from symjax.dimension.row_space import Evidence
 from symjax.dimension.screening import Screen
-from symjax.dimension.search import Gradients, Search
+from symjax.dimension.search import Gradients, Search, refuse_size
 
 __all__ = [
     "Dimension",
@@ -94,6 +94,7 @@ def measure(
 ) -> tuple[Dimension, Search]:
     """The dimension at points ("points") or of the regions they lie in ("patterns"), and the search for it."""
     sizes = nets.widths(params)
+    refuse_size(nets.parameters(sizes))
     places, passed = np.arange(len(points)), None
     if method == "points":
         gradients = Gradients(params, points)

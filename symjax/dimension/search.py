@@ -14,7 +14,7 @@ from symjax.dimension.gradients import gradients, of_patterns, unit_rows
 from symjax.dimension.row_space import RowSpace
 from symjax.dimension.screening import Screen, Screening
 
-__all__ = ["Gradients", "Search", "free_columns"]
+__all__ = ["Gradients", "Search", "free_columns", "refuse_size"]
 
 _SEEN = 1e-12  # a product above this part of the two lengths is no rounding
 _NEW = 1e-10  # and above this, worth a dimension before all rows are factored together
@@ -45,6 +45,21 @@ def free_columns(params: nets.Params) -> np.ndarray:
         free[(start + w.size + numbers * biases.shape[1] + bias)[~moved & shifted]] = False
         start += w.size + b.size
     return free
+
+
+def refuse_size(count: int) -> None:
+    """Refuse so many parameters whose row space needs more than 8 GiB.
+
+    Source: this library's bookkeeping.
+
+    Raises:
+      ValueError: more parameters than that.
+    """
+    if (needed := 5 * 8 * count**2) > _MEMORY:
+        raise ValueError(
+            f"params hold {count:,} parameters, whose row space needs {needed:,} bytes, more than {_MEMORY:,}; "
+            "a network this large has no dense rank here"
+        )
 
 
 class Gradients:
@@ -84,11 +99,7 @@ class Search:
     def __init__(self, gradients: Gradients, ceiling: int, random: np.random.Generator) -> None:
         self.gradients, self.ceiling, self.random = gradients, ceiling, random
         self.free = free_columns(gradients.params)
-        if (needed := 5 * 8 * len(self.free) ** 2) > _MEMORY:
-            raise ValueError(
-                f"params hold {len(self.free):,} parameters, whose row space needs {needed:,} bytes, more than "
-                f"{_MEMORY:,}; a network this large has no dense rank here"
-            )
+        refuse_size(len(self.free))
         self.space = RowSpace(int(self.free.sum()))
         self._added: list[np.ndarray] = []
         self._taken = np.zeros(len(gradients), bool)

@@ -10,6 +10,7 @@ from symjax.dimension import (
     dimensions,
     generic_dimension,
     hidden_directions,
+    mechanism_examples,
     sampled_dimension,
 )
 from symjax.dimension import networks as nets
@@ -86,6 +87,25 @@ def test_a_dead_unit_and_its_hidden_directions() -> None:
     np.testing.assert_allclose(found.directions @ scaling_tangents(params).T, 0, atol=1e-10)
     assert np.max(found.slope) < 1e-12 and np.max(found.change) < 1e-4
     np.testing.assert_allclose(found.layers.sum(1), 1)
+    assert found.conserved.sum() >= 4  # the unit's parameters never move
+
+
+def test_gradient_flow_conserves_one_hidden_quantity_of_two_units_that_are_always_on() -> None:
+    """``(W W^T + b b^T - u^T u)_{01}`` of the layers around two units always on; its diagonal is the scalings'.
+
+    The other four hidden directions mix the units otherwise or move their biases: no quantity.
+    """
+    params = next(each.params for each in mechanism_examples() if each.mechanism == "2 of 3 units always on")
+    random = np.random.default_rng(1)
+    found = hidden_directions(params, 3 * random.normal(size=(600, 2)), random.normal(size=(50, 2)))
+    assert found.conserved.tolist() == [True, False, False, False, False] and found.twist[1] > 1e-3
+    (w, b), (u, _) = params[1:]
+    zeros = [(np.zeros_like(weights), np.zeros_like(bias)) for weights, bias in params]
+    zeros[1][0][:2], zeros[1][1][:2], zeros[2][0][0, :2] = w[[1, 0]], b[[1, 0]], -u[0, [1, 0]]
+    slope = nets.flatten(zeros)
+    known = np.concatenate([scaling_tangents(params), found.directions[:1]])
+    rest = slope - known.T @ np.linalg.lstsq(known.T, slope)[0]
+    assert np.linalg.norm(rest) < 1e-6 * np.linalg.norm(slope)
 
 
 def test_three_ranks_in_one_record() -> None:
