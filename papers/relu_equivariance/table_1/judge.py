@@ -28,9 +28,10 @@ def judge(rows: dict[str, Row], config: Any, setting: Setting) -> list[Claim]:
         values = differences(rows, first, second, field)
         if values.size:
             judged.append(claims.judge(TABLE_1[name], values, here))
-    if "cnn_aug" in rows and np.isfinite(rows["cnn_aug"].other).all():
-        row = rows["cnn_aug"]
-        judged.append(claims.judge(TABLE_1["two_networks"], row.other - row.barrier, here))
+    if "cnn_aug" in rows:
+        harder = rows["cnn_aug"].other - rows["cnn_aug"].barrier
+        if np.isfinite(harder).any():
+            judged.append(claims.judge(TABLE_1["two_networks"], harder[np.isfinite(harder)], here))
     return judged
 
 

@@ -28,7 +28,8 @@ class Row(NamedTuple):
         barrier: of a network and its mirror image, matched and REPAIRed (networks,).
         uncorrected: the same without REPAIR (networks,).
         unmatched: the same with REPAIR and without a permutation (networks,).
-        other: barrier of a network and that of the next seed, matched and REPAIRed (networks,); NaN for one network.
+        other: barrier of a network and that of the next seed, matched and REPAIRed (networks,); NaN where there is no
+            such pair: for one network, and for the second of two.
         involutive: share of channels in cycles of at most two (networks,).
     """
 
@@ -89,7 +90,7 @@ def _pairs(
             return two_networks(stage, first, second, corrections=CORRECTIONS)
 
         selves.append(directory.part(f"{kind}-self-{seed}", Pair, own))
-        if len(seeds) > 1:
+        if len(seeds) > 2 or (len(seeds), place) == (2, 0):  # of two networks there is one pair
             others.append(directory.part(f"{kind}-two-{seed}", Pair, other))
     return selves, others
 
@@ -105,7 +106,7 @@ def _row(learnt: list[dict[str, Any]], failed: np.ndarray, selves: list[Pair], o
         barrier=own[:, MATCHED, REPAIR],
         uncorrected=own[:, MATCHED, NONE],
         unmatched=own[:, UNMATCHED, REPAIR],
-        other=np.array(two or [np.nan] * len(selves)),
+        other=np.array(two + [np.nan] * (len(selves) - len(two))),
         involutive=np.array([np.average(pair.layers.involutive, weights=pair.layers.size) for pair in selves]),
     )
 
@@ -120,8 +121,9 @@ def tell(row: Row) -> str:
 
 
 def _spread(values: np.ndarray) -> str:
+    values = values[np.isfinite(values)]
     sd = f" +- {values.std(ddof=1):.2g}" if len(values) > 1 else ""
-    return f"{values.mean():.3g}{sd}"
+    return f"{values.mean():.3g}{sd}" if len(values) else "unknown"
 
 
 def require(config: Any) -> str:
