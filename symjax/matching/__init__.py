@@ -19,15 +19,10 @@ from symjax.matching.assignment import (
 )
 from symjax.matching.barriers import Barrier, barrier, highest_barrier
 from symjax.matching.cycles import Cycles, cycles
-from symjax.matching.homomorphism import (
-    Action,
-    GroupMatching,
-    assign_homomorphism,
-    homomorphism_defect,
-    match_group,
-    merge_group,
-)
-from symjax.matching.match import Matching, aligned, match, merge
+from symjax.matching.group import GroupMatching, match_group, merge_group
+from symjax.matching.homomorphism import Action, assign_homomorphism, homomorphism_defect
+from symjax.matching.match import match
+from symjax.matching.matched import Matching, aligned, merge
 from symjax.matching.moments import Moments, cross_moments
 from symjax.matching.score import correlation
 from symjax.matching.sites import reads

@@ -74,7 +74,8 @@ def barrier(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}, but must lie between 0 and 1")
     rng, n = np.random.default_rng(seed), scores.shape[1]
-    counts = [rng.multinomial(n, np.full(n, 1 / n)) for _ in range(whole_number("resamples", resamples, 0))]
+    times = whole_number("resamples", resamples, 0)
+    counts = (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(times))
     drawn = [_value(scores @ each / n, kind, alpha) for each in counts]
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, (tail, 1 - tail)) if drawn else (np.nan, np.nan)

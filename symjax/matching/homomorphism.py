@@ -1,23 +1,15 @@
-"""A network matched with all its images under a finite group, by permutations that obey the group's law."""
+"""Actions of a finite group on units: the best one for given scores, and how far permutations are from one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import combinations, permutations
 from math import perm as falling
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from symjax.channels import Channel, permute
 from symjax.matching.assignment import assign, assign_involution, square
-from symjax.matching.match import matchable, score_of
-from symjax.matching.moments import cross_moments
-from symjax.matching.score import Group
-from symjax.matching.sites import Sites, reads, require_variables
-from symjax.tracing import Symmetries
 
-__all__ = ["Action", "GroupMatching", "assign_homomorphism", "homomorphism_defect", "match_group", "merge_group"]
+__all__ = ["Action", "assign_homomorphism", "homomorphism_defect", "neutral_element", "require_group"]
 
 _ALL = 20_000  # orbits that are looked at one by one, where they are so few
 _ROUNDS = 3
@@ -35,24 +27,6 @@ class Action(NamedTuple):
     element: np.ndarray
     value: float
     lost: float
-
-
-class GroupMatching(NamedTuple):
-    """A network matched with its images.
-
-    Attributes:
-      permutations: class -> integers (group, size), an action.
-      value: class -> the sum of the correlations matched.
-      lost: class -> how much less that is than without the law.
-      defect: class -> share of (g, h, unit) for which the best permutations of the elements break the law.
-      channels: the channels on which this acts.
-    """
-
-    permutations: dict[str, np.ndarray]
-    value: dict[str, float]
-    lost: dict[str, float]
-    defect: dict[str, float]
-    channels: dict[str, Channel]
 
 
 def homomorphism_defect(element: Any, table: Any) -> float:
@@ -104,11 +78,11 @@ def assign_homomorphism(scores: Any, table: Any) -> Action:
       >>> print(assign_homomorphism(quarter, np.add.outer(range(4), range(4)) % 4).element[1])
       [1 2 3 0]
     """
-    table = _group(table)
+    table = require_group(table)
     scores = np.stack([square(f"scores[{g}]", one) for g, one in enumerate(scores)])
     if len(scores) != len(table):
         raise ValueError(f"scores hold {len(scores)} matrices, but the group has {len(table)} elements")
-    n, neutral = scores.shape[1], _neutral(table)
+    n, neutral = scores.shape[1], neutral_element(table)
     scores[neutral] = np.eye(n)
     free = sum(assign(one).value for g, one in enumerate(scores) if g != neutral)
     if len(table) == 2:
@@ -127,7 +101,8 @@ class _Orbits(NamedTuple):
     where: np.ndarray
 
 
-def _group(table: Any) -> np.ndarray:
+def require_group(table: Any) -> np.ndarray:
+    """The table of a group as integers; what is no group's is refused by a ValueError."""
     table = np.asarray(table)
     size = len(table) if table.ndim else 0
     full = np.arange(size)
@@ -144,7 +119,8 @@ def _group(table: Any) -> np.ndarray:
     return table
 
 
-def _neutral(table: np.ndarray) -> int:
+def neutral_element(table: np.ndarray) -> int:
+    """The number of the identity."""
     return int(np.flatnonzero((table == np.arange(len(table))[None]).all(1))[0])
 
 
@@ -152,7 +128,7 @@ def _subgroups(table: np.ndarray) -> list[frozenset[int]]:
     found = set()
     for count in range(4):
         for generators in combinations(range(len(table)), count):
-            held = {_neutral(table), *generators}
+            held = {neutral_element(table), *generators}
             while len(more := held | {int(table[g, h]) for g in held for h in held}) > len(held):
                 held = more
             found.add(frozenset(held))
@@ -253,82 +229,3 @@ def _chosen(
             at = np.asarray(units)
             element[:, at] = at[kinds[number].where].T
     return element
-
-
-def match_group(
-    traced: Symmetries,
-    images: Sequence[Any],
-    table: Any,
-    batches: Iterable[Any],
-    *,
-    sites: Sites = "all",
-    names: Sequence[str] | None = None,
-    epsilon: float = 0.0,
-) -> GroupMatching:
-    """Match a network with its images under a group, such that the permutations of each class are an action.
-
-    The mean of the images in the network's order (:func:`merge_group`) is then exactly equivariant: a GCNN.
-
-    Source: Bökman & Kahl 2023 for C2; other groups and the law as a constraint: derived.
-
-    Args:
-      traced: from :func:`symjax.tracing.symmetries`.
-      images: variables of the network acted on by each element, in the order of the table; with
-        :func:`symjax.equivariance.transform`, ``[transform(variables, layout, group, g) for g in ...]``.
-      table: integers (group, group), ``table[g, h] = g h``, ``(g h) . v = g . (h . v)``.
-      batches: inputs.
-      sites: as for :func:`symjax.matching.match`.
-      names: as for :func:`symjax.matching.match`; classes with batch indices are left as they are.
-      epsilon: as for :func:`symjax.matching.match`.
-
-    Returns:
-      The matching.
-
-    Raises:
-      ValueError: as :func:`symjax.matching.match` and :func:`assign_homomorphism`.
-    """
-    table = _group(table)
-    if len(images) != len(table):
-        raise ValueError(f"images hold {len(images)} networks, but the group has {len(table)} elements")
-    require_variables(traced, **{f"images[{g}]": one for g, one in enumerate(images)})
-    channels, _ = matchable(traced, names)
-    places = reads(traced, [name for name, one in channels.items() if not one.batch], sites)
-    places = {name: each for name, each in places.items() if each}
-    neutral = _neutral(table)
-    moments = cross_moments(traced, images[neutral], images, batches, places)
-    matching, plain = GroupMatching({}, {}, {}, {}, channels), Group("permutation", "", ())
-    for name in places:
-        scores = [score_of(one[name], plain, channels[name], epsilon).plain[0, :, 0] for one in moments]
-        best = assign_homomorphism(scores, table)
-        free = np.stack([assign(one).element for one in scores])
-        free[neutral] = np.arange(len(free[neutral]))
-        matching.permutations[name], matching.value[name], matching.lost[name] = best
-        matching.defect[name] = homomorphism_defect(free, table)
-    return matching
-
-
-def merge_group(matching: GroupMatching, images: Sequence[Any]) -> Any:
-    """The mean of a network's images, each in the network's order: ``1/|G| sum_g P_g . g . v`` (Reynolds).
-
-    Source: Bökman & Kahl 2023, section 3 (C2); the projection on equivariant networks for any group.
-
-    Args:
-      matching: from :func:`match_group`.
-      images: as there.
-
-    Returns:
-      Variables like each image; integer leaves are the first image's.
-
-    Raises:
-      ValueError: images that do not fit the channels.
-    """
-    moved = [
-        permute({name: each[g] for name, each in matching.permutations.items()}, image, matching.channels)
-        for g, image in enumerate(images)
-    ]
-
-    def mean(*leaves: Any) -> Any:
-        first = jnp.asarray(leaves[0])
-        return sum(leaves) / len(leaves) if jnp.issubdtype(first.dtype, jnp.floating) else first
-
-    return jax.tree.map(mean, *moved)

@@ -95,6 +95,16 @@ def cross_moments(
 
     Raises:
       ValueError: no batch, a batch of another shape, or activations that are not finite, with the class named.
+
+    Example:
+      >>> from symjax.matching import reads
+      >>> from symjax.tracing import symmetries
+      >>> apply = lambda v, x: jnp.maximum(x @ v["in"], 0.0) @ v["out"]
+      >>> v = {"in": jnp.array([[1.0, -1.0]]), "out": jnp.ones((2, 1))}
+      >>> found = symmetries(apply, v, jnp.ones((1, 1)))
+      >>> batches = [jnp.array([[2.0]]), jnp.array([[-2.0]])]
+      >>> cross_moments(found, v, [v], batches, reads(found, ["in"]))[0]["in"][0].covariance.tolist()
+      [[1.0, -1.0], [-1.0, 1.0]]
     """
     return moment_pass(traced, reads)(variables_a, others, batches)
 

@@ -10,8 +10,9 @@ import numpy as np
 from symjax.channels import Channel, Site
 from symjax.channels.layout import blocks, labels
 from symjax.matching.assignment import Assignment
-from symjax.matching.match import aligned, describe, outer_classes, solve_all
+from symjax.matching.matched import aligned, describe
 from symjax.matching.score import Constraint, Group, Score
+from symjax.matching.solving import outer_classes, solve_all
 from symjax.tracing.action import leaf_paths
 from symjax.tracing.describe import Path
 
@@ -91,7 +92,7 @@ def _unmoved(channel: Channel, group: Group) -> list[Assignment]:
 
 
 def weight_score(a: Leaves, b: Leaves, channel: Channel, group: Group, cosine: bool) -> Score:
-    """Inner products of the parameters of every pair of units, over all sites of a class.
+    """Inner products of the parameters of every pair of units, over all sites of a class but running statistics.
 
     Source: Ainsworth, Hayase & Srinivasa 2023, section 3.2.
 
@@ -111,6 +112,8 @@ def weight_score(a: Leaves, b: Leaves, channel: Channel, group: Group, cosine: b
     negated = {(site.path, site.axis) for site in negated} if group.kind == "signed" else set()
     parts, norms = [np.zeros(shape), np.zeros(shape)], [np.zeros((count, channel.size)) for _ in range(2)]
     for site in channel.sites:
+        if site.path[:1] == ("batch_stats",):  # what was measured is no weight
+            continue
         rows = [_rows(leaves[site.path], site, channel) for leaves in (a, b)]
         here = tuple(2 * [rows[0].shape[1] // channel.size, channel.size])
         product = (rows[0].T @ rows[1]).reshape(here)

@@ -1,7 +1,7 @@
 """Corrections of a merged network's hidden units: :func:`repair`, fused into the leaves where leaves write them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +13,11 @@ from symjax.matching.moments import cross_moments, examples, pooled
 from symjax.matching.sites import Read, require_variables
 from symjax.repair.places import Place, Places, streams, writers
 from symjax.repair.statistics import Statistics, looker, pooled_over, runner
+from symjax.repair.steps import Affine, Correction, Mode, running, step
 from symjax.tracing import Symmetries
 from symjax.tracing.describe import Path
 
-__all__ = ["Correction", "Mode", "Repaired", "outputs", "repair"]
-
-Correction = Literal["none", "reset", "std", "bias", "repair"]
-Mode = Literal["exact", "torch", "closed"]
-
-_EPSILON = {"exact": 0.0, "torch": 1e-5, "closed": 0.0}
-
-
-class Affine(NamedTuple):
-    """``x -> factor x + summand`` on the units of one place."""
-
-    factor: np.ndarray
-    summand: np.ndarray
+__all__ = ["Repaired", "outputs", "repair"]
 
 
 class Repaired(NamedTuple):
@@ -130,7 +119,7 @@ def repair(
         raise ValueError(f"mode 'closed' predicts no {correction!r} at {places!r}; take 'exact' or 'torch'")
     ends = _ends(traced, (variables_a, variables_b), batches, kept, mode) if kept else ([], [])
     goals = {place.name: _between(*pair, alpha) for place, *pair in zip(kept, *ends, strict=True)}
-    steps = [_step(place, how, goals.get(place.name), merged, mode) for place, how in chosen]
+    steps = [step(place, how, goals.get(place.name), merged, mode) for place, how in chosen]
     if mode == "closed":
         measured = _predicted(traced, variables_a, variables_b, batches, kept, alpha)
     else:
@@ -218,57 +207,6 @@ def _between(first: Statistics, second: Statistics, alpha: float) -> Statistics:
     return Statistics(mean, ((1 - alpha) * first.deviation + alpha * second.deviation) ** 2)
 
 
-def _step(place: Place, how: Correction, goal: Statistics | None, merged: Any, mode: Mode) -> Callable[..., Any]:
-    """The correction of one place as a function of its mean and variance, in the namespace of these."""
-    epsilon = _EPSILON[mode]
-    if how == "reset":
-        old = running(place, merged)
-
-        def step(mean: Any, variance: Any) -> tuple[Any, Any]:
-            factor = _ratio(np.sqrt(old.var + old.epsilon), variance / old.safe**2 + old.epsilon, old.slope != 0)
-            return factor, old.bias - factor * mean
-
-        return step
-
-    def step(mean: Any, variance: Any) -> tuple[Any, Any]:
-        ones = np.ones_like(goal.mean)
-        factor = ones if how == "bias" else _ratio(goal.deviation, variance + epsilon, ones > 0)
-        return factor + 0 * mean, (mean if how == "std" else goal.mean) - factor * mean
-
-    return step
-
-
-def _ratio(numerator: Any, variance: Any, where: Any) -> Any:
-    """``numerator / sqrt(variance)``, 1 where that cannot be."""
-    space = np if isinstance(variance, np.ndarray) else jnp
-    fine = where & (variance > 0)
-    return space.where(fine, numerator / space.sqrt(space.where(fine, variance, 1.0)), 1.0)
-
-
-class Running(NamedTuple):
-    """The leaves of a normalisation ``slope (x - mean) + bias`` with ``slope = gain / sqrt(var + epsilon)``."""
-
-    mean: np.ndarray
-    var: np.ndarray
-    bias: np.ndarray
-    slope: np.ndarray
-    epsilon: float
-
-    @property
-    def safe(self) -> np.ndarray:
-        """The slope, 1 where it vanishes."""
-        return np.where(self.slope == 0, 1.0, self.slope)
-
-
-def running(place: Place, variables: Any) -> Running:
-    """The leaves of a place's normalisation, in float64."""
-    leaves, norm = leaf_paths(variables), place.normalisation
-    mean, var, bias = (np.asarray(leaves[path], np.float64) for path in (norm.mean, norm.var, place.bias))
-    own = [leaf.path for leaf in place.gains if np.ndim(leaves[leaf.path]) == 1]
-    gain = np.asarray(leaves[own[0]], np.float64) if len(own) == 1 == len(place.gains) else np.ones_like(var)
-    return Running(mean, var, bias, gain / np.sqrt(var + norm.epsilon), norm.epsilon)
-
-
 def _measure(
     traced: Symmetries, merged: Any, batches: Sequence[Any], places: list[Place], steps: list[Any], mode: Mode
 ) -> list[Statistics]:
@@ -319,8 +257,8 @@ def _fused(
 ) -> Repaired:
     leaves = {path: np.asarray(leaf) for path, leaf in leaf_paths(merged).items()}
     before, inserted = dict(leaves), []
-    for (place, how), seen, step in zip(chosen, measured, steps, strict=True):
-        affine = Affine(*map(np.asarray, step(seen.mean, seen.variance)))
+    for (place, how), seen, correct in zip(chosen, measured, steps, strict=True):
+        affine = Affine(*map(np.asarray, correct(seen.mean, seen.variance)))
         if how == "reset":
             old = running(place, merged)
             moved = old.slope != 0

@@ -96,13 +96,25 @@ def writers(traced: Symmetries) -> tuple[Place, ...]:
 
     Behind a normalisation its gain scales them, else the kernel does; a bias before one is not among them.
 
+    Left out are tensors whose units no leaf scales alone (weights that are tied or read elsewhere, a bias added behind
+    a residual sum) and units that share an axis with others (several to a group of a group normalisation).
+
     Source: Jordan et al. 2023 (the outputs of convolutions before the ReLU); found in the program here.
 
     Args:
       traced: from :func:`symjax.tracing.symmetries`.
 
     Returns:
-      The places, in the order of the program.
+      The places, in the order of the program; empty where there are none.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from symjax.tracing import symmetries
+      >>> apply = lambda v, x: jnp.maximum(x @ v["in"] + v["bias"][None], 0.0) @ v["out"]
+      >>> shapes = {"in": (2, 3), "bias": (3,), "out": (3, 1)}
+      >>> variables = {name: jax.ShapeDtypeStruct(shape, float) for name, shape in shapes.items()}
+      >>> [(place.name, place.gains) for place in writers(symmetries(apply, variables, jnp.ones((1, 2))))]
+      [('bias', (Leaf(path=('in',), axis=1),))]
     """
     finder = _Finder(traced)
     places = [finder.place(equation) for equation in traced.model.program.equations if equation.name == "add"]

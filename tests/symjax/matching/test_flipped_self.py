@@ -63,6 +63,7 @@ def _error(v: dict, x: jax.Array) -> float:
     return float(np.abs(_apply(v, x[:, :, ::-1]) - _apply(v, x)).max())
 
 
+@pytest.mark.slow
 def test_hidden_activations_of_the_flipped_network_are_the_flipped_ones_of_the_flipped_image(case: Case) -> None:
     found, layout, x = case
     v = _drawn(1)
@@ -72,6 +73,7 @@ def test_hidden_activations_of_the_flipped_network_are_the_flipped_ones_of_the_f
     np.testing.assert_allclose(_apply(image, x[:, :, ::-1]), _apply(v, x), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_planted_involution_of_a_gcnn_is_found_and_nothing_is_lost_by_merging(case: Case) -> None:
     found, layout, x = case
     v = _tied(_drawn(2))
@@ -99,9 +101,7 @@ def test_the_middle_by_involutions_is_invariant_and_repair_keeps_it_so_on_flippe
     moved = aligned(tied, image)
     middle = merge(v, moved)
     assert _error(middle, x) < 1e-11 < 1e-3 < _error(v, x)
-    for correction in ("repair", "std", "bias"):
-        fixed = repair(found, middle, v, moved, both, correction=correction).variables
-        assert _error(fixed, x) < 1e-11
+    assert _error(repair(found, middle, v, moved, both).variables, x) < 1e-11
     assert _error(repair(found, middle, v, moved, [x]).variables, x) > 1e-4  # statistics that no flip leaves
     # a flip's correlations on such images are symmetric
     np.testing.assert_allclose(tied.correlations["first"], tied.correlations["first"].T, atol=1e-12)

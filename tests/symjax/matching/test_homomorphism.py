@@ -65,7 +65,9 @@ def _apply(v: dict, x: jax.Array) -> jax.Array:
     return jnp.mean(x, (1, 2)) @ v["out"]
 
 
-@pytest.mark.parametrize("group", [rotation_group(), dihedral_group()], ids=["C4", "D4"])
+@pytest.mark.parametrize(
+    "group", [rotation_group(), pytest.param(dihedral_group(), marks=pytest.mark.slow)], ids=["C4", "D4"]
+)
 def test_a_network_merged_with_its_images_by_an_action_is_invariant(group: Any) -> None:
     rng = np.random.default_rng(3)
     v = {

@@ -76,7 +76,7 @@ def _permuted(found: Symmetries, variables: dict, seed: int) -> tuple[dict, dict
     return plain, acting.permute(plain, variables, found.channels)
 
 
-@pytest.mark.parametrize("method", ["activations", "weights", "dual"])
+@pytest.mark.parametrize("method", ["activations", "weights", pytest.param("dual", marks=pytest.mark.slow)])
 def test_a_planted_order_is_recovered(convolutional: Case, method: str) -> None:
     _, found, variables, x = convolutional
     planted, other = _permuted(found, variables, 4)
@@ -86,9 +86,10 @@ def test_a_planted_order_is_recovered(convolutional: Case, method: str) -> None:
         assert np.array_equal(matching.permutations[name], np.argsort(perm)), name
     back = aligned(matching, other)
     assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (back, variables)), strict=True))
-    same = match(found, variables, variables, [x], method=method)
-    assert all(np.array_equal(perm, np.arange(len(perm))) for perm in same.permutations.values())
     assert not matching.unmatched
+    if method == "weights":
+        same = match(found, variables, variables, method=method)
+        assert all(np.array_equal(perm, np.arange(len(perm))) for perm in same.permutations.values())
 
 
 def test_every_class_from_one_pass_is_what_numpy_says_of_the_program_run_by_hand(convolutional: Case) -> None:
@@ -213,3 +214,19 @@ def test_what_tracing_refused_is_refused_by_its_primitive_unless_classes_are_nam
     linear = symmetries(lambda v, x: jnp.sin(x) * v["w"][None], {"w": jnp.ones(2)}, jnp.ones((1, 2)))
     with pytest.raises(ValueError, match="no hidden units"):
         match(linear, {"w": jnp.ones(2)}, {"w": jnp.ones(2)}, [jnp.ones((1, 2))])
+
+
+@pytest.mark.slow
+def test_matching_layer_after_layer_is_matching_in_one_pass(convolutional: Case) -> None:
+    _, found, variables, x = convolutional
+    other = _drawn(jax.tree.map(jnp.shape, variables, is_leaf=lambda leaf: hasattr(leaf, "shape")), 11)
+    for one in other["blocks"]:
+        one["var"] = jnp.abs(one["var"]) + 0.5
+    whole = match(found, variables, other, [x]).permutations
+    moved = other
+    for name in whole:
+        step = match(found, variables, moved, [x], names=[name])
+        assert np.array_equal(step.permutations[name], whole[name])
+        moved = aligned(step, moved)
+    again = match(found, variables, moved, [x]).permutations
+    assert all(np.array_equal(perm, np.arange(len(perm))) for perm in again.values())
