@@ -15,6 +15,7 @@ What is finished is kept in the file and not done again.
 import argparse
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -98,19 +99,26 @@ def examine(name: str) -> dict[str, Any]:
         "jaxpr": jaxpr,
         "trace": trace,
         "verify": time.perf_counter() - started,
+        "commit": _commit(),
     }
+
+
+def _commit() -> str:
+    """The commit of the checkout this file is in; nothing outside of one."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     counts = ("parameters", "equations", "classes", "scalings", "signs", "linear", "translations")
-    names = ("model", *counts, "refused", "dropped", "error", "spread", "jaxpr s", "trace s", "verify s")
+    names = ("model", *counts, "refused", "dropped", "error", "spread", "jaxpr s", "trace s", "verify s", "commit")
     lines = [" | ".join(("", *names, "")).strip(), "|".join(("", *("---" for _ in names), ""))]
     for row in sorted(rows, key=lambda row: row["model"]):
         cells = [row["model"], *(f"{row[key]:,}" for key in counts)]
         cells += [", ".join(row["refused"]) or "none", str(len(row["dropped"]))]
         cells += [f"{row[key]:.0e}" for key in ("error", "spread")]
-        cells += [f"{row[key]:.1f}" for key in ("jaxpr", "trace", "verify")]
+        cells += [*(f"{row[key]:.1f}" for key in ("jaxpr", "trace", "verify")), row.get("commit", "")]
         lines.append(" | ".join(("", *cells, "")).strip())
     return "\n".join(lines)
 
