@@ -7,7 +7,8 @@ Both sides analyse an architecture that torchvision and keras.applications have 
 each as its own library writes it. The groups leave out that of the last layer, whose outputs are the model's; what is
 pruned together is what is permuted together, so that the numbers should agree wherever the two libraries build the same
 network. Seconds are of CPU, without building the model, with one thread: `DependencyGraph.build_dependency` and all
-groups; `symmetries` from shapes, `jax.make_jaxpr` and everything besides permutations included. A failure is the first line of the exception.
+groups; `symmetries` from shapes, `jax.make_jaxpr` and everything besides permutations included. A failure is the last
+line of the traceback.
 """
 
 import argparse
