@@ -29,7 +29,7 @@ def null_space(upper: np.ndarray, cut: float) -> np.ndarray:
       cut: what is tiny.
 
     Example:
-      >>> null_space(np.asfortranarray([[1.0, 1.0], [0.0, 0.0]]), 1e-12).round(3) ** 2
+      >>> (null_space(np.asfortranarray([[1.0, 1.0], [0.0, 0.0]]), 1e-12) ** 2).round(6)
       array([[0.5],
              [0.5]])
     """
