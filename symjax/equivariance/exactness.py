@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.equivariance.groups import SpatialGroup, dihedral_parts, flip_group
+from symjax.equivariance.operations import Constant, Window, sizes_along
 from symjax.equivariance.spatial import SpatialLayout, find_spatial, move_array
-from symjax.equivariance.walk import Constant, Window, sizes_along
 
 __all__ = ["Break", "advice", "broken", "exact_sizes"]
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.equivariance.groups import SpatialGroup, namespace, require_element
-from symjax.equivariance.walk import Constant, Digit, Lost, Segments, SpatialWalk, Window
+from symjax.equivariance.operations import Constant, Digit, Lost, Segments, Window
+from symjax.equivariance.walk import SpatialWalk
 from symjax.tracing.action import leaf_paths
 from symjax.tracing.describe import Path
 from symjax.tracing.found import trace_program
