@@ -22,11 +22,9 @@ def _law(law: str, family: str, scale: str) -> Statement:
 LAWS = {
     "filter": _law("scale", "filter", "the filter's squared norm"),
     "unit": _law("rescale", "unit", "the unit's first squared norm"),
-    "classifier": _law("translation", "classifier", "the largest first sum"),
-    # of the networks whose symmetries are traced
-    "scaling": _law("rescale", "scaling's charge", "the squares whose difference it is"),
+    "gain": _law("rescale", "gain of a normalisation", "the gain's first squared norms"),
     "mixing": _law("rescale", "entry of a linear group's charge", "the squares whose difference it is"),
-    "translation": _law("translation", "sum along a translation", "the sum of the absolute values"),
+    "translation": _law("translation", "sum along a translation", "the largest first sum"),
 }
 
 EQUATION_17 = Statement(
@@ -39,7 +37,7 @@ BALANCES = {
         f"{{optimiser}} obeys no exact law, but 2 <M q, d> + Q(d) is every {family}'s change: largest error",
         *("norm dynamics", _NORMS, "an identity of any update d", 1e-4, "below", "law", "control"),
     )
-    for family in ("filter", "unit", "scaling", "mixing")
+    for family in ("filter", "unit", "gain", "mixing")
 }
 
 # The panels: panels/definitions.py judges them.

@@ -20,6 +20,7 @@ __all__ = [
     "Site",
     "Span",
     "Term",
+    "joined",
 ]
 
 Path = tuple[str | int, ...]
@@ -90,6 +91,27 @@ class Term(NamedTuple):
     along: tuple[tuple[int, int], ...]
     # of a translation (gain, axis): by a multiple of 1/gain, at most one
     weight: tuple[Any, int] | Frame | None = None
+
+
+def joined(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """Join the terms that do the same to all entries of an axis, as to the taps of a kernel that is read tap by tap."""
+    for axis in range(max((len(term.place.shape) for term in terms), default=0)):
+        groups: dict[Any, list[Term]] = {}
+        for term in terms:
+            cut = axis < len(term.place.spans) and not term.place.spans[axis].digits
+            rest = (*term.place.spans[:axis], *term.place.spans[axis + 1 :]) if cut else term.place.spans
+            groups.setdefault((term.place.path, cut, rest, *term[1:]), []).append(term)
+        terms = tuple(one for held in groups.values() for one in _whole(held, axis))
+    return terms
+
+
+def _whole(terms: list[Term], axis: int) -> list[Term]:
+    """The one term that a group is which tiles an axis entry by entry; otherwise the group."""
+    place = terms[0].place
+    if len(terms) == 1 or len({term.place.spans[axis].offset for term in terms}) < place.shape[axis]:
+        return terms
+    span = Span(0, (Digit("", place.shape[axis], 1),))
+    return [terms[0]._replace(place=place._replace(spans=(*place.spans[:axis], span, *place.spans[axis + 1 :])))]
 
 
 class Scaling(NamedTuple):

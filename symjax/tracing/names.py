@@ -24,6 +24,7 @@ from symjax.tracing.describe import (
     Site,
     Span,
     Term,
+    joined,
 )
 from symjax.tracing.generators import Generator, Touched
 from symjax.tracing.ladder import Ladder
@@ -90,8 +91,9 @@ class Names:
         )
 
     def terms(self, walk: UnitsWalk, generator: Generator) -> tuple[Term, ...]:
-        """Where a generator acts."""
-        return tuple(self.term(walk, number, degree, generator.atoms) for number, degree in generator.vector.items())
+        """Where a generator acts; blocks that tile an axis are one."""
+        own = (self.term(walk, number, degree, generator.atoms) for number, degree in generator.vector.items())
+        return joined(tuple(own))
 
     def term(self, walk: UnitsWalk, number: int, degree: Any, atoms: Sequence[Axis]) -> Term:
         """The place of an unknown, and the digits that some atoms are there."""

@@ -83,7 +83,7 @@ LARGEST = {
         "<g, q> / |g||q|, largest": 1e-12,
         "exact law, every filter at every step": 1e-4,
         "exact law, every unit at every step": 1e-4,
-        "exact law, every classifier at every step": 1e-4,
+        "exact law, every translation at every step": 1e-4,
         "exact law, fixed arm": 1e-4,
         "attention: exact law": 1e-12,
     },

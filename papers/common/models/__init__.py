@@ -1,4 +1,4 @@
-"""The networks of the papers, as Flax modules, with their initialisation and their hidden channels.
+"""The networks of the papers, as Flax modules, with their initialisation.
 
 A model added to :data:`MODELS` is offered by every command line that takes one. Nothing heavy is imported before a
 model is built, so that a command line knows the names.
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from papers.common.models.mlp import MLP
     from papers.common.models.resnet import ResNet18
     from papers.common.models.resnet50 import ResNet50
-    from papers.common.models.vgg import VGG11, vgg11_channels
+    from papers.common.models.vgg import VGG11
+    from papers.common.models.vit import ViT
 
-__all__ = ["MLP", "MODELS", "VGG11", "ModelName", "ResNet18", "ResNet50", "initialise", "vgg11_channels"]
+__all__ = ["MLP", "MODELS", "VGG11", "ModelName", "ResNet18", "ResNet50", "ViT", "initialise"]
 
 _HOMES = {
-    **{"MLP": "mlp", "VGG11": "vgg", "ResNet18": "resnet", "ResNet50": "resnet50"},
-    **{"initialise": "initialisation", "vgg11_channels": "vgg"},
+    **{"MLP": "mlp", "VGG11": "vgg", "ResNet18": "resnet", "ResNet50": "resnet50", "ViT": "vit"},
+    "initialise": "initialisation",
 }
 
 
@@ -37,6 +38,7 @@ MODELS: dict[str, Callable[[int, float, Any], Any]] = {
     "vgg11": _of("VGG11"),
     "resnet18": _of("ResNet18", norm="group"),
     "resnet18-bn": _of("ResNet18", norm="batch"),
+    "vit": _of("ViT"),
 }
 """Name -> ``build(classes, width, dtype)``, a module as :func:`initialise` takes it."""
 

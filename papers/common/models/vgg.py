@@ -1,6 +1,4 @@
-"""VGG11 for small images, with and without batch normalisation, and its hidden channels."""
-
-from itertools import pairwise
+"""VGG11 for small images, with and without batch normalisation."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,7 +15,6 @@ from papers.common.models.convolution import (
     relu_max_windows,
     tile,
 )
-from symjax.channels import Channel, hidden, normalised
 
 # (features, whether a max pool follows) of the eight convolutions; the width of the two hidden dense layers
 CONVOLUTIONS = (
@@ -149,30 +146,3 @@ class VGG11(nn.Module):
         plateau.
         """
         return (2 / (9 * shape[-1])) ** 0.5 if len(shape) == 4 else 0.01 / self.width**0.5
-
-
-def vgg11_channels(variables: dict) -> dict[str, Channel]:
-    """Describe the hidden channels of a VGG11 by the places where they live and their scalings.
-
-    Channels `conv1` ... `conv8`, `dense1`, `dense2`. With normalisation a convolution's filter has the scaling "scale"
-    (kernel and bias +1, running mean +1, running variance +2: exact up to epsilon) and its normalisation "rescale"
-    (scale and bias +1, the next layer's inputs -1); without, and for dense units, "rescale" takes kernel and bias +1
-    against the next layer's inputs -1.
-
-    Args:
-        variables: `{"params": ..., "batch_stats": ...}` or without the statistics; only shapes are read.
-
-    Returns:
-        A dict from the channel's name to its `Channel`.
-    """
-    layers = [*(f"conv{index}" for index in range(1, len(CONVOLUTIONS) + 1)), "dense1", "dense2", "dense3"]
-    channels = {}
-    for name, next_name in pairwise(layers):
-        layer, reader = ("params", name), ("params", next_name)
-        norm = name.replace("conv", "norm")
-        if name == norm or norm not in variables["params"]:
-            channels[name] = hidden(variables, layer, reader)
-        else:
-            statistics = ("batch_stats", norm) if norm in variables.get("batch_stats", {}) else None
-            channels[name] = normalised(variables, layer, ("params", norm), reader, statistics)
-    return channels

@@ -10,9 +10,10 @@ import numpy as np
 
 from papers.common import data
 from papers.common.compilation import once_options
-from papers.common.models import VGG11, initialise, vgg11_channels
+from papers.common.models import VGG11, initialise
 from papers.common.training import Data, TrainState, evaluate, sgd, start, training_step
 from papers.gradient_flow.networks.neurons import Neurons, neurons, watched
+from symjax.tracing import symmetries
 
 
 class Vgg11Training(NamedTuple):
@@ -44,7 +45,8 @@ def vgg11(dataset: data.Dataset, width: float, precision: str) -> Vgg11Training:
     """Put together plain descent on VGG11 without BatchNorm and dropout; one program serves all rates and seeds."""
     dtype, model = jnp.dtype(precision), build(dataset.classes, width, precision)
     shapes = initialise(model, 0, dataset.train.images.shape[1:])
-    found = neurons(vgg11_channels(shapes), dtype)
+    image = jax.ShapeDtypeStruct((2, *dataset.train.images.shape[1:]), dtype)
+    found = neurons(symmetries(model.apply, shapes, image).channels, dtype)
 
     def descent(learning_rate: Any) -> Any:
         return watched(found, sgd(learning_rate), learning_rate)

@@ -145,8 +145,8 @@ class TrainConfig(Setting):
     place: ClassVar[str] = "noether/train"
 
     model: ModelName = "vgg11"
-    """vgg11 is the paper's; of any other the symmetries are found from its program. resnet18 has GroupNorm, resnet18-bn
-    BatchNorm."""
+    """vgg11 is the paper's, resnet18 has GroupNorm, resnet18-bn BatchNorm, vit is a small vision transformer; the
+    symmetries of each are found from its program."""
 
     preset: str = "none"
     """A panel of the paper; options given beside it replace the preset's. The help lists them."""
@@ -155,7 +155,7 @@ class TrainConfig(Setting):
     """Leave the filters' norms to the learning rule, or set each back to its initial value after every step."""
 
     initial_scale: float | None = None
-    """Multiplies the initial filters; by default 0.35 with BatchNorm, so that norms grow to fit the rate."""
+    """Multiplies the initial filters; by default 0.35 with VGG11 and BatchNorm, so that norms grow to fit the rate."""
 
     drops: tuple[float, ...] | None = None
     """Epochs after which the learning rate is multiplied by 0.1; by default once, after three quarters of them."""
@@ -177,7 +177,7 @@ class TrainConfig(Setting):
 
     @property
     def filter_scale(self) -> float:
-        """Factor on the initial filters: the function does not depend on it with BatchNorm, and does without."""
+        """Factor on the initial filters, on which the function does not depend."""
         usual = 0.35 if self.batch_norm and self.model == "vgg11" else 1.0
         return usual if self.initial_scale is None else self.initial_scale
 
@@ -195,14 +195,10 @@ class TrainConfig(Setting):
             if (value := getattr(self, field)) is not None:
                 check_range(field, value, field)
         if self.model != "vgg11":
-            own = {"batch_norm": True, "dropout": TrainConfig.dropout, "filter_norm": "free", "initial_scale": None}
+            own = {"batch_norm": True, "dropout": TrainConfig.dropout}
             for field, value in own.items():
                 allowed = getattr(self, field) == value
                 check(allowed, field, getattr(self, field), f"left out with --model {self.model}: it is vgg11's")
-        fixed_without = self.filter_norm == "fixed" and not self.batch_norm
-        check(
-            not fixed_without,
-            "filter_norm",
-            "fixed",
-            "free without BatchNorm (only a normalised filter's norm is a symmetry)",
-        )
+        why = "without BatchNorm (only a normalised filter's norm is a symmetry)"
+        check(self.batch_norm or self.filter_norm == "free", "filter_norm", "fixed", f"free {why}")
+        check(self.batch_norm or self.filter_scale == 1, "initial_scale", self.initial_scale, f"left out {why}")

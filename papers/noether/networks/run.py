@@ -11,7 +11,7 @@ import numpy as np
 
 from papers.common import data
 from papers.common.compilation import once_options
-from papers.common.models import MODELS, initialise, vgg11_channels
+from papers.common.models import MODELS, initialise
 from papers.common.optimisers import OPTIMISERS, Optimiser
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
@@ -85,12 +85,14 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
     if config.model == "vgg11":
         model = model.clone(dropout=config.dropout)
     variables = initialise(model, config.seed, dataset.train.images.shape[1:])
-    variables = _scale_filters(variables, config.filter_scale)
     per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
     drops = tuple(np.int32(round(drop * per_epoch)) for drop in config.drop_epochs)
     numbers = Numbers(*map(np.float32, (config.learning_rate, config.momentum, config.weight_decay)), drops)
-    found = _families(config, model, variables, dataset)
     fixed, chosen = config.filter_norm == "fixed", OPTIMISERS[config.optimiser]
+    gains = config.model != "vgg11"  # the paper's network is watched for the paper's families
+    found = charges.families(model, variables, dataset.train.images.shape[1:], fixed, gains)
+    if found.stretch is not None:
+        variables = {**variables, "params": found.stretch(variables["params"], config.filter_scale)}
 
     def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
         return data.normalise(data.augment(key, raw, dataset.augmentation), dataset)
@@ -126,19 +128,6 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
         fixed=charges.layer_names(found),
     )
     return begin(variables, numbers, jax.random.PRNGKey(config.seed)), plan
-
-
-def _families(config: TrainConfig, model: Any, variables: Any, dataset: data.Dataset) -> charges.Families:
-    """The paper's families of VGG11; of any other network all symmetries that its program has in training mode."""
-    params, stats = variables["params"], variables.get("batch_stats", {})
-    if config.model == "vgg11":
-        return charges.families(vgg11_channels(variables), params)
-
-    def apply(params: Any, images: jax.Array) -> jax.Array:
-        return model.apply({"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"])[0]
-
-    images = jax.ShapeDtypeStruct((2, *dataset.train.images.shape[1:]), jnp.float32)
-    return charges.traced(apply, params, images)
 
 
 def run(config: TrainConfig, command: str, finish: Finish = keep, again: str | None = None) -> Outcome:
@@ -201,11 +190,3 @@ def _used(dataset: data.Dataset, environment: dict[str, Any]) -> str:
 
 def _resident(split: data.Split) -> Data:
     return Data(jnp.asarray(split.images), jnp.asarray(split.labels))
-
-
-def _scale_filters(variables: Any, factor: float) -> Any:
-    params = {
-        name: {**layer, "kernel": layer["kernel"] * np.float32(factor)} if name.startswith("conv") else layer
-        for name, layer in variables["params"].items()
-    }
-    return {**variables, "params": params}

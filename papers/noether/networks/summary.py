@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from papers.noether.claims import LAWS
+
 LAYER_SUMS = {"law": "filter_predicted", "eq17": "filter_eq17", "eq17_own_square": "filter_eq17_own_square"}
 
 
@@ -11,7 +13,7 @@ def summarise(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Final test accuracy and losses, largest prediction errors of each family, and :func:`layers` where norms are."""
     worst = {
         f"largest_{family}_prediction_error": float(arrays[f"{family}_worst"][-1].max())
-        for family in ("filter", "unit", "classifier", "scaling", "mixing", "translation")
+        for family in LAWS
         if f"{family}_worst" in arrays
     }
     last = {f"test_{name}": float(arrays[f"test_{name}"][-1]) for name in ("loss", "top1", "top5")}

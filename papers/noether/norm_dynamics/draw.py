@@ -1,5 +1,6 @@
 """The pictures of one training run, from what it measured and, where its optimiser has laws, from their predictions."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ def draw_norms(directory: RunDirectory, arrays: Arrays, config: TrainConfig) -> 
     """Draw squared norms of filters layer by layer, measured in colour, predicted dashed: the headline of a run."""
     of_filter, step, measured = arrays["filter_layer"], arrays["step"], arrays["filter_measured"]
     names = sorted(set(of_filter.tolist()))
-    rows = 1 if len(names) <= 4 else 2
-    canvas = new_figure(rows, (len(names) + rows - 1) // rows, width=2.35, height=2.15)
+    columns = len(names) if len(names) <= 4 else math.ceil(math.sqrt(2 * len(names)))
+    canvas = new_figure(math.ceil(len(names) / columns), columns, width=2.35, height=2.15)
     for panel in canvas.axes.flat[len(names) :]:
         panel.set_visible(False)
     for panel, name in zip(canvas.axes.flat, names, strict=False):
@@ -103,19 +104,20 @@ def draw_rates(directory: RunDirectory, arrays: Arrays, config: TrainConfig) -> 
         angle = np.sqrt(2 * eta * config.weight_decay / (1 + config.momentum))
         canvas.axes[0, 1].plot(step, angle, label=r"$\sqrt{2\eta k/(1+\beta)}$", **style("prediction"))
     handles, labels = canvas.axes[0, 1].get_legend_handles_labels()
-    canvas.figure.legend(handles, labels, fontsize=9, frameon=False, ncols=len(labels), loc="outside lower center")
+    canvas.figure.legend(
+        handles, labels, fontsize=9, frameon=False, ncols=min(9, len(labels)), loc="outside lower center"
+    )
     kept = [name for name in arrays if name.startswith("filter_")]
     kept_arrays = {name: arrays[name] for name in kept} | {"step": step, "learning_rate": eta}
     directory.save_figure(canvas.figure, "rates", **kept_arrays)
 
 
 def draw_other_families(directory: RunDirectory, arrays: Arrays) -> None:
-    """Draw the sums and the imbalances, of the paper's families or of those traced, measured and predicted."""
+    """Draw the sums and the imbalances, measured and predicted."""
     known = [
-        ("classifier", "sums over the classes (translation)", r"$\langle q, n\rangle$"),
         ("translation", "sums along translations", r"$\langle q, n\rangle$"),
         ("unit", "imbalance of hidden units (rescale)", r"$|q_1|^2 - |q_2|^2$"),
-        ("scaling", "charges of scalings", r"$\langle q, M q\rangle$"),
+        ("gain", "imbalance of gains (rescale)", r"$|q_1|^2 - |q_2|^2$"),
         ("mixing", "charges of linear groups", r"$\langle q, M q\rangle$"),
     ]
     families = [family for family in known if f"{family[0]}_measured" in arrays]

@@ -10,12 +10,11 @@ import numpy as np
 
 from papers.common import data
 from papers.common.batching import stack
-from papers.common.models import MLP, VGG11, initialise, vgg11_channels
+from papers.common.models import MLP, VGG11, initialise
 from papers.common.optimisers import OPTIMISERS
 from papers.common.training import Data, TrainState, start, step_schedule, training_step
 from papers.noether.networks import charges
 from papers.noether.sweeps.config import Member, SweepConfig
-from symjax.channels import Channel, hidden
 
 
 class Hyper(NamedTuple):
@@ -65,12 +64,10 @@ def problem(config: SweepConfig, dataset: data.Dataset, drops: tuple[int, ...]) 
     dtype = jnp.dtype(config.precision)
     if config.model == "vgg11":
         model = VGG11(dataset.classes, config.width, config.batch_norm, config.dropout, dtype)
-        describe, last = vgg11_channels, "dense3"
     else:
         model = MLP((*config.hidden, dataset.classes), dtype=dtype)
-        describe, last = dense_channels, f"dense{len(config.hidden) + 1}"
     variables = [initialise(model, seed, shape) for seed in config.seeds]
-    found = charges.families(describe(variables[0]), variables[0]["params"], last)
+    found = charges.families(model, variables[0], shape, "fixed" in config.norm_rules)
     layers = tuple(sorted(name for name, layer in variables[0]["params"].items() if "kernel" in layer))
     scaled = tuple(name for name in layers if config.model == "mlp" or name.startswith("conv"))
 
@@ -114,22 +111,6 @@ def begin_all(problem: Problem, config: SweepConfig, members: tuple[Member, ...]
     rows = np.array([config.seeds.index(one.seed) for one in members])
     initial = jax.tree.map(lambda leaf: leaf[rows], problem.variables)
     return jax.jit(jax.vmap(problem.begin))(initial, hypers)
-
-
-def dense_channels(variables: dict) -> dict[str, Channel]:
-    """Describe the hidden units of an :class:`~papers.common.models.MLP` of ReLUs: ``dense1``, ``dense2``, ...
-
-    Kernel and bias have the degree +1, the next layer's rows -1.
-
-    >>> variables = initialise(MLP((4, 2)), seed=0, image_shape=(3,))
-    >>> dense_channels(variables)["dense1"].size
-    4
-    """
-    places = range(1, len(variables["params"]))
-    return {
-        f"dense{place}": hidden(variables, ("params", f"dense{place}"), ("params", f"dense{place + 1}"))
-        for place in places
-    }
 
 
 def _worst(state: TrainState) -> dict[str, jax.Array]:

@@ -154,8 +154,8 @@ def test_the_history_and_the_summary_agree(whole):
     assert history["filter_measured"].shape == (6, filters)
     assert list(history["filter_layer"]) == ["conv1"] * 4 + ["conv2"] * 8
     assert list(history["unit_layer"]) == ["dense1"] * 64 + ["dense2"] * 64
-    assert history["classifier_measured"].shape == (6, 1 + 64)
-    for name in ("filter", "unit", "classifier"):
+    assert history["translation_measured"].shape == (6, 1 + 64)
+    for name in ("filter", "unit", "translation"):
         error = history[f"{name}_worst"]
         assert (error < 1e-5).all() and (np.diff(error, axis=0) >= 0).all()
     final = np.asarray(last_state(SMALL, whole.directory).tree.params["conv2"]["kernel"], np.float64)
@@ -345,7 +345,7 @@ def test_without_normalisation_every_hidden_channel_is_a_unit(tmp_path):
     outcome = run(SMALL, tmp_path / "run", publish, batch_norm=False, epochs=1)
     assert not any(name.startswith("filter") for name in outcome.arrays)
     assert sorted(set(outcome.arrays["unit_layer"])) == ["conv1", "conv2", "dense1", "dense2"]
-    assert outcome.arrays["unit_worst"].max() < 1e-5 and outcome.arrays["classifier_worst"].max() < 1e-5
+    assert outcome.arrays["unit_worst"].max() < 1e-5 and outcome.arrays["translation_worst"].max() < 1e-5
     pictures = {item.name for item in outcome.directory.glob("*.png")}
     assert pictures == {"learning.png", "other_families.png"}
     assert len(json.loads((outcome.directory / "claims.json").read_text())) == 2
@@ -363,7 +363,7 @@ def test_adamw_is_measured_without_the_laws_that_it_breaks(tmp_path):
     outcome = run(SMALL, tmp_path / "run", publish, optimiser="adamw", learning_rate=1e-3)
     assert outcome.finished
     names = set(outcome.arrays)
-    assert {"filter_measured", "filter_charge", "filter_along", "unit_square", "classifier_measured"} <= names
+    assert {"filter_measured", "filter_charge", "filter_along", "unit_square", "translation_measured"} <= names
     assert not any("predicted" in name or "worst" in name or "eq17" in name for name in names)
     claims = json.loads((outcome.directory / "claims.json").read_text())
     assert [(claim["kind"], claim["subject"], claim["verdict"]) for claim in claims] == [

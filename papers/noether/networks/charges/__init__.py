@@ -9,8 +9,8 @@
 Measuring and predicting is :func:`symjax.watch.watch`; :func:`observe` is called after it inside the training step.
 """
 
-from papers.noether.networks.charges.families import Families, families, layer_names, traced
+from papers.noether.networks.charges.families import Families, families, layer_names
 from papers.noether.networks.charges.monitor import Monitor, observe, report, start
 from papers.noether.networks.charges.rule import Rule
 
-__all__ = ["Families", "Monitor", "Rule", "families", "layer_names", "observe", "report", "start", "traced"]
+__all__ = ["Families", "Monitor", "Rule", "families", "layer_names", "observe", "report", "start"]

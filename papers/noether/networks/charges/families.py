@@ -1,124 +1,111 @@
-"""The families of symmetries of a network in training: each a flow and vectors, an entry a filter, unit or feature.
+"""The families of symmetries of a network in training, found from its program: each a flow with vectors of coordinates.
 
-- filter (scale symmetry, only with BatchNorm): the squared norm ``R = |q|^2`` of a filter and its Noether charge;
-- unit (rescale symmetry): the imbalance ``D = |writers|^2 - |readers|^2``, of the hidden dense units with BatchNorm,
-  of every hidden channel without;
-- classifier (translation symmetry): the sums over classes of the last layer's bias and of its kernel, one an input
-  feature.
-
-Those are the paper's, of a network whose channels are described. Of any other network :func:`traced` finds
-
-- scaling: every positive scaling, ``<q, M q>`` with the degrees in M;
+- filter: scale symmetry, all degrees +1: the weights before a normalisation. The squared norm ``R = |q|^2`` and its
+  Noether charge; a norm may be fixed, since the function does not depend on it;
+- unit: rescale symmetry, degrees of both signs: the imbalance ``D = |writers|^2 - |readers|^2`` of a hidden unit;
+- gain: the same where the writers are the gain and bias of a normalisation;
 - mixing: the general linear groups, as of attention heads, a symmetric matrix of charges each;
-- translation: the sum along every translation that other parameters do not take up.
+- translation: the sum along every translation that no other parameter takes up, as over the classes of a softmax.
+
+The program is traced in training mode, which decides what holds there. A batch's own statistics normalise, so the
+running ones are written and never read: the scaling of a filter is that of its kernel alone (a bias before BatchNorm is
+not read either), and the scaling of a running variance against the gain, which evaluation has, does not exist. Dropout
+is traced at rate 0: a mask multiplies units, and what is multiplied unit by unit has the same scalings; the rate is for
+networks without linear groups.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.actions import translate
-from symjax.channels import Channel, restrict, scalings
-from symjax.symmetry import Symmetry, compose
-from symjax.tracing import symmetries
+from symjax.symmetry import Symmetry
+from symjax.tracing import Symmetries, symmetries
+from symjax.tracing.action import leaf_paths, mix, rescale, spread_on
+
+FORMS = {"filter": "quadratic", "unit": "quadratic", "gain": "quadratic", "mixing": "matrix", "translation": "linear"}
+"""Family -> its charges' form, as :func:`symjax.watch.watch` takes it."""
 
 
 class Families(NamedTuple):
     """The symmetries of a network's families.
 
     Attributes:
-      symmetry: of all families at once; coordinates are family -> layer -> a vector.
-      form: "quadratic" or "linear" in the place of each vector, as :func:`symjax.watch.watch` takes it.
-      layers: family -> the layer of every entry, text; of the families whose entries have one.
-      filters: the filters' symmetry alone, which fixes their norms; None without BatchNorm.
+      symmetry: of all families at once; coordinates are family -> name -> an array. To first order where a group is
+        linear: charges ask for generators alone, and a matrix exponential takes long to compile.
+      form: "quadratic", "matrix" or "linear" in the place of each array, as :func:`symjax.watch.watch` takes it.
+      layers: family -> the name of every entry, text.
+      filters: the filters' symmetry alone, which fixes their norms; None without a filter.
+      stretch: ``stretch(params, factor)`` multiplies all filters, NumPy; None without a filter.
     """
 
     symmetry: Symmetry
-    form: dict[str, str]
+    form: dict[str, dict[str, str]]
     layers: dict[str, np.ndarray]
     filters: Symmetry | None
+    stretch: Callable[[Any, float], Any] | None
 
 
-def families(channels: Mapping[str, Channel], params: Any, last: str = "dense3") -> Families:
-    """Find the symmetries that hold in training mode, from the description of the channels.
-
-    A filter's scale symmetry is taken with its kernel alone: the batch's own statistics take out the bias. Where
-    filters have the scale symmetry their norms may be fixed, which breaks the rescale symmetry of the layers around
-    them, so only channels without it count as units.
-
-    Args:
-      channels: description with paths from ``{"params", "batch_stats"}``.
-      params: the parameters.
-      last: name of the layer that gives the logits.
-    """
-    relative = restrict(channels, "params") if channels else {}  # a single layer has no hidden channels
-    filters = {name: _kernel_only(channel) for name, channel in relative.items() if _has(channel, "scale")}
-    units = {name: channel for name, channel in relative.items() if not _has(channel, "scale")}
-
-    def classifier(s: dict[str, Any], params: Any) -> Any:
-        layer = params[last]
-        moved = {"kernel": translate(s["kernel"], layer["kernel"]), "bias": translate(s["bias"], layer["bias"])}
-        return {**params, last: moved}
-
-    whole = {
-        "filter": scalings(filters, "scale") if filters else None,
-        "unit": scalings(units, "rescale") if units else None,
-        "classifier": Symmetry(
-            classifier, {"kernel": jnp.zeros(params[last]["kernel"].shape[0]), "bias": jnp.zeros(())}
-        ),
-    }
-    found = {family: symmetry for family, symmetry in whole.items() if symmetry is not None}
-    form = {
-        family: dict.fromkeys(symmetry.zero, "linear" if family == "classifier" else "quadratic")
-        for family, symmetry in found.items()
-    }
-    layers = {family: _names(symmetry) for family, symmetry in found.items() if family != "classifier"}
-    return Families(compose(**found), form, layers, whole["filter"])
-
-
-def traced(apply: Callable[[Any, Any], Any], params: Any, x: Any) -> Families:
-    """Find the symmetries of any network from its program, those with a charge.
+def families(
+    model: Any, variables: Any, image_shape: tuple[int, ...], fixed: bool = False, gains: bool = False
+) -> Families:
+    """Find the symmetries of a network that have a charge in training.
 
     Args:
-      apply: ``apply(params, x) -> logits`` in training mode, without randomness; the softmax after it is added here.
-      params: the parameters.
-      x: a batch of images, its shape is enough.
+      model: a Flax module with ``apply(variables, images, train=...) -> logits``; the softmax after it is added here.
+      variables: its variables, whose shapes are read.
+      image_shape: the shape of one input, without the batch axis.
+      fixed: whether the filters' norms may be fixed, which breaks every other symmetry that moves a filter: left out.
+      gains: whether gains are watched, which are as many again as filters; the paper has none.
 
     Raises:
       ValueError: nothing with a charge was found.
     """
-    found = symmetries(lambda params, x: jax.nn.log_softmax(apply(params, x)), params, x)
-    form: dict[str, dict[str, str]] = {"scaling": {}, "mixing": {}, "translation": {}}
-    contained = {group.scaling for group in found.linear}
-    form["scaling"] = {one.name: "quadratic" for one in found.scalings if one.name not in contained}
-    form["mixing"] = {one.name: "matrix" for one in found.linear if one.group == "general_linear"}
-    form["translation"] = {
-        one.name: "linear"
-        for one in found.shifts
-        if not one.absorbed and all(term.weight is None for term in one.terms)
-    }
-    form = {family: words for family, words in form.items() if words}
-    if not form:
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    quiet = model.clone(dropout=0.0) if hasattr(model, "dropout") else model
+
+    def apply(params: Any, images: jax.Array) -> jax.Array:
+        whole = {"params": params, "batch_stats": stats}
+        return jax.nn.log_softmax(quiet.apply(whole, images, train=True, mutable=["batch_stats"])[0])
+
+    found = _families(symmetries(apply, params, jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)))
+    found["gain"] = found["gain"] if gains else []
+    if fixed:
+        held = {term.place.path for one in found["filter"] for term in one.terms}
+        for family in found.keys() - {"filter"}:
+            found[family] = [one for one in found[family] if held.isdisjoint(term.place.path for term in one.terms)]
+    found = {family: {_name(family, one): one for one in own} for family, own in found.items() if own}
+    if not found:
         raise ValueError("no symmetry with a charge was found in the network")
-    whole, kinds = found.symmetry, {"scaling": "scalings", "mixing": "linear", "translation": "shifts"}
+    zero = {family: {name: jnp.zeros(_shape(one)) for name, one in own.items()} for family, own in found.items()}
 
     def flow(s: dict[str, dict[str, jax.Array]], params: Any) -> Any:
-        every = {kinds[family]: own for family, own in s.items()}
-        return whole.flow({kind: zero | every.get(kind, {}) for kind, zero in whole.zero.items()}, params)
+        leaves, structure = leaf_paths(params)
+        leaves = {path: jnp.asarray(leaf) for path, leaf in leaves.items()}
+        for family, own in s.items():
+            leaves = _ACTIONS[FORMS[family]](own, found[family], leaves)
+        return jax.tree.unflatten(structure, list(leaves.values()))
 
-    zero = {family: {name: whole.zero[kinds[family]][name] for name in words} for family, words in form.items()}
-    layers = {
-        family: np.repeat(sorted(leaves), [leaves[name].size for name in sorted(leaves)])
-        for family, leaves in zero.items()
-    }
-    return Families(Symmetry(flow, zero), form, layers, None)
+    def stretch(params: Any, factor: float) -> Any:
+        leaves, structure = leaf_paths(params)
+        own = found["filter"].values()
+        moved = rescale([np.full(one.shape, np.log(factor)) for one in own], leaves, list(own))
+        return jax.tree.unflatten(structure, list(moved.values()))
+
+    filters = Symmetry(lambda s, params: flow({"filter": s}, params), zero["filter"]) if "filter" in found else None
+    return Families(
+        Symmetry(flow, zero),
+        {family: dict.fromkeys(own, FORMS[family]) for family, own in zero.items()},
+        {family: np.repeat(sorted(own), [own[name].size for name in sorted(own)]) for family, own in zero.items()},
+        filters,
+        stretch if filters else None,
+    )
 
 
 def vector(tree: Any) -> jax.Array:
-    """One vector of a family's vectors, layer after layer in alphabetical order."""
+    """One vector of a family's arrays, one after the other in alphabetical order."""
     return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
@@ -127,16 +114,54 @@ def layer_names(found: Families) -> dict[str, np.ndarray]:
     return {f"{family}_layer": names for family, names in found.layers.items()}
 
 
-def _names(symmetry: Symmetry) -> np.ndarray:
-    names = sorted(symmetry.zero)
-    return np.repeat(names, [symmetry.zero[name].shape[0] for name in names])
+def _families(found: Symmetries) -> dict[str, list[Any]]:
+    """Sort what was found; a scaling that a linear group contains is left to the group."""
+    groups = [one for one in found.linear if one.group == "general_linear"]
+    contained = {one.scaling for one in groups}
+    result: dict[str, list[Any]] = {family: [] for family in FORMS} | {"mixing": groups}
+    for one in found.scalings:
+        sides = {sign: [term for term in one.terms if sign * term.degree > 0] for sign in (1, -1)}
+        if not one.centred and all(term.degree == 1 for term in one.terms):
+            result["filter"].append(one)
+        elif any(all(len(term.place.shape) == 1 for term in side) for side in sides.values()):
+            result["gain"].append(one)
+        elif one.name not in contained:
+            result["unit"].append(one)
+    result["translation"] = [
+        one for one in found.shifts if not one.absorbed and not one.centred and all(t.weight is None for t in one.terms)
+    ]
+    return result
 
 
-def _has(channel: Channel, kind: str) -> bool:
-    return any(scaling.name == kind for scaling in channel.scalings)
+def _name(family: str, one: Any) -> str:
+    """A filter's layer where it is one; otherwise the name that tracing gave."""
+    layers = {"/".join(map(str, term.place.path[:-1])) for term in one.terms}
+    return layers.pop() if family == "filter" and len(layers) == 1 else one.name
 
 
-def _kernel_only(channel: Channel) -> Channel:
-    scale = next(scaling for scaling in channel.scalings if scaling.name == "scale")
-    terms = tuple((site, degree) for site, degree in scale.terms if site.path[-1] == "kernel")
-    return channel._replace(scalings=(scale._replace(terms=terms),))
+def _shape(one: Any) -> tuple[int, ...]:
+    return one.shape if hasattr(one, "shape") else (*(size for _, size in one.batch), one.size, one.size)
+
+
+def _scale(s: dict[str, jax.Array], own: dict[str, Any], leaves: dict) -> dict:
+    return rescale([s[name] for name in own], leaves, list(own.values()))
+
+
+def _mix(s: dict[str, jax.Array], own: dict[str, Any], leaves: dict) -> dict:
+    for name, one in own.items():
+        for degree, near in ((1, s[name]), (-1, -jnp.swapaxes(s[name], -1, -2))):
+            # by a matrix as it is, which an orthogonal group allows to both sides
+            side = one._replace(group="orthogonal", terms=tuple(t for t in one.terms if t.degree == degree))
+            leaves = mix([jnp.broadcast_to(jnp.eye(one.size, dtype=near.dtype), near.shape) + near], leaves, [side])
+    return leaves
+
+
+def _shift(s: dict[str, jax.Array], own: dict[str, Any], leaves: dict) -> dict:
+    moved = dict(leaves)
+    for name, one in own.items():
+        for term in one.terms:
+            moved[term.place.path] = spread_on(moved[term.place.path], float(term.degree) * s[name], term)
+    return moved
+
+
+_ACTIONS = {"quadratic": _scale, "matrix": _mix, "linear": _shift}

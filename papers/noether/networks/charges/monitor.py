@@ -40,11 +40,11 @@ class Monitor(NamedTuple):
     """What a run's state carries beside the watched optimiser.
 
     Attributes:
-      filters: None without BatchNorm.
-      worst: family -> largest error of its law so far, over the filter's squared norm, the unit's first squared norms,
-        the largest first sum, of what is traced the size of :class:`symjax.watch.Charges`; None where the rule has no
-        law.
-      largest_sum: the classifier's at the start, zero where it is no family.
+      filters: None without one.
+      worst: family -> largest error of its law so far, over the filter's squared norm, the unit's or gain's first
+        squared norms, the largest first sum, of a linear group the size of :class:`symjax.watch.Charges`; None where
+        the rule has no law.
+      largest_sum: along a translation at the start, zero where it is no family.
     """
 
     filters: Filters | None
@@ -72,7 +72,7 @@ def known(state: WatchState) -> dict[str, Known]:
     charges = state.charges._asdict()
 
     def of(family: str) -> Known:
-        twice = 1 if family in ("classifier", "translation") else 2
+        twice = 1 if family == "translation" else 2
         alone = ("error", "residual", "first", "first_sum", "inner")
         return Known(
             **{name: (1 if name in alone else twice) * vector(charges[name][family]) for name in Known._fields}
@@ -90,7 +90,7 @@ def start(found: Families, params: Any, rule: Rule) -> Monitor:
         flow = bernoulli_start(first) if exact else None
         filters = Filters(first, first, jnp.zeros_like(first), jnp.zeros_like(first), flow, flow)
     worst = {family: jnp.zeros_like(value) for family, value in values.items()} if exact else None
-    largest_sum = jnp.max(jnp.abs(values["classifier"])) if "classifier" in values else jnp.zeros(())
+    largest_sum = jnp.max(jnp.abs(values["translation"])) if "translation" in values else jnp.zeros(())
     return Monitor(filters, worst, largest_sum)
 
 
@@ -165,7 +165,7 @@ def noether_charge(seen: Known, rule: Rule) -> jax.Array:
 
 def _report_balances(seen: dict[str, Known]) -> dict[str, jax.Array]:
     record = {}
-    for family in seen.keys() - {"classifier", "translation"}:
+    for family in seen.keys() - {"translation"}:
         one = seen[family]
         record |= {f"{family}_along": 2 * one.first_sum, f"{family}_square": one.second_sum}
         record[f"{family}_unbalanced"] = one.error
@@ -176,9 +176,9 @@ def _error(family: str, seen: Known, largest_sum: jax.Array) -> jax.Array:
     """What the law misses after a step, before norms are set back."""
     if family == "filter":
         return jnp.abs(seen.predicted / seen.measured - 1)
-    if family not in ("unit", "classifier"):
+    if family == "mixing":
         return seen.error
-    return jnp.abs(seen.predicted - seen.measured) / (largest_sum if family == "classifier" else seen.size)
+    return jnp.abs(seen.predicted - seen.measured) / (largest_sum if family == "translation" else seen.size)
 
 
 def _filters(found: Families, rule: Rule, before: Filters, seen: Known, update: Update) -> Filters:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from papers.common import data
-from papers.common.models import VGG11, initialise, vgg, vgg11_channels
+from papers.common.models import VGG11, initialise, vgg
 from papers.common.optimisers import OPTIMISERS
 from papers.common.training import momentum_buffer, sgd, start, step_schedule, training_step
 from papers.common.training.step import Update
@@ -54,7 +54,7 @@ class Bench:
         self.dtype = jnp.dtype(dtype)
         model = VGG11(10, 1 / 16, batch_norm, 0.0, self.dtype, EPSILON)
         self.variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, self.dtype), initialise(model, 0, (32, 32, 3)))
-        self.found = charges.families(vgg11_channels(self.variables), self.variables["params"])
+        self.found = charges.families(model, self.variables, (32, 32, 3), batch_norm)
         self.dataset = data.load("digits", limit=80)
 
         def step(numbers, state, batch):
@@ -194,7 +194,7 @@ def test_filters_in_double_precision(double, name):
     history = double[name]
     assert history[-1].report["filter_worst"].dtype == np.float64
     check_filters(history, RULES[name], 1e-13)
-    for family in ("filter", "unit", "classifier"):
+    for family in ("filter", "unit", "translation"):
         assert history[-1].report[f"{family}_worst"].max() < 1e-11
     if name == "fixed":
         np.testing.assert_allclose(history[-1].report["filter_measured"], filters(*[history[0].before] * 2), rtol=1e-14)
@@ -265,7 +265,7 @@ def test_a_wrong_rule_is_missed(normalised):
     """The same update told as one with decay: what would be decoupled or forgotten decay shows."""
     assert normalised["wrong"][-1].report["filter_worst"].max() > 1e-3
     assert normalised["wrong"][-1].report["unit_worst"].max() > 1e-3
-    assert normalised["wrong"][-1].report["classifier_worst"].max() > 1e-3
+    assert normalised["wrong"][-1].report["translation_worst"].max() > 1e-3
     assert normalised["wrong, fixed"][-1].report["filter_worst"].max() > 1e-3
 
 
@@ -285,17 +285,18 @@ def test_units_and_classifier(network, name, request):
         np.testing.assert_allclose(step.report["unit_measured"] / first, measured / first, rtol=0, atol=1e-6)
         np.testing.assert_allclose(step.report["unit_predicted"] / first, measured / first, rtol=0, atol=1e-5)
         sums = classifier(step.after)
-        np.testing.assert_allclose(step.report["classifier_measured"], sums, rtol=0, atol=1e-6 * largest)
-        np.testing.assert_allclose(step.report["classifier_predicted"], sums, rtol=0, atol=1e-5 * largest)
+        np.testing.assert_allclose(step.report["translation_measured"], sums, rtol=0, atol=1e-6 * largest)
+        np.testing.assert_allclose(step.report["translation_predicted"], sums, rtol=0, atol=1e-5 * largest)
     assert np.abs(measured / first - units(history[0].before, names)[0] / first).max() > 1e-5
-    assert history[-1].report["unit_worst"].max() < 1e-5 and history[-1].report["classifier_worst"].max() < 1e-5
+    assert history[-1].report["unit_worst"].max() < 1e-5 and history[-1].report["translation_worst"].max() < 1e-5
 
 
 def test_names_of_layers():
-    variables = initialise(VGG11(10, 1 / 16), 0, (32, 32, 3))
-    named = charges.layer_names(charges.families(vgg11_channels(variables), variables["params"]))
+    model = VGG11(10, 1 / 16)
+    named = charges.layer_names(charges.families(model, initialise(model, 0, (32, 32, 3)), (32, 32, 3), gains=True))
     assert list(named["filter_layer"]) == ["conv1"] * 4 + ["conv2"] * 8
     assert list(named["unit_layer"]) == ["dense1"] * 64 + ["dense2"] * 64
+    assert len(named["gain_layer"]) == 4 + 8
 
 
 def test_observing_is_a_map_of_rules(normalised):
@@ -382,5 +383,5 @@ def test_only_the_rule_with_laws_has_their_errors(normalised):
     params = normalised["momentum"][0].before
     rules = (charges.Rule(step_schedule(0.1), 0.9, 0.0, False, OPTIMISERS[name]) for name in ("sgd", "adamw"))
     with_laws, without = (charges.start(bench.found, params, rule) for rule in rules)
-    assert set(with_laws.worst) == {"filter", "unit", "classifier"} and with_laws.filters.own is not None
+    assert set(with_laws.worst) == {"filter", "unit", "translation"} and with_laws.filters.own is not None
     assert without.worst is None and without.filters.own is None

@@ -139,7 +139,7 @@ def test_exact_laws_hold_for_every_member_that_lives(swept):
     arrays = swept("vmap")
     alive = ~arrays["diverged"]
     assert "largest_filter_error" not in arrays
-    for family in ("unit", "classifier"):
+    for family in ("unit", "translation"):
         assert 0 < arrays[f"largest_{family}_error"][alive].max() < 1e-5
 
 
