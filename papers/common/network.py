@@ -78,11 +78,12 @@ def nest(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return nested
 
 
-def load(path: str | Path) -> Network:
+def load(path: str | Path, name: str = NETWORK) -> Network:
     """Open a finished run of any paper: its configuration, ``apply``, variables, recorded arrays.
 
     Args:
         path: the run's directory; of a training of one seed, the directory above it will do.
+        name: of the network, where one run left several.
 
     Raises:
         UserError: there is no run, it is not finished, it left no network, or a file of it is damaged.
@@ -90,9 +91,11 @@ def load(path: str | Path) -> Network:
     folder = _only_network(user_path(path))
     if not is_finished(folder):
         raise UserError(f"the run in {folder} is not finished: continue it with --resume")
-    if not (folder / f"{NETWORK}.json").is_file():
-        raise UserError(f"the run in {folder} left no network: name the directory of a training")
-    record, variables = load_json(folder, f"{NETWORK}.json"), nest(load_arrays(folder, f"{NETWORK}.npz"))
+    if not (folder / f"{name}.json").is_file():
+        several = sorted(file.stem for file in folder.glob(f"{NETWORK}*.json"))
+        remedy = f"name one of {', '.join(several)}" if several else "name the directory of a training"
+        raise UserError(f"the run in {folder} left no network{' of the name ' + name if several else ''}: {remedy}")
+    record, variables = load_json(folder, f"{name}.json"), nest(load_arrays(folder, f"{name}.npz"))
     arrays = load_arrays(folder, HISTORY) if (folder / HISTORY).is_file() else {}
     apply = _found_again(record["build"], folder)(**record["options"])
     return Network(apply, variables, dict(read_config(folder)["config"]), arrays, folder)

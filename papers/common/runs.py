@@ -291,16 +291,19 @@ class RunDirectory:
         """Write a value as ``name.json``."""
         return write_atomically(self.path / f"{name}.json", dump(value).encode())
 
-    def save_network(self, build: Callable[..., Apply], variables: Mapping[str, Any], **options: Any) -> None:
+    def save_network(
+        self, build: Callable[..., Apply], variables: Mapping[str, Any], into: str = NETWORK, **options: Any
+    ) -> None:
         """Leave the trained network, for :func:`load`.
 
         Args:
             build: ``build(**options) -> apply``, a function at the top of a module of the papers.
             variables: nested dicts of arrays that ``apply(variables, x)`` takes.
+            into: the name under which it is opened; one of several begins with ``network``.
             **options: numbers and words.
         """
-        self.save_arrays(NETWORK, **flatten(variables))
-        self.write_json(NETWORK, describe(build, options))
+        self.save_arrays(into, **flatten(variables))
+        self.write_json(into, describe(build, options))
 
     def write_claims(self, claims: Sequence[Claim]) -> Path:
         """Write ``claims.json``: the list of the run's claims."""

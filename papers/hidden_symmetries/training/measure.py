@@ -75,11 +75,30 @@ def measure(config: TrainConfig, directory: RunDirectory) -> Courses:
                 compute = partial(ranks, task, points, params, (7, seed, int(epoch)))
                 found.append(directory.part(f"ranks_{name}_{epoch}", Ranks, compute))
                 print(f"{arm}, seed {seed}, epoch {epoch}: {said(found[-1])}", flush=True)
+            layers = nets.unflatten(network.params[-1], task.sizes)
+            variables = {f"layer{number}": {"kernel": w.T, "bias": b} for number, (w, b) in enumerate(layers, 1)}
+            directory.save_network(apply_relu, {"params": variables}, into=f"network_{name}")
             stacked = Ranks(*map(np.stack, zip(*found, strict=True)))
             courses[arm].append(Course(network.epoch, network.loss, network.score, stacked))
             last = {f"dimension_{which}": found[-1].rank[place] for place, which in enumerate(SETS)}
             directory.append({"arm": arm, "seed": seed, "score": network.score[-1], **last})
     return courses
+
+
+def apply_relu():
+    """Build ``apply(variables, x)`` of a ReLU network, its inputs (m, n_0)."""
+    return _outputs
+
+
+def _outputs(variables, x):
+    import jax
+
+    depth = len(variables["params"])
+    for number in range(1, depth + 1):
+        layer = variables["params"][f"layer{number}"]
+        x = x @ layer["kernel"] + layer["bias"][None]
+        x = jax.nn.relu(x) if number < depth else x
+    return x
 
 
 def said(ranks: Ranks) -> str:
@@ -139,7 +158,7 @@ def _step(optimiser, state, batch):
     def loss(params):
         h = inputs
         for number, (w, b) in enumerate(params, 1):
-            h = h @ w.T + b
+            h = h @ w.T + b[None]
             h = jax.nn.relu(h) if number < len(params) else h
         return cross_entropy(h, targets) if targets.dtype.kind == "i" else ((h[:, 0] - targets) ** 2).mean()
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from papers.common.errors import UserError
+from papers.common.runs import load, read_metrics
 from papers.hidden_symmetries.train import TrainConfig, entry
 from papers.hidden_symmetries.training import EXPERIMENT
 from papers.hidden_symmetries.training.measure import ARMS, Course, Ranks
-from papers.hidden_symmetries.training.tasks import digits, noisy
+from papers.hidden_symmetries.training.tasks import TASKS, digits, noisy
 
 
 def test_images_are_enlarged_and_noise_keeps_their_span() -> None:
@@ -53,6 +54,12 @@ def test_a_run_measures_draws_and_judges(tmp_path) -> None:
     entry(config)
     claims = json.loads((tmp_path / "run" / "claims.json").read_text())
     assert {claim["verdict"] for claim in claims if claim["kind"] == "law"} == {"holds"}
+    with pytest.raises(UserError, match="name one of network_input_noise_0, .*, network_plain_0"):
+        load(tmp_path / "run")
+    network, test = load(tmp_path / "run", "network_plain_0"), TASKS["regression"]().test
+    error = np.mean((np.asarray(network.apply(network.variables, test.inputs))[:, 0] - test.targets) ** 2)
+    scores = {record["arm"]: record["score"] for record in read_metrics(tmp_path / "run")}
+    assert 1 - error / np.var(test.targets) == pytest.approx(scores["plain"], abs=1e-5)
     arrays = np.load(tmp_path / "run" / "training_regression.npz")
     assert arrays["plain_rank"].shape == (1, 3, 3) and np.all(arrays["plain_rank"] <= arrays["plain_most"])
     assert arrays["plain_loss"][0, -1] < arrays["plain_loss"][0, 1]
