@@ -115,6 +115,26 @@ def attention(params: Any, x: jax.Array) -> jax.Array:
     return jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2)) @ v @ params["o"]
 
 
+def heads(params: Any, x: jax.Array, count: int = 2) -> jax.Array:
+    """Attention without biases whose heads have a size of 2."""
+    q, k, v = (jnp.moveaxis((x @ params[name]).reshape(*x.shape[:-1], count, 2), -2, -3) for name in "qkv")
+    return (
+        jnp.moveaxis(jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2)) @ v, -3, -2).reshape(*x.shape[:-1], -1) @ params["o"]
+    )
+
+
+def convolution(params: Any, x: jax.Array) -> jax.Array:
+    """Two layers on sequences (n, length, 2) with three channels between them."""
+    dimensions = ("NWC", "WIO", "NWC")
+    x = jax.nn.relu(jax.lax.conv_general_dilated(x, params["in"], (1,), "SAME", dimension_numbers=dimensions))
+    return jax.lax.conv_general_dilated(x, params["out"], (1,), "SAME", dimension_numbers=dimensions)
+
+
+def adapter(params: Any, x: jax.Array) -> jax.Array:
+    """LoRA of rank 2 beside a fixed kernel."""
+    return x @ jnp.eye(3, 4) + x @ params["down"] @ params["up"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("apply", "shapes", "x", "laws"),
@@ -129,6 +149,23 @@ def test_the_charges_of_the_traced_symmetries_are_all(apply: Callable, shapes: A
     x = jnp.asarray(random.normal(size=x))
     assert conserved.count(apply, params, x).conserved == laws
     assert conserved.independent_charges(symmetries(apply, params, x).symmetry, params) == laws
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("apply", "shapes", "x", "laws"),
+    [
+        (heads, {"q": (3, 4), "k": (3, 4), "v": (3, 4), "o": (4, 3)}, (20, 4, 3), 12),
+        (convolution, {"in": (3, 2, 3), "out": (3, 3, 2)}, (30, 6, 2), 3),
+        (adapter, {"down": (3, 2), "up": (2, 4)}, (40, 3), 3),
+    ],
+)
+def test_laws_of_two_heads_shared_weights_and_an_adapter(apply: Callable, shapes: Any, x: tuple, laws: int) -> None:
+    """Six a head; one a channel of a convolution; ``r (r + 1) / 2`` of LoRA with rank r."""
+    random = np.random.default_rng(3)
+    params = {name: random.normal(size=shape) for name, shape in shapes.items()}
+    found = conserved.count(apply, params, jnp.asarray(random.normal(size=x)))
+    assert (found.conserved, found.closed, found.ambiguous) == (laws, True, False)
 
 
 def test_what_is_refused() -> None:
