@@ -9,11 +9,15 @@ from jax.typing import DTypeLike
 
 
 class Places(nn.Module):
-    """A vector for each place of a token, zero at first."""
+    """A vector for each place of a token.
+
+    None is zero at first: a normalisation multiplies the gradient of a token without variance, as of an empty patch, by
+    1 / sqrt(epsilon).
+    """
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        return x + self.param("bias", nn.initializers.zeros, (1, *x.shape[1:])).astype(x.dtype)
+        return x + self.param("kernel", nn.initializers.normal(x.shape[-1] ** -0.5), (1, *x.shape[1:])).astype(x.dtype)
 
 
 class ViT(nn.Module):
@@ -55,7 +59,9 @@ class ViT(nn.Module):
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def deviation(self, shape: tuple[int, ...]) -> float:
-        """Return the standard deviation of an initial kernel: 1 / sqrt(fan_in)."""
+        """Return the standard deviation of an initial kernel: 1 / sqrt(fan_in), of the places 1 / sqrt(features)."""
+        if shape[0] == 1:
+            return shape[-1] ** -0.5
         reads_heads = len(shape) == 3 and shape[0] == self.heads  # of the attention: (heads, dimension, features)
         return prod(shape[:1] if len(shape) == 3 and not reads_heads else shape[:-1]) ** -0.5
 

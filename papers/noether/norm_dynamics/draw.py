@@ -48,7 +48,8 @@ def draw_norms(directory: RunDirectory, arrays: Arrays, config: TrainConfig) -> 
     of_filter, step, measured = arrays["filter_layer"], arrays["step"], arrays["filter_measured"]
     names = sorted(set(of_filter.tolist()))
     columns = len(names) if len(names) <= 4 else math.ceil(math.sqrt(2 * len(names)))
-    canvas = new_figure(math.ceil(len(names) / columns), columns, width=2.35, height=2.15)
+    width = max(2.35, 7.0 / columns)  # the title stands above all of them
+    canvas = new_figure(math.ceil(len(names) / columns), columns, width=width, height=2.15)
     for panel in canvas.axes.flat[len(names) :]:
         panel.set_visible(False)
     for panel, name in zip(canvas.axes.flat, names, strict=False):
