@@ -84,6 +84,7 @@ def test_a_trained_network_opens_in_one_line_as_a_plain_one(trained):
         load(trained)
 
 
+@pytest.mark.slow
 def test_a_network_that_diverged_is_counted_and_the_others_are_trained(tmp_path):
     wild = TrainConfig(
         width=1 / 32,
