@@ -14,7 +14,7 @@ import numpy as np
 
 from symjax.dimension.networks import Params
 from symjax.dimension.regions import Facets, Regions, facets
-from symjax.dimension.units import RELU, Unit, as_network, by_unit, factors, pooled, unit_counts, units_of
+from symjax.dimension.units import RELU, Unit, as_network, as_patterns, by_unit, factors, pooled, unit_counts, units_of
 
 __all__ = [
     "Counts",
@@ -86,13 +86,16 @@ def affine_maps(
     Returns:
       Two arrays (R, n_d, n_0 + 1), the constant last: the maps, and the same sums over absolute values.
 
+    Raises:
+      ValueError: bad layers or units, patterns of another shape.
+
     Example:
       >>> params = [(np.array([[2.0]]), np.array([1.0])), (np.array([[3.0]]), np.array([0.5]))]
       >>> affine_maps(params, np.array([[True]]))[0].tolist()
       [[[6.0, 3.5]]]
     """
     params, units = as_network(params, unit)
-    size = params[0][0].shape[1]
+    patterns, size = as_patterns("patterns", patterns, params, units), params[0][0].shape[1]
     maps = np.broadcast_to(np.eye(size + 1)[:, :size], (len(patterns), size + 1, size))  # forms in rows
     terms, constant = maps, np.eye(size + 1)[-1][:, None]
     each = zip(factors(params, patterns, units), unit_counts(params, units), strict=True)

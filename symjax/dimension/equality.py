@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from symjax.arguments import scalar
 from symjax.dimension.arrangement import affine_maps
 from symjax.dimension.cells import cells_of
 from symjax.dimension.networks import Params, as_params, forward, widths
@@ -70,7 +69,7 @@ def same_function(params: Params, other: Params, box: float | None = None, most:
     ends, others = (widths(each)[:: len(each)] for each in (params, other))
     if ends != others:
         raise ValueError(f"other has {others} inputs and outputs, but params have {ends}")
-    regions = activation_regions(params, None if box is None else scalar("box", box), most=most)
+    regions = activation_regions(params, box, most=most)
     worst, patterns, inside = 0.0, regions.patterns, regions.witnesses
     if regions.skeleton is not None:
         corners = regions.skeleton.points

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from symjax.dimension.networks import Params
-from symjax.dimension.regions import Regions
+from symjax.dimension.regions import Regions, as_box
 from symjax.dimension.splitting import inequalities
 from symjax.dimension.units import Unit, as_network
 
@@ -42,7 +42,7 @@ def polygons(params: Params, regions: Regions, box: float) -> list[np.ndarray]:
       One array (k, 2) a region, with k = 0 for a region outside of the box.
 
     Raises:
-      ValueError: another number of inputs.
+      ValueError: another number of inputs, or a box that is not positive.
 
     Example:
       >>> from symjax.dimension.regions import activation_regions
@@ -51,6 +51,7 @@ def polygons(params: Params, regions: Regions, box: float) -> list[np.ndarray]:
       [[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
     """
     params, units = as_network(params, regions.units)
+    box = as_box(box)
     return [_polygon(params, pattern, box, units)[0] for pattern in regions.patterns]
 
 
@@ -68,9 +69,10 @@ def bent_hyperplanes(params: Params, regions: Regions, box: float) -> Bends:
       The segments: the sides of the regions in which the unit is on.
 
     Raises:
-      ValueError: another number of inputs.
+      ValueError: another number of inputs, or a box that is not positive.
     """
     params, kinds = as_network(params, regions.units)
+    box = as_box(box)
     segments, units = [], []
     for pattern in regions.patterns:
         corners, sides = _polygon(params, pattern, box, kinds)

@@ -12,7 +12,7 @@ their connected components are fewer: :mod:`~symjax.dimension.arrangement` count
 
 from collections.abc import Sequence
 from math import comb
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ __all__ = [
     "Facets",
     "Regions",
     "activation_regions",
+    "as_box",
     "check_complete",
     "facets",
     "predicted_regions",
@@ -158,9 +159,7 @@ def activation_regions(
       [[0, 0], [0, 1], [1, 0], [1, 1]]
     """
     params, units = as_network(params, unit)
-    box = None if box is None else scalar("box", box)
-    if box is not None and not (box > 0 and np.isfinite(box)):
-        raise ValueError(f"box is {box}, but must be a positive number: half the side of the box")
+    box = None if box is None else as_box(box)
     _refuse_many(params, units, most, "", REGIONS_A_SECOND)
     try:
         skeleton = subdivide(params, box, units)
@@ -179,6 +178,20 @@ def activation_regions(
     between = Facets(touching[:, :2], touching[:, 2])
     listed = patterns, witnesses[first]
     return Regions(*listed, box, units, "edges", ordinary=True, skeleton=skeleton, facets=between, euler=euler)
+
+
+def as_box(box: Any) -> float:
+    """Read half the side of a box.
+
+    Source: this library's bookkeeping.
+
+    Raises:
+      ValueError: what is not a positive number.
+    """
+    box = scalar("box", box)
+    if not (box > 0 and np.isfinite(box)):
+        raise ValueError(f"box is {box}, but must be a positive number: half the side of the box")
+    return box
 
 
 def _merged(params: Params, switches: np.ndarray, units: tuple[Unit, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

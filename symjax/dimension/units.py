@@ -22,12 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from symjax.arguments import scalar, whole_number
-from symjax.dimension.networks import Params, as_params
+from symjax.dimension.networks import Params, as_params, as_points
 
 __all__ = [
     "RELU",
     "Unit",
     "as_network",
+    "as_patterns",
     "as_units",
     "by_unit",
     "factors",
@@ -176,6 +177,20 @@ def as_network(params: Any, unit: Any = RELU) -> tuple[list[tuple[np.ndarray, np
     return as_params(params, [each.reads for each in units]), units
 
 
+def as_patterns(name: str, patterns: Any, params: Params, units: Sequence[Unit]) -> np.ndarray:
+    """Read patterns of a network as booleans (R, S).
+
+    Source: this library's bookkeeping.
+
+    Raises:
+      ValueError: another shape, or no pattern.
+    """
+    read, size = np.asarray(patterns, bool), len(units_of(params, units))
+    if read.ndim != 2 or not len(read) or read.shape[1] != size:
+        raise ValueError(f"{name} have shape {read.shape}, but must have shape (R, {size}) with R at least 1")
+    return read
+
+
 def unit_counts(params: Params, units: Sequence[Unit]) -> list[int]:
     """Number of units in each hidden layer."""
     return [len(b) // unit.reads for (_, b), unit in zip(params[:-1], units, strict=True)]
@@ -199,11 +214,7 @@ def by_unit(params: Params, patterns: np.ndarray, units: Sequence[Unit]) -> list
 def factors(params: Params, patterns: np.ndarray, units: Sequence[Unit]) -> list[np.ndarray]:
     """The factor of every pre-activation for patterns (..., S): one array (..., n_l) for each hidden layer."""
     parts = zip(by_unit(params, patterns, units), units, strict=True)
-    return [_rows(unit, unit.largest(part)) for part, unit in parts]
-
-
-def _rows(unit: Unit, pieces: np.ndarray) -> np.ndarray:
-    return unit.matrix[pieces].reshape(*pieces.shape[:-1], -1)
+    return [unit.matrix[unit.largest(part)].reshape(*part.shape[:-2], -1) for part, unit in parts]
 
 
 def pooled(values: np.ndarray, count: int) -> np.ndarray:
@@ -253,13 +264,17 @@ def patterns_at(params: Params, points: np.ndarray, unit: Unit | Sequence[Unit] 
     Returns:
       Booleans (m, S).
 
+    Raises:
+      ValueError: bad layers or units, points of another shape or not finite.
+
     Example:
       >>> params = [(np.eye(2), np.zeros(2)), (np.ones((1, 1)), np.zeros(1))]
       >>> patterns_at(params, np.array([[2.0, 1.0], [-2.0, -1.0]]), max_pool(2)).tolist()
       [[True, False], [False, False]]
     """
     params, units = as_network(params, unit)
-    return patterns_of(params, switches_at(params, np.asarray(points, np.float64), units) > 0, units)
+    points = as_points("points", points, params[0][0].shape[1])
+    return patterns_of(params, switches_at(params, points, units) > 0, units)
 
 
 def outputs(params: Params, points: np.ndarray, unit: Unit | Sequence[Unit] = RELU) -> np.ndarray:
@@ -272,10 +287,13 @@ def outputs(params: Params, points: np.ndarray, unit: Unit | Sequence[Unit] = RE
       points: (m, n_0).
       unit: the kind of the hidden units, or one for each hidden layer.
 
+    Raises:
+      ValueError: as :func:`patterns_at`.
+
     Example:
       >>> params = [(np.eye(2), np.zeros(2)), (np.ones((1, 1)), np.zeros(1))]
       >>> outputs(params, np.array([[2.0, 1.0], [-2.0, -1.0]]), maxout(2)).ravel().tolist()
       [2.0, -1.0]
     """
     params, units = as_network(params, unit)
-    return _forms(params, np.asarray(points, np.float64), units)[1]
+    return _forms(params, as_points("points", points, params[0][0].shape[1]), units)[1]

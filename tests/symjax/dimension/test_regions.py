@@ -228,6 +228,9 @@ def test_a_picture_shows_every_bend():
     values = hidden(params, bends.segments.reshape(-1, 2)).reshape(-1, 2, 10)
     assert np.max(np.abs(np.take_along_axis(values, bends.units[:, None, None], axis=2))) < 1e-12
     assert len(bends.units) == np.sum(np.all(regions.skeleton.edge_zeros < 10, axis=1))
+    for draw in (polygons, bent_hyperplanes):
+        with pytest.raises(ValueError, match="box is -1.0, but must be a positive number"):
+            draw(params, regions, -1)
     with pytest.raises(ValueError, match="has 3 inputs, but only regions of 2 inputs are polygons"):
         polygons(network((3, 2, 1)), activation_regions(network((3, 2, 1))), 1.0)
 

@@ -12,7 +12,7 @@ from symjax.dimension.arrangement import affine_maps, count, linear_regions_assu
 from symjax.dimension.exact import exact_dimension, largest_dimension
 from symjax.dimension.examples import mechanism_examples
 from symjax.dimension.gradients import Slices, gradients, scaling_tangents, translation_tangents
-from symjax.dimension.networks import bound, flatten
+from symjax.dimension.networks import bound
 from symjax.dimension.pictures import bent_hyperplanes, polygons
 from symjax.dimension.regions import activation_regions, check_complete
 from symjax.dimension.units import (
@@ -174,4 +174,8 @@ def test_units_that_are_none(unit, sentence):
             leaky(slope)
     with pytest.raises(ValueError, match="reads is 0"):
         maxout(0)
-    assert len(flatten(layers)) == 37
+    for call in (outputs, patterns_at):
+        with pytest.raises(ValueError, match=r"points has shape \(3, 5\), but must have shape \(m, 2\)"):
+            call(layers, np.ones((3, 5)))
+    with pytest.raises(ValueError, match=r"patterns have shape \(1, 3\), but must have shape \(R, 8\)"):
+        affine_maps(layers, np.ones((1, 3), bool))
