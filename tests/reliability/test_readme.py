@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -18,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_example_finds_symmetries_and_watches_their_charges():
-    example, _, _, _ = blocks("python")
+    example, *_ = blocks("python")
     names: dict = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
         exec(compile(example, "README.md", "exec"), names)
@@ -32,7 +33,7 @@ def test_example_finds_symmetries_and_watches_their_charges():
 
 
 def test_example_by_hand_runs_and_the_residual_vanishes():
-    _, example, _, _ = blocks("python")
+    _, _, example, *_ = blocks("python")
     names: dict = {}
     # a reader's session has jax's default, which the tests make stricter
     with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
@@ -50,8 +51,20 @@ def test_example_by_hand_runs_and_the_residual_vanishes():
     assert np.abs(broken["hidden"]).max() > 1e-2
 
 
+@pytest.mark.slow  # a hundred small programs; the parts have tests of their own
+def test_example_merges_a_network_with_its_mirror_image():
+    _, example, *_ = blocks("python")
+    names: dict = {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
+        exec(compile(example, "README.md", "exec"), names)
+        images, logits = names["x"], names["model"].apply
+        seen, mirrored = (np.asarray(logits(names[name], images)) for name in ("partner", "mirrored"))
+    np.testing.assert_allclose(seen, mirrored, rtol=0, atol=1e-6)
+    assert float(printed.getvalue()) < 1e-6 < 1e-3 < np.ptp(mirrored)
+
+
 def test_second_example_moves_along_the_minimum():
-    _, _, example, _ = blocks("python")
+    *_, example, _ = blocks("python")
     names: dict = {}
     try:
         with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
@@ -65,7 +78,7 @@ def test_second_example_moves_along_the_minimum():
 
 
 def test_third_example_balances_a_trained_network():
-    _, _, _, example = blocks("python")
+    *_, example = blocks("python")
     names: dict = {}
     try:
         with contextlib.redirect_stdout(io.StringIO()) as printed, jax.numpy_rank_promotion("allow"):
@@ -82,7 +95,7 @@ def test_third_example_balances_a_trained_network():
 
 
 def test_example_fits_fifteen_statements():
-    example, _, _, _ = blocks("python")
+    example, *_ = blocks("python")
     code = [line for line in example.splitlines() if line.strip() and not line.startswith(("from", "import"))]
     assert len(code) <= 15
 
