@@ -20,6 +20,7 @@ The parameters of a model have ``rank of the Jacobian + dimension of its symmetr
 * :mod:`~symjax.dimension.certificate`: a proof of a sampled rank, without a tolerance.
 * :mod:`~symjax.dimension.models`: the rank of any model on a batch, by autodiff.
 * :mod:`~symjax.dimension.completeness`: for any traced model, whether a symmetry is missing.
+* :mod:`~symjax.dimension.matrix_free`: how many directions a large model forgets, from products with its Jacobian.
 * :mod:`~symjax.dimension.directions`: the directions that change nothing and are no scalings.
 
 Names are loaded when they are first used. Everything is NumPy in float64, because a rank is decided by singular values
@@ -44,6 +45,7 @@ _HOMES = {
     "construct": "constructor",
     "count": "arrangement",
     "dimensions": "rank",
+    "estimate_nullity": "matrix_free",
     "exact_dimension": "exact",
     "explain": "mechanisms",
     "generic_dimension": "rank",

@@ -1,6 +1,6 @@
 """Is a symmetry missing? ``rank of the parameter Jacobian + dimension traced = number of parameters`` where none is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
+from symjax.dimension.matrix_free import NullityEstimate, estimate_nullity
 from symjax.dimension.row_space import Evidence, RowSpace
 
 __all__ = ["Completeness", "complete"]
@@ -16,7 +17,9 @@ _FLOOR = 1e-10  # columns below this part of the largest are the rounding of aut
 _NOISE = 1e-11  # and so are singular values
 _ROWS = 5  # times as many rows as parameters at least, where the rank does not reach what is expected,
 _IDLE_BATCHES = 4  # of which so many batches in a row must add nothing
+_BATCHES = 8  # at least, of an estimate
 _MEMORY = 2**33  # bytes
+_SURE = 0.1  # an estimate of none missing with a larger error is not sure
 
 
 class Completeness(NamedTuple):
@@ -29,7 +32,8 @@ class Completeness(NamedTuple):
       missing: ``D - r - k``; above 0 there are directions that change nothing and that no symmetry found explains.
       idle: parameters that no output depends on at these inputs (units that are never on), counted in ``missing``.
       rows: number of rows looked at; fewer than 5 D where the rank has reached ``D - k`` before.
-      evidence: the singular values that decided the rank.
+      evidence: the singular values that decided the rank; None where it was estimated, by products with the Jacobian.
+      estimate: of the directions missing, with its error, for models too large for a dense rank.
     """
 
     parameters: int
@@ -38,22 +42,29 @@ class Completeness(NamedTuple):
     missing: int
     idle: int
     rows: int
-    evidence: Evidence
+    evidence: Evidence | None
+    estimate: NullityEstimate | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether none is missing, and the singular values are clear about it."""
+        """Whether none is missing, and the singular values, or the error of the estimate, are clear about it."""
+        if self.estimate is not None:
+            return self.missing == 0 and self.estimate.converged and self.estimate.error < _SURE
         return self.missing == 0 and not self.evidence.undetermined
 
     def __str__(self) -> str:
         counts = f"symmetries traced: {self.traced}; rank {self.rank}; {self.rank} + {self.traced}"
-        unclear = (
-            f", but the gap of the singular values is {self.evidence.gap:.1g}" if self.evidence.undetermined else ""
-        )
+        unclear = self._doubt()
         if self.missing == 0:
             return f"{counts} = {self.parameters}, none missing{unclear}"
         idle = f", {self.idle} idle parameters among them" if self.idle else ""
         return f"{counts} = {self.parameters} - {self.missing}: {self.missing} unexplained{idle}{unclear}"
+
+    def _doubt(self) -> str:
+        if self.estimate is not None:
+            most = "" if self.estimate.converged else ", at most, as not all steps converged"
+            return f" (estimated: {self.estimate.nullity:.1f} +- {self.estimate.error:.1f} missing{most})"
+        return f", but the gap of the singular values is {self.evidence.gap:.1g}" if self.evidence.undetermined else ""
 
 
 def complete(found: Any, variables: Any, inputs: Any, key: jax.Array | None = None) -> Completeness:
@@ -66,6 +77,9 @@ def complete(found: Any, variables: Any, inputs: Any, key: jax.Array | None = No
     there are five times as many rows as parameters, of which the last batches added nothing. Units must be smooth or
     switch on the inputs: one that is always off, or always on, adds to what is missing at this point, and is no
     symmetry of the architecture.
+
+    Models of more than some 14,000 parameters are estimated instead, by products with the Jacobian: the directions
+    missing beyond the tangents traced, with the error (:mod:`~symjax.dimension.matrix_free`).
 
     Source: Grigsby, Lindsey, Rolnick 2023 (arXiv 2306.06179) for the rank; the comparison is this library's own.
 
@@ -80,8 +94,7 @@ def complete(found: Any, variables: Any, inputs: Any, key: jax.Array | None = No
       The counts; ``print`` says them in a sentence.
 
     Raises:
-      ValueError: variables or inputs of another structure, more parameters than a dense rank can hold, or outputs
-        that are not finite.
+      ValueError: variables or inputs of another structure, or outputs that are not finite.
 
     Example:
       >>> import symjax.tracing
@@ -94,13 +107,11 @@ def complete(found: Any, variables: Any, inputs: Any, key: jax.Array | None = No
     """
     random = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).ravel())
     with jax.enable_x64(True):
-        jacobian, vector = _jacobian(found, variables, random)
+        outputs, vector, moved = _outputs(found, variables, random)
         count, traced = vector.size, found.dimension
-        if (needed := 40 * count**2) > _MEMORY:
-            raise ValueError(
-                f"variables hold {count:,} parameters, whose Jacobian's row space needs {needed:,} bytes, more than "
-                f"{_MEMORY:,}: try a model of the same architecture with smaller widths"
-            )
+        if 40 * count**2 > _MEMORY:
+            return _estimated(found, outputs, vector, moved, _drawn(found, inputs, random), random)
+        jacobian = jax.jit(jax.jacrev(outputs))
         space, ranks = RowSpace(count, _FLOOR, _NOISE), [0]
         for batch in _drawn(found, inputs, random):
             rows = np.asarray(jacobian(vector, batch))
@@ -116,8 +127,10 @@ def complete(found: Any, variables: Any, inputs: Any, key: jax.Array | None = No
     return Completeness(count, decided.rank, traced, missing, space.idle, space.rows, decided)
 
 
-def _jacobian(found: Any, variables: Any, random: np.random.Generator) -> tuple[Any, jax.Array]:
-    """The compiled Jacobian of all outputs in the parameters read, and a generic point near the variables."""
+def _outputs(
+    found: Any, variables: Any, random: np.random.Generator
+) -> tuple[Callable[[jax.Array, list[Any]], jax.Array], jax.Array, Any]:
+    """All outputs of the parameters read and an input, a generic point near the variables, and all variables there."""
     from symjax.tracing.program import evaluate
     from symjax.tracing.verify import matched, nearby, real
 
@@ -125,13 +138,69 @@ def _jacobian(found: Any, variables: Any, random: np.random.Generator) -> tuple[
     leaves = {path: nearby(np.asarray(leaf), random) if real(leaf) else leaf for path, leaf in given.items()}
     read = [path for path, leaf in leaves.items() if real(leaf) and path not in found.unread]
     vector, restore = jax.flatten_util.ravel_pytree([jnp.asarray(leaves[path]) for path in read])
+    moved = jax.tree.unflatten(jax.tree.structure(variables), list(leaves.values()))
 
     def outputs(flat: jax.Array, batch: list[Any]) -> jax.Array:
         whole = leaves | dict(zip(read, restore(flat), strict=True))
         outs = evaluate(program, list(whole.values()), batch, program.outputs, found.model.epsilons, jnp.float64)
         return jnp.concatenate([out.ravel() for out in outs if jnp.issubdtype(out.dtype, jnp.floating)])
 
-    return jax.jit(jax.jacrev(outputs)), vector
+    return outputs, vector, moved
+
+
+def _estimated(
+    found: Any,
+    outputs: Callable,
+    vector: jax.Array,
+    moved: Any,
+    drawn: Iterator[list[Any]],
+    random: np.random.Generator,
+) -> Completeness:
+    """The counts by products with the Jacobian at five times as many rows as parameters, without writing it down."""
+    batches = [next(drawn)]
+    each = jax.eval_shape(outputs, vector, batches[0]).size
+    batches += [next(drawn) for _ in range(max(_BATCHES, -(-_ROWS * vector.size // each)) - 1)]
+    push = jax.jit(lambda v, batch: jax.jvp(lambda flat: outputs(flat, batch), (vector,), (v,))[1])
+    pull = jax.jit(lambda u, batch: jax.vjp(lambda flat: outputs(flat, batch), vector)[1](u)[0])
+
+    def product(v: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.asarray(push(jnp.asarray(v), batch)) for batch in batches])
+
+    def transposed(u: np.ndarray) -> np.ndarray:
+        parts = np.split(np.asarray(u), len(batches))
+        return np.sum(
+            [np.asarray(pull(jnp.asarray(part), batch)) for part, batch in zip(parts, batches, strict=True)], 0
+        )
+
+    rows = each * len(batches)
+    if not np.all(np.isfinite(transposed(np.ones(rows)))):
+        raise ValueError("the model's outputs have derivatives that are not finite near these variables")
+    estimate = estimate_nullity(product, transposed, (rows, vector.size), random, known=_tangents(found, moved))
+    missing = round(estimate.nullity)
+    rank = vector.size - found.dimension - missing
+    return Completeness(vector.size, rank, found.dimension, missing, 0, rows, None, estimate)
+
+
+def _tangents(found: Any, moved: Any) -> np.ndarray | None:
+    """Tangents (k, D) of the symmetries traced, in the parameters read; None where there is none."""
+    from symjax.tracing.action import leaf_paths
+    from symjax.tracing.verify import real
+
+    if not found.dimension:
+        return None
+    symmetry = found.symmetry
+    zero, shape = jax.flatten_util.ravel_pytree(symmetry.zero)
+    read = [path for path, leaf in leaf_paths(moved)[0].items() if real(leaf) and path not in found.unread]
+
+    @jax.jit
+    def tangent(direction: jax.Array) -> jax.Array:
+        def flow(s: jax.Array) -> jax.Array:
+            leaves = leaf_paths(symmetry.flow(shape(s), moved))[0]
+            return jnp.concatenate([leaves[path].ravel() for path in read])
+
+        return jax.jvp(flow, (zero,), (direction,))[1]
+
+    return np.stack([np.asarray(tangent(one)) for one in jnp.eye(zero.size)])
 
 
 def _drawn(found: Any, inputs: Any, random: np.random.Generator) -> Iterator[list[Any]]:

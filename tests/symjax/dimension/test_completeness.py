@@ -42,13 +42,42 @@ def test_a_symmetry_that_was_not_found_is_missed() -> None:
     assert complete(found._replace(scalings=()), PARAMS, X).missing == 3
 
 
+@pytest.mark.slow
+def test_shared_weights_leave_one_scaling_a_channel() -> None:
+    """Convolutions of 3 and 2 channels and a dense layer: D = 30 + 56 + 9, less 5 channels."""
+    rng = np.random.default_rng(1)
+    shapes = {"one": (3, 3, 1, 3), "b1": (3,), "two": (3, 3, 3, 2), "b2": (2,), "dense": (3, 2), "b3": (3,)}
+    params, x = {name: rng.normal(size=shape) for name, shape in shapes.items()}, rng.normal(size=(6, 5, 5, 1))
+
+    def apply(params: Any, x: jax.Array) -> jax.Array:
+        for kernel, bias in (("one", "b1"), ("two", "b2")):
+            x = jax.lax.conv_general_dilated(
+                x, params[kernel], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            x = jnp.maximum(x + params[bias][None, None, None], 0.0)
+        return x.mean((1, 2)) @ params["dense"].T + params["b3"][None]
+
+    found = symmetries(apply, params, x)
+    assert found.dimension == 3 + 2
+    counted = complete(found, params, x)
+    assert counted.complete and counted.rank + counted.traced == counted.parameters == 30 + 56 + 9
+
+
 def test_what_is_refused() -> None:
     found = symmetries(relu, PARAMS, X)
     with pytest.raises(ValueError, match="another structure"):
         complete(found, {"in": PARAMS["in"]}, X)
     with pytest.raises(ValueError, match=r"inputs have shapes \[\(3, 2\)\], but what was traced has \[\(12, 2\)\]"):
         complete(found, PARAMS, X[:3])
-    shapes = {"in": (2, 3), "bias": (3,), "out": (3, 20_000)}
-    large = symmetries(relu, {k: jax.ShapeDtypeStruct(s, jnp.float64) for k, s in shapes.items()}, X)
-    with pytest.raises(ValueError, match="60,009 parameters, whose Jacobian's row space needs"):
-        complete(large, {k: np.ones(s) for k, s in shapes.items()}, X)
+
+
+@pytest.mark.slow
+def test_models_too_large_for_a_dense_rank_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same counts without a Jacobian: exact where none is missing, within its error where some are."""
+    monkeypatch.setattr("symjax.dimension.completeness._MEMORY", 100)
+    found = symmetries(relu, PARAMS, X)
+    alive = complete(found, PARAMS, X)
+    assert alive.complete and (alive.rank, alive.traced, alive.missing) == (18, 3, 0) and alive.evidence is None
+    assert "estimated" in str(alive) and alive.estimate.nullity < 1e-2
+    unexplained = complete(found._replace(scalings=()), PARAMS, X)
+    assert not unexplained.complete and abs(unexplained.estimate.nullity - 3) < 3 * unexplained.estimate.error
