@@ -41,9 +41,10 @@ class ExactConfig(RandomNetworksConfig):
         """Refuse what cannot be listed."""
         check_count("networks", self.networks, most=10**5)
         check_seed("seed", self.seed, self.networks)
-        most = 6 if self.sizes[0] > 2 else 20
+        inputs = self.width if self.inputs is None else self.inputs
+        most = 6 if inputs > 2 else 20
         check(1 <= self.width <= most, "width", self.width, f"1 to {most}: wider networks have too many regions")
-        check(1 <= self.sizes[0] <= 6, "inputs", self.inputs, "1 to 6: more make too many regions")
+        check(1 <= inputs <= 6, "inputs", inputs, "1 to 6: more make too many regions")
         check(2 <= self.depth <= 8, "depth", self.depth, "2 to 8")
 
     @property

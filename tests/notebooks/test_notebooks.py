@@ -153,7 +153,8 @@ RUNS = [
     pytest.param(
         path,
         id=path.stem,
-        marks=[pytest.mark.slow] * (path.stem in {"noether", "relu_equivariance", "teleportation", "your_model"}),
+        marks=[pytest.mark.slow]
+        * (path.stem in {"gradient_flow", "noether", "relu_equivariance", "teleportation", "your_model"}),
     )
     for path in NOTEBOOKS
 ]

@@ -56,9 +56,10 @@ def test_every_command_is_looked_at():
 @pytest.mark.parametrize(("module", "name", "value", "several"), CASES)
 def test_out_of_bounds_is_one_short_sentence(module, name, value, several):
     config_class = CONFIGURATIONS[module]
-    required = {"figure": "6", "dataset": "cifar10"}
-    given = {field.name: required[field.name] for field in dataclasses.fields(config_class) if field.name in required}
-    config = config_class(**given | {name: (value,) if several else value})
+    folder = Path("folder")
+    values = {"figure": "6", "dataset": "cifar10", "networks": folder, "weights": folder, "images": (folder,)}
+    required = {field.name for field in dataclasses.fields(config_class) if field.default is dataclasses.MISSING}
+    config = config_class(**{field: values[field] for field in required} | {name: (value,) if several else value})
     with pytest.raises(UserError) as error:
         config.validate()
     assert "\n" not in str(error.value) and len(str(error.value)) < 400

@@ -77,6 +77,7 @@ def test_second_example_moves_along_the_minimum():
     np.testing.assert_allclose(moved.u.T @ moved.u - moved.v @ moved.v.T, 2 * (u.T @ u - v @ v.T), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow  # a training, and curvature twice
 def test_third_example_balances_a_trained_network():
     *_, example = blocks("python")
     names: dict = {}

@@ -66,6 +66,7 @@ def test_a_wrong_description_fails_although_its_bias_is_zero(terms: Any, words: 
     assert re.match(r"coordinate \['h'\]\[\d\]; ", found.worst) and found.worst.endswith(words)
 
 
+@pytest.mark.slow  # a dozen programs
 def test_what_kind_of_generators() -> None:
     rng = np.random.default_rng(2)
     layers = tuple(

@@ -148,6 +148,7 @@ def test_a_loss_computed_in_half_precision() -> None:
     assert not bool(found.converged)
 
 
+@pytest.mark.slow  # a large program
 def test_a_saturated_softmax_in_float32() -> None:
     """Second derivatives of 1e-11 beside probabilities of one; the oracle is float64's Hessian."""
     keys = jax.random.split(KEY(1))

@@ -110,6 +110,7 @@ def test_the_counterexample_is_equivariant_but_not_layer_by_layer() -> None:
     np.testing.assert_allclose(best_alignment(first, np.eye(3)), 1, rtol=1e-12)
 
 
+@pytest.mark.slow  # matching, merging and correcting, each compiled
 def test_a_network_merged_by_involutions_is_exactly_invariant() -> None:
     group, (variables, x) = flip_group(), drawn()
     action = acted(group, INVOLUTION, INVOLUTION)

@@ -221,7 +221,7 @@ SLOW = pytest.mark.slow  # each kind of damage is fast in test_checkpoint.py; he
 
 
 @pytest.mark.parametrize(
-    "harm", ["absent", *(pytest.param(harm, marks=SLOW) for harm in ("damaged", "of another run", "of another step"))]
+    "harm", [pytest.param(harm, marks=SLOW) for harm in ("absent", "damaged", "of another run", "of another step")]
 )
 def test_a_damaged_history_goes_with_its_checkpoint(whole, tmp_path, capsys, harm):
     """History and checkpoint of one step belong together: damage to one takes the run to the step before."""
@@ -244,6 +244,7 @@ def test_a_damaged_history_goes_with_its_checkpoint(whole, tmp_path, capsys, har
     assert_same_run(directory, whole.directory)
 
 
+@pytest.mark.slow  # a second run
 def test_checkpoints_of_another_run_are_not_taken(whole, tmp_path, capsys):
     """With their manifests and all: the run begins again, to the same end."""
     with pytest.MonkeyPatch.context() as patch:
@@ -300,6 +301,7 @@ def test_other_data_is_not_gone_on_with(whole, tmp_path, monkeypatch):
         run(SMALL, tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow  # a run and its repetition
 def test_a_full_disk_at_a_checkpoint_is_one_sentence_and_loses_nothing(whole, tmp_path, monkeypatch, capsys):
     import orbax.checkpoint as ocp
 

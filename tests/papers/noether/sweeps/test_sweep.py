@@ -124,7 +124,7 @@ def test_every_member_is_the_one_trained_by_hand(swept):
     assert arrays["layer"].tolist() == ["dense1", "dense2"]
 
 
-@pytest.mark.parametrize("batching", ["map", "loop"])
+@pytest.mark.parametrize("batching", [pytest.param("map", marks=pytest.mark.slow), "loop"])
 def test_every_batching_gives_the_same(swept, batching):
     expected, found = swept("vmap"), swept(batching)
     alive = ~expected["diverged"]
