@@ -30,8 +30,8 @@ def invariance_error(outputs: Any, moved: Any) -> jax.Array:
       ValueError: arrays of different shapes.
 
     Example:
-      >>> print(invariance_error([[3.0, 4.0]], [[0.0, 5.0]]))
-      [0.6324555]
+      >>> print(invariance_error([[3.0, 4.0]], [[0.0, 5.0]]).round(4))
+      [0.6325]
     """
     outputs, moved = accurate_arrays(outputs=outputs, moved=moved)
     if outputs.shape != moved.shape or outputs.ndim < 1:
