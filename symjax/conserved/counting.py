@@ -76,7 +76,8 @@ def count(
       depth: of the longest bracket; 2 or 3 close all models tried.
 
     Returns:
-      The count; ``print`` says it in a sentence. It is numerical evidence, local, and specific to the data.
+      The count; ``print`` says it in a sentence. It is numerical evidence, local, and specific to the data. Where units
+      or a softmax saturate, what moves the function by less than rounding counts as conserved: try smaller parameters.
 
     Raises:
       ValueError: parameters that are no floating arrays, a depth below 1, or an unknown word.

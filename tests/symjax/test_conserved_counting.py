@@ -135,6 +135,23 @@ def adapter(params: Any, x: jax.Array) -> jax.Array:
     return x @ jnp.eye(3, 4) + x @ params["down"] @ params["up"]
 
 
+def block(params: Any, x: jax.Array) -> jax.Array:
+    """A transformer block of width 4, its norms before two heads and before five GELU units."""
+
+    def normed(x: jax.Array, which: str) -> jax.Array:
+        x = x - x.mean(-1, keepdims=True)
+        x = x / jnp.sqrt(jnp.mean(x * x, -1, keepdims=True))
+        return x * params["gamma" + which][None, None] + params["beta" + which][None, None]
+
+    x = x + heads(params, normed(x, "1"))
+    hidden = jax.nn.gelu(normed(x, "2") @ params["w1"] + params["b1"][None, None])
+    return x + hidden @ params["w2"] + params["b2"][None, None]
+
+
+BLOCK = dict.fromkeys("qkvo", (4, 4)) | {f"{name}{n}": (4,) for name in ("gamma", "beta") for n in "12"}
+BLOCK |= {"w1": (4, 5), "b1": (5,), "w2": (5, 4), "b2": (4,)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("apply", "shapes", "x", "laws"),
@@ -166,6 +183,21 @@ def test_laws_of_two_heads_shared_weights_and_an_adapter(apply: Callable, shapes
     params = {name: random.normal(size=shape) for name, shape in shapes.items()}
     found = conserved.count(apply, params, jnp.asarray(random.normal(size=x)))
     assert (found.conserved, found.closed, found.ambiguous) == (laws, True, False)
+
+
+@pytest.mark.slow
+def test_a_transformer_block_has_the_laws_of_its_heads_and_of_its_norms() -> None:
+    """Three of each head's queries and keys and of its values and outputs, 12, and one a channel of each norm, 8.
+
+    The rank of the fields by hand: a head has 2 (4 + 3 - 2) = 10 of its bilinear form and 10 of its values, which
+    with the 4 of their constant make 44; the units 5 (3 + 1) + 20 + 4 = 44; the constant's mean passes the norm by: 87.
+    """
+    random = np.random.default_rng(3)
+    # twice as large the softmax saturates, and directions vanish below rounding
+    params = {name: 0.5 * random.normal(size=shape) for name, shape in BLOCK.items()}
+    found = conserved.count(block, params, jnp.asarray(random.normal(size=(30, 4, 4))))
+    assert found.ranks == (87, 108, 109, 109) and found.gap > 1e10
+    assert (found.parameters, found.conserved, found.closed) == (129, 20, True)
 
 
 def test_what_is_refused() -> None:
