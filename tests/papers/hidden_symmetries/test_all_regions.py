@@ -20,7 +20,8 @@ def test_a_run_measures_draws_and_judges(tmp_path, capsys) -> None:
     claims = json.loads((tmp_path / "run" / "claims.json").read_text())
     assert {claim["verdict"] for claim in claims if claim["kind"] == "law"} == {"holds"}
     assert len(claims) == 5 and (tmp_path / "run" / "all_regions.png").exists()
-    arrays = np.load(tmp_path / "run" / "all_regions.npz")
+    with np.load(tmp_path / "run" / "all_regions.npz") as file:
+        arrays = dict(file)
     assert len(arrays["segments"]) == len(arrays["units"]) > 0 and len(arrays["exact"]) == 12
     assert np.all(arrays["missing"].sum(axis=1) == bound((2, 2, 2, 1)) - arrays["exact"])
     assert np.all(arrays["pieces"] <= arrays["regions"]) and np.all(arrays["patterns"] <= arrays["regions"])

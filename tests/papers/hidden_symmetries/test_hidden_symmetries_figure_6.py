@@ -103,7 +103,8 @@ def test_networks_of_other_runs_are_read_and_a_number_a_width(tmp_path: Path, mo
     monkeypatch.setattr("papers.hidden_symmetries.figure_6.measure.certify", None)
     told = [*common, "2", "3", "--networks", "4", "2", "--reuse", str(tmp_path / "2"), str(tmp_path / "3")]
     assert main(entry, FiguresConfig, PROG, argv=[*told, "--out", str(tmp_path / "both")]) == 0
-    both, one = (np.load(tmp_path / name / "figure_6.npz") for name in ("both", "3"))
+    with np.load(tmp_path / "both" / "figure_6.npz") as file, np.load(tmp_path / "3" / "figure_6.npz") as other:
+        both, one = dict(file), dict(other)
     np.testing.assert_array_equal(both["d3_n3_rank"], one["d3_n3_rank"])
     assert len(both["d3_n2_rank"]) == 4 and len(both["d3_n3_rank"]) == 2
     with pytest.raises(SystemExit, match="2"):

@@ -60,7 +60,8 @@ def test_a_run_measures_draws_and_judges(tmp_path) -> None:
     error = np.mean((np.asarray(network.apply(network.variables, test.inputs))[:, 0] - test.targets) ** 2)
     scores = {record["arm"]: record["score"] for record in read_metrics(tmp_path / "run")}
     assert 1 - error / np.var(test.targets) == pytest.approx(scores["plain"], abs=1e-5)
-    arrays = np.load(tmp_path / "run" / "training_regression.npz")
+    with np.load(tmp_path / "run" / "training_regression.npz") as file:
+        arrays = dict(file)
     assert arrays["plain_rank"].shape == (1, 3, 3) and np.all(arrays["plain_rank"] <= arrays["plain_most"])
     assert arrays["plain_loss"][0, -1] < arrays["plain_loss"][0, 1]
 
