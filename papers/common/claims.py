@@ -134,47 +134,6 @@ class Claim:
     """Of shares or their differences the 95 % interval, which decides; None where the seeds' spread does."""
 
 
-def claim_over_seeds(
-    values: Sequence[float],
-    threshold: float,
-    direction: Direction,
-    *,
-    reduced: bool,
-    environment: Mapping[str, Any],
-    **words: str,
-) -> Claim:
-    """Make a claim of one value for each seed.
-
-    Args:
-        values: one number for each seed, shape (n,).
-        threshold: written before the run.
-        direction: as in :func:`verdict`.
-        reduced: whether the run is smaller than the paper's; it then stays undecided about the paper's own setting.
-        environment: holds ``device``, ``versions`` and ``commit``, as
-            :func:`papers.common.environment.environment` gives them.
-        **words: ``claim``, ``figure``, ``paper``, ``source``, ``data``, ``model``, ``command``.
-
-    Returns:
-        The claim, with its verdict.
-    """
-    numbers = as_numbers(values)
-    decided = verdict(numbers, threshold, direction)
-    spread = numbers.std(ddof=1) if numbers.size > 1 and np.isfinite(numbers).all() else math.nan
-    return Claim(
-        measured=float(numbers.mean()) if np.isfinite(numbers).all() else math.nan,
-        spread=float(spread),
-        seeds=int(numbers.size),
-        threshold=f"{direction} {threshold:g}",
-        verdict="undecided" if reduced else decided,
-        device=environment["device"],
-        versions=environment["versions"],
-        commit=environment["commit"],
-        reduced=reduced,
-        reduced_verdict=decided if reduced else None,
-        **words,
-    )
-
-
 def judge(
     statement: Statement,
     values: Sequence[float] | Interval,

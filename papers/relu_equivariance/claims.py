@@ -8,7 +8,6 @@ project's choice. A barrier is relative: the mean accuracy of the two ends, less
 from papers.common.claims import Statement
 
 _TABLE_1 = "Bökman & Kahl 2023, Table 1, from memory; threshold: chosen by this project before any run"
-_MERGING = "a network and its mirror image, matched, have a low barrier after REPAIR"
 _SECTION_3 = "Bökman & Kahl 2023, section 3; threshold: chosen by this project before any run"
 
 # One or two trained networks merged: merging/judge.py judges them.

@@ -2,6 +2,7 @@
 
 import itertools
 from fractions import Fraction
+from math import prod
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -136,10 +137,7 @@ class Scaling(NamedTuple):
     @property
     def dimension(self) -> int:
         """Number of independent coordinates."""
-        count = 1
-        for size in self.shape:
-            count *= size - 1 if self.centred else size
-        return count
+        return prod(size - self.centred for size in self.shape)
 
 
 class Sign(NamedTuple):
@@ -175,10 +173,7 @@ class Shift(NamedTuple):
     @property
     def dimension(self) -> int:
         """Number of independent coordinates."""
-        count = 1
-        for size in self.shape:
-            count *= size - 1 if self.centred else size
-        return count
+        return prod(size - self.centred for size in self.shape)
 
 
 class Linear(NamedTuple):

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from papers.common.models import VGG11, initialise
-from papers.common.models.vgg import CONVOLUTIONS, HIDDEN
+from papers.common.models.sizes import CONVOLUTIONS, HIDDEN
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4
 

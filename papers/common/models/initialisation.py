@@ -52,3 +52,17 @@ def initialise(model: nn.Module, seed: int, image_shape: tuple[int, ...]) -> dic
         raise ValueError(f"the leaf {'/'.join(names)} has no rule; known names are kernel, bias, scale, mean, var.")
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def kaiming(shape: tuple[int, ...]) -> float:
+    """Return the standard deviation of a kernel: of a convolution sqrt(2 / fan_out), of a dense layer 1 / sqrt(fan_in).
+
+    Source: He et al. 2015, Delving Deep into Rectifiers, for the convolutions.
+
+    Args:
+        shape: of the kernel, HWIO or (in, out).
+
+    >>> kaiming((3, 3, 16, 2)), kaiming((16, 8))
+    (0.3333333333333333, 0.25)
+    """
+    return (2 / prod((*shape[:-2], shape[-1]))) ** 0.5 if len(shape) == 4 else shape[0] ** -0.5

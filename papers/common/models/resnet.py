@@ -1,12 +1,15 @@
 """ResNet-18 for small images, with group or batch normalisation."""
 
-from math import gcd, prod
+from math import gcd
 from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
+
+from papers.common.models.initialisation import kaiming
+from papers.common.models.sizes import scaled
 
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
 """Features and stride of each stage of two blocks."""
@@ -39,21 +42,17 @@ class ResNet18(nn.Module):
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array:
         """Return the logits, (n, classes), of images (n, height, width, 3); `train` takes the batch's statistics."""
-        x = self._convolve(images, self.scaled(self.stages[0][0]), 1, "stem")
+        x = self._convolve(images, scaled(self.stages[0][0], self.width), 1, "stem")
         x = nn.relu(self._normalise(x, train, "norm_stem"))
         for stage, (features, stride) in enumerate(self.stages, 1):
             for block in (1, 2):
-                x = self._block(x, self.scaled(features), stride if block == 1 else 1, train, f"{stage}_{block}")
+                x = self._block(x, scaled(features, self.width), stride if block == 1 else 1, train, f"{stage}_{block}")
         logits = nn.Dense(self.classes, dtype=self.dtype, name="dense")(x.mean((1, 2)))
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
-    def scaled(self, features: int) -> int:
-        """Return a layer's width under the width multiplier, at least 1."""
-        return max(1, round(features * self.width))
-
     def deviation(self, shape: tuple[int, ...]) -> float:
-        """Return the standard deviation of an initial kernel: Kaiming normal over the fan-out, the last over fan-in."""
-        return (2 / prod((*shape[:-2], shape[-1]))) ** 0.5 if len(shape) == 4 else shape[0] ** -0.5
+        """Return the standard deviation of an initial kernel: Kaiming normal."""
+        return kaiming(shape)
 
     def _block(self, x: Array, features: int, stride: int, train: bool, name: str) -> Array:
         y = nn.relu(self._normalise(self._convolve(x, features, stride, f"conv{name}_1"), train, f"norm{name}_1"))

@@ -1,12 +1,14 @@
 """ResNet-50 for photographs, in the two layouts of its published weights."""
 
-from math import prod
 from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
+
+from papers.common.models.initialisation import kaiming
+from papers.common.models.sizes import scaled
 
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
 """Inner features and number of blocks of each stage; the blocks' outputs have four times the features."""
@@ -43,23 +45,19 @@ class ResNet50(nn.Module):
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array:
         """Return the logits, (n, classes), of images (n, height, width, 3); `train` takes the batch's statistics."""
-        x = self._convolve(images, self.scaled(self.stages[0][0]), 7, 2, "stem")
+        x = self._convolve(images, scaled(self.stages[0][0], self.width), 7, 2, "stem")
         x = nn.relu(self._normalise(x, train, "norm_stem"))
         x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
         for stage, (features, blocks) in enumerate(self.stages, 1):
             for block in range(1, blocks + 1):
                 stride = 2 if stage > 1 and block == 1 else 1
-                x = self._block(x, self.scaled(features), stride, train, f"{stage}_{block}")
+                x = self._block(x, scaled(features, self.width), stride, train, f"{stage}_{block}")
         logits = nn.Dense(self.classes, dtype=self.dtype, name="dense")(x.mean((1, 2)))
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
-    def scaled(self, features: int) -> int:
-        """Return a layer's width under the width multiplier, at least 1."""
-        return max(1, round(features * self.width))
-
     def deviation(self, shape: tuple[int, ...]) -> float:
-        """Return the standard deviation of an initial kernel: Kaiming normal over the fan-out, the last over fan-in."""
-        return (2 / prod((*shape[:-2], shape[-1]))) ** 0.5 if len(shape) == 4 else shape[0] ** -0.5
+        """Return the standard deviation of an initial kernel: Kaiming normal."""
+        return kaiming(shape)
 
     def _block(self, x: Array, features: int, stride: int, train: bool, name: str) -> Array:
         first, second = (1, stride) if self.layout == "torchvision" else (stride, 1)

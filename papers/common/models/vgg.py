@@ -15,13 +15,7 @@ from papers.common.models.convolution import (
     relu_max_windows,
     tile,
 )
-
-# (features, whether a max pool follows) of the eight convolutions; the width of the two hidden dense layers
-CONVOLUTIONS = (
-    *((64, True), (128, True), (256, False), (256, True)),
-    *((512, False), (512, True), (512, False), (512, True)),
-)
-HIDDEN = 1024
+from papers.common.models.sizes import CONVOLUTIONS, HIDDEN, scaled
 
 
 class Convolution(nn.Module):
@@ -114,7 +108,7 @@ class VGG11(nn.Module):
             raise ValueError(f"the images are {images.shape[1]}x{images.shape[2]}; VGG11 takes sides divisible by 32.")
         x = images
         for index, (features, pooled) in enumerate(CONVOLUTIONS, 1):
-            features = self.scaled(features)
+            features = scaled(features, self.width)
             windows = pooled and x.shape[-1] <= THIN and on_cpu()
             n, height, width, _ = x.shape
             x, bias = Convolution(features, windows, self.dtype, name=f"conv{index}")(x)
@@ -128,14 +122,10 @@ class VGG11(nn.Module):
                 x = relu_max_pool(x) if pooled else nn.relu(x)
         x = x.reshape(x.shape[0], -1)
         for index in range(1, self.hidden_layers + 1):
-            x = nn.relu(nn.Dense(self.scaled(HIDDEN), dtype=self.dtype, name=f"dense{index}")(x))
+            x = nn.relu(nn.Dense(scaled(HIDDEN, self.width), dtype=self.dtype, name=f"dense{index}")(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         logits = nn.Dense(self.classes, dtype=self.dtype, name=f"dense{self.hidden_layers + 1}")(x)
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-
-    def scaled(self, features: int) -> int:
-        """Return a layer's width under the width multiplier, at least 1."""
-        return max(1, round(features * self.width))
 
     def deviation(self, shape: tuple[int, ...]) -> float:
         """Return the standard deviation of an initial kernel.

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from papers.common.cli import MOST, check, check_count, check_seed
 from papers.common.data import Name, load_once
+from papers.common.models.sizes import CONVOLUTIONS, scaled
 from papers.relu_equivariance.networks.kinds import KINDS, KindName
 
 if TYPE_CHECKING:
     from papers.common.data import Dataset
 
 MOST_EPOCHS = 10_000
-
-CHANNELS = (64, 128, 256, 256, 512, 512, 512, 512)
-"""Of VGG11's convolutions at width 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +131,7 @@ class Recipe(DataConfig):
     def validate_kind(self, name: KindName) -> None:
         """Refuse a width at which an equivariant layer of a kind has no pairs of channels."""
         kind = KINDS[name]
-        odd = [c for c in CHANNELS[: kind.equivariant] if max(1, round(c * self.width)) % 2]
+        odd = [c for c, _ in CONVOLUTIONS[: kind.equivariant] if scaled(c, self.width) % 2]
         words = f"such that every equivariant layer of {kind.words} has an even number of channels"
         check(not odd, "width", self.width, words)
 

@@ -2,7 +2,10 @@
 
 from typing import Literal, NamedTuple
 
-CONVOLUTIONS = 8
+from papers.common.models.sizes import CONVOLUTIONS
+
+DEPTH = len(CONVOLUTIONS)
+"""Of the convolutions, all of which a GCNN ties."""
 
 
 class Kind(NamedTuple):
@@ -26,7 +29,7 @@ KINDS: dict[str, Kind] = {
     "cnn_aug": Kind("CNN + augmentation", flips=True),
     "cnn_inv": Kind("CNN + invariance loss", invariance="always"),
     "cnn_late_inv": Kind("CNN + late invariance loss", invariance="late"),
-    "gcnn": Kind("GCNN", equivariant=CONVOLUTIONS),
+    "gcnn": Kind("GCNN", equivariant=DEPTH),
     "pgcnn": Kind("PGCNN", equivariant=2),
     "pgcnn_late_inv": Kind("PGCNN + late invariance loss", invariance="late", equivariant=2),
 }

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from papers.common.models.vgg import CONVOLUTIONS
+from papers.common.models.sizes import CONVOLUTIONS
 
 
 def apply_vgg11() -> Callable[[Any, Any], jax.Array]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from papers.relu_equivariance.networks.kinds import CONVOLUTIONS
+from papers.relu_equivariance.networks.kinds import DEPTH
 
 CLASSIFIER = "dense1"
 
@@ -42,7 +42,7 @@ def expand(tied: dict[str, Any], equivariant: int) -> dict[str, Any]:
             "kernel": jnp.concatenate([kernel, mirrored], axis=-1),
             "bias": jnp.concatenate([bias, bias]),
         }
-    if equivariant == CONVOLUTIONS:
+    if equivariant == DEPTH:
         kernel = tied[CLASSIFIER]["kernel"]
         params[CLASSIFIER] = tied[CLASSIFIER] | {"kernel": jnp.concatenate([kernel, kernel])}
     return params
@@ -75,7 +75,7 @@ def draw(model: Any, equivariant: int, seed: int, image_shape: tuple[int, ...], 
             shape = list(found.shape)
             if tied:
                 shape[-1] //= 2
-            elif name == CLASSIFIER and leaf == "kernel" and equivariant == CONVOLUTIONS:
+            elif name == CLASSIFIER and leaf == "kernel" and equivariant == DEPTH:
                 shape[0] //= 2
             generator = np.random.default_rng([seed, crc32(f"{name}/{leaf}".encode())])
             drawn = generator.uniform(-bound, bound, shape) * (gain if leaf == "kernel" else 1.0)

@@ -8,21 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from papers.common import runs
-from papers.common.claims import Claim, Setting, Statement, claim_over_seeds, format_claims, judge
+from papers.common.claims import Claim, Setting, Statement, format_claims, judge
 from papers.common.verdicts import Interval, difference, interval, law_verdict, share, verdict, worst_case
 
 # Two-sided 95 % points of Student's t, from printed tables.
 T_TABLE = {3: 4.302653, 4: 3.182446, 5: 2.776445, 10: 2.262157}
 ENVIRONMENT = {"device": {"kind": "cpu"}, "versions": {"jax": "1"}, "commit": "abc"}
-WORDS = {
-    "claim": "norms follow the law",
-    "figure": "5",
-    "paper": "close",
-    "source": "Figure 5",
-    "data": "digits",
-    "model": "VGG11 x1/4",
-    "command": "python -m x",
-}
+SETTING = Setting("digits", "VGG11 x1/4", "python -m x", ENVIRONMENT)
+
+
+def found(values, threshold, direction, *, reduced):
+    statement = Statement("norms follow the law", "5", "close", "Figure 5", threshold, direction)
+    return judge(statement, values, SETTING._replace(reduced=reduced))
 
 
 @pytest.mark.parametrize("count", T_TABLE)
@@ -102,14 +99,14 @@ def test_nonsense_is_refused(values, threshold, direction):
 
 
 def test_a_full_run_decides_about_the_paper():
-    claim = claim_over_seeds([1.0, 1.1, 0.9], 0.5, "above", reduced=False, environment=ENVIRONMENT, **WORDS)
+    claim = found([1.0, 1.1, 0.9], 0.5, "above", reduced=False)
     assert (claim.verdict, claim.reduced_verdict, claim.seeds, claim.threshold) == ("holds", None, 3, "above 0.5")
     assert claim.measured == pytest.approx(1.0)
     assert claim.spread == pytest.approx(0.1)
 
 
 def test_a_reduced_run_decides_about_itself_alone():
-    claim = claim_over_seeds([1.0, 1.1, 0.9], 0.5, "above", reduced=True, environment=ENVIRONMENT, **WORDS)
+    claim = found([1.0, 1.1, 0.9], 0.5, "above", reduced=True)
     assert (claim.verdict, claim.reduced_verdict) == ("undecided", "holds")
 
 
@@ -121,7 +118,7 @@ def test_fields_are_those_of_the_design():
 
 
 def test_claims_go_through_json(tmp_path):
-    claim = claim_over_seeds([math.nan], 0.5, "above", reduced=True, environment=ENVIRONMENT, **WORDS)
+    claim = found([math.nan], 0.5, "above", reduced=True)
     with runs.RunDirectory.create(tmp_path / "run", {}, "python -m x") as run:
         run.write_claims([claim])
     (read,) = json.loads((tmp_path / "run" / "claims.json").read_text())
@@ -189,8 +186,8 @@ def test_the_table_fits_a_terminal():
 
 
 def test_table_shows_every_claim():
-    full = claim_over_seeds([1.0, 1.1, 0.9], 0.5, "above", reduced=False, environment=ENVIRONMENT, **WORDS)
-    reduced = claim_over_seeds([1.0], 0.5, "below", reduced=True, environment=ENVIRONMENT, **WORDS)
+    full = found([1.0, 1.1, 0.9], 0.5, "above", reduced=False)
+    reduced = found([1.0], 0.5, "below", reduced=True)
     lines = format_claims([full, reduced]).splitlines()
     assert len(lines) == 5 and lines[4].startswith("(reduced): the verdict about this reduced setting")
     assert len(format_claims([full]).splitlines()) == 2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from papers.common.models import MLP, VGG11, initialise
-from papers.common.models.vgg import CONVOLUTIONS
+from papers.common.models.sizes import CONVOLUTIONS
 from symjax.channels import permute
 from symjax.tracing import symmetries
 

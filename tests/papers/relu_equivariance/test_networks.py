@@ -10,7 +10,7 @@ from papers.common.errors import UserError
 from papers.common.finished import load_json
 from papers.common.runs import load
 from papers.relu_equivariance.networks.config import TrainConfig
-from papers.relu_equivariance.networks.kinds import CONVOLUTIONS, KINDS
+from papers.relu_equivariance.networks.kinds import DEPTH, KINDS
 from papers.relu_equivariance.networks.plain import apply_vgg11
 from papers.relu_equivariance.networks.presets import presets
 from papers.relu_equivariance.networks.rule import gate, warm_up_and_decay
@@ -22,7 +22,7 @@ from symjax.equivariance import invariance_error
 SHAPE = (32, 32, 3)
 
 
-@pytest.mark.parametrize(("equivariant", "count"), [(0, 9_225_610), (CONVOLUTIONS, 4_612_810), (2, 9_187_786)])
+@pytest.mark.parametrize(("equivariant", "count"), [(0, 9_225_610), (DEPTH, 4_612_810), (2, 9_187_786)])
 def test_parameters_are_as_many_as_in_the_paper(equivariant, count):
     tied = draw(build_vgg11(10, 1.0), equivariant, 0, SHAPE)
     assert sum(leaf.size for leaf in jax.tree.leaves(tied)) == count
@@ -38,12 +38,12 @@ def test_a_network_of_equivariant_layers_is_invariant_and_one_of_two_is_not():
     with jax.enable_x64(True):
         images = jnp.asarray(np.random.default_rng(0).normal(size=(2, *SHAPE)))
         errors = {}
-        for equivariant in (CONVOLUTIONS, 2):
+        for equivariant in (DEPTH, 2):
             tied = jax.tree.map(lambda leaf: 3 * leaf.astype(np.float64), draw(model, equivariant, 1, SHAPE))
             params = expand(tied, equivariant)
             both = model.apply({"params": params}, jnp.concatenate([images, images[:, :, ::-1]]))
             errors[equivariant] = float(invariance_error(*jnp.split(both, 2)).max())
-    assert errors[CONVOLUTIONS] < 1e-12 < 1e-4 < errors[2]
+    assert errors[DEPTH] < 1e-12 < 1e-4 < errors[2]
 
 
 def test_the_plain_program_is_the_network_that_is_trained():
