@@ -16,7 +16,10 @@ Role = Literal["free", "fixed", "prediction"]
 DPI = 160
 PALETTE = 256
 
-COLOURS: dict[str, str] = {"free": "#d6338a", "fixed": "#2b6cb8", "prediction": "black"}
+SERIES = ("#d6338a", "#2b6cb8", "#2a9d6f", "#e08a1e")
+"""Colours of what is told apart by a number or a name, in their order."""
+
+COLOURS: dict[str, str] = {"free": SERIES[0], "fixed": SERIES[1], "prediction": "black"}
 """Unconstrained runs are pink, runs with a constrained norm blue, predictions black (and dashed)."""
 
 

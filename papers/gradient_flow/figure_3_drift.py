@@ -15,7 +15,7 @@ import numpy as np
 from papers.common import claims
 from papers.common.claims import Claim, Setting
 from papers.common.experiment import Experiment, Picture
-from papers.common.plots import new_figure
+from papers.common.plots import SERIES, new_figure
 from papers.common.runs import RunDirectory
 from papers.gradient_flow.claims import FIGURE_3, FIGURE_3_ORDER, FIGURE_3_TINY
 from papers.gradient_flow.networks.config import ExperimentConfig
@@ -28,7 +28,6 @@ RATES = (0.1, 0.01, 0.001)
 SCALE = 0.1
 ROUNDED = "linear, float32"
 SHOWN = 3  # seeds in the pictures
-SERIES = ("#d6338a", "#2b6cb8", "#2a9d6f")  # one colour a rate
 
 
 class Drift(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 from papers.common import claims
 from papers.common.claims import Claim, Setting
 from papers.common.experiment import Experiment, Picture
-from papers.common.plots import new_figure
+from papers.common.plots import SERIES, new_figure
 from papers.common.runs import RunDirectory
 from papers.gradient_flow.claims import FIGURE_6
 from papers.gradient_flow.networks.config import ExperimentConfig
@@ -27,7 +27,6 @@ from symjax.integrate import log_spaced
 SCALES = (0.01, 0.1, 1.0)
 LEARNING_RATE = 1e-3
 SHOWN = 3  # seeds in the picture
-SERIES = ("#d6338a", "#2b6cb8", "#2a9d6f")  # one colour a scale
 
 
 class Convergence(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 from papers.common import claims
 from papers.common.claims import Claim, Setting
 from papers.common.experiment import Experiment, Picture
-from papers.common.plots import new_figure
+from papers.common.plots import SERIES, new_figure
 from papers.common.runs import RunDirectory
 from papers.gradient_flow.claims import FIGURE_7
 from papers.gradient_flow.networks.config import ExperimentConfig
@@ -35,7 +35,6 @@ BEGUN = 0.9  # of the initial loss: the share at which runs are compared
 SHARES = (0.9, 0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # of the initial loss, at which their pace is
 SHORTEST = 50  # steps to a share below which it is not compared: they are whole numbers
 SHOWN = 3  # seeds in the picture
-SERIES = ("#d6338a", "#2b6cb8", "#2a9d6f", "#e08a1e")  # one colour a scale
 
 
 class Radial(NamedTuple):

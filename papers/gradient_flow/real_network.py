@@ -26,7 +26,7 @@ from papers.common import claims, data
 from papers.common.claims import Claim, Setting
 from papers.common.errors import Divergence
 from papers.common.experiment import Experiment, Picture
-from papers.common.plots import band, new_figure, style
+from papers.common.plots import SERIES, band, new_figure, style
 from papers.common.runs import RunDirectory
 from papers.common.training import fit, steps_per_epoch
 from papers.gradient_flow.claims import REAL_NETWORK
@@ -187,9 +187,8 @@ def draw(trainings: Trainings, config: ExperimentConfig) -> Picture:
     members, layers = trainings
     canvas = new_figure(1, 3, width=4.0, height=3.2)
     losses, drifts, slopes = canvas.axes[0]
-    colours = ("#d6338a", "#2b6cb8", "#2a9d6f", "#e08a1e")
     kept: dict[str, Any] = {"rates": np.array(RATES), "layers": np.unique(layers)}
-    for column, (rate, colour) in enumerate(zip(RATES, colours, strict=True)):
+    for column, (rate, colour) in enumerate(zip(RATES, SERIES, strict=True)):
         for row, seed in enumerate(members):
             member, label = seed[column], f"eta = {rate:g}" if row == 0 else None
             chunk = max(1, len(member.loss) // RECORDS)

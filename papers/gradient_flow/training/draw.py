@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from papers.common.experiment import Picture
-from papers.common.plots import new_figure, style
+from papers.common.plots import SERIES, new_figure, style
 from papers.gradient_flow.training.config import TrainConfig
 
 TITLES = {
@@ -21,7 +21,7 @@ def draw(arrays: dict[str, Any], config: TrainConfig) -> Picture:
     left, right = canvas.axes[0]
     # the two-layer networks record the loss before each recorded step, the others at every step
     at = arrays["step"] if config.network == "two_layer" else np.arange(1, len(arrays["train_loss"]) + 1)
-    left.plot(at, arrays["train_loss"], linewidth=1, color="#2b6cb8")
+    left.plot(at, arrays["train_loss"], linewidth=1, color=SERIES[1])
     left.set(xlabel="step", ylabel="loss (nats)" if config.network != "two_layer" else "loss")
     left.set_yscale("log" if config.network == "two_layer" else "linear")
     drift = arrays["measured"] - arrays["start"]

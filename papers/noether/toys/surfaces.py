@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from papers.common.claims import Claim
-from papers.common.plots import new_figure
+from papers.common.plots import SERIES, new_figure
 from papers.common.runs import RunDirectory
 from papers.noether.claims import CONSERVED_SURFACES
 from papers.noether.toys.measure import random_starts, toy_claim
@@ -213,7 +213,7 @@ def _draw_network(panel, network: Symmetric, run: SurfaceRun) -> None:
         panel.plot(
             *run.steps[index].T,
             ".-",
-            color="#d6338a",
+            color=SERIES[0],
             markersize=3.5,
             linewidth=0.7,
             label=f"descent, η = {RATE}" if first else None,

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from papers.common.experiment import Picture
-from papers.common.plots import new_figure
+from papers.common.plots import SERIES, new_figure
 from papers.relu_equivariance.merging.judge import all_barriers
 from papers.relu_equivariance.merging.measure import Merged
 from papers.relu_equivariance.pairs.corrections import CORRECTIONS
 from papers.relu_equivariance.pairs.measure import CURVE, LONGEST, WAYS
 
-COLOURS = {"flipped self": "#d6338a", "two networks": "#2b6cb8"}
+COLOURS = {"flipped self": SERIES[0], "two networks": SERIES[1]}
 LINES = {("matched", "repair"): "-", ("matched", "none"): "--", ("unmatched", "repair"): ":"}
 SHOWN = 16
 """Filters of the first layer that are drawn."""

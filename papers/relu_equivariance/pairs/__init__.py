@@ -7,5 +7,6 @@ one view each.
 | file | what |
 |---|---|
 | `stage.py` | what all pairs share: the traced network, how it is mirrored, the images |
+| `corrections.py` | what is done to a merged network before it is evaluated |
 | `measure.py` | match, merge, correct, evaluate |
 """

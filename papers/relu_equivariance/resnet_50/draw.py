@@ -5,11 +5,9 @@ from typing import Any
 import numpy as np
 
 from papers.common.experiment import Picture
-from papers.common.plots import new_figure
+from papers.common.plots import SERIES, new_figure
 from papers.relu_equivariance.resnet_50.measure import Measured
 from papers.relu_equivariance.resnet_50.table import markdown, rows
-
-COLOURS = ("#d6338a", "#2b6cb8", "#7a7a7a")
 
 
 def draw(measured: Measured, config: Any) -> Picture:
@@ -19,7 +17,7 @@ def draw(measured: Measured, config: Any) -> Picture:
     bars, swapped = canvas.axes[0]
     kept: dict[str, Any] = {"folder": measured.folder, "table": np.array(markdown(measured))}
     labels: list[str] = []
-    for colour, at in zip(COLOURS, measured.sizes, strict=False):
+    for colour, at in zip(SERIES, measured.sizes, strict=False):
         size, found = int(at.size), rows(measured, at)
         names = [f"{row.network}, {row.correction}".removesuffix(", ") for row in found]
         labels += [name for name in names if name not in labels]
