@@ -156,7 +156,7 @@ def _refuse_empty(root: Path, classes: list[str], parts: Mapping[str, tuple[list
 
 
 def _own_side(listing: Listing) -> int:
-    first = _decode(listing, listing.files["train"][0])
+    first = decode(listing, listing.files["train"][0])
     height, width = first.shape[:2]
     if height != width or not SMALLEST <= height <= LARGEST_SIDE:
         raise UserError(
@@ -166,7 +166,8 @@ def _own_side(listing: Listing) -> int:
     return height
 
 
-def _decode(listing: Listing, name: str) -> np.ndarray:
+def decode(listing: Listing, name: str) -> np.ndarray:
+    """Decode one of the files of a listing, or raise a UserError that names it."""
     try:
         return pixels.decode(read_file(listing.root / name))
     except (OSError, ValueError) as error:
@@ -208,7 +209,7 @@ def _prepare(listing: Listing, side: int, decoded: Path) -> None:
         for split, names in listing.files.items():
             images = cache.create(directory, f"{split}_images", (len(names), side, side, 3), np.uint8)
             for row, name in enumerate(names):
-                image = pixels.square(_decode(listing, name))
+                image = pixels.square(decode(listing, name))
                 images[row] = image if len(image) == side else pixels.area_average(image, side)
             labels = cache.create(directory, f"{split}_labels", (len(names),), np.int32)
             labels[:] = listing.labels[split]

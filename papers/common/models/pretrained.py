@@ -1,4 +1,4 @@
-"""Pretrained weights of a ResNet-50, from files that hold arrays and nothing else."""
+"""Pretrained weights of a ResNet-50, from files that hold arrays and nothing else, or from a finished training."""
 
 import zipfile
 from pathlib import Path
@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from papers.common.errors import UserError
+from papers.common.finished import load_json
 from papers.common.models.resnet50 import Layout, ResNet50, keras_names, torchvision_names
+from papers.common.network import NETWORK, load
 from papers.common.paths import user_path
 
 SHOWN = 5
@@ -41,18 +43,20 @@ PREPARATIONS = {
 
 
 class Pretrained(NamedTuple):
-    """A pretrained network: the module, its variables, and what its images must be like."""
+    """A pretrained network: the module, its variables, what its images must be like, and what it is in words."""
 
     model: ResNet50
     variables: dict[str, Any]
     preparation: Preparation
+    words: str
 
 
 def read_resnet50(path: str | Path) -> Pretrained:
-    """Read a ResNet-50 from safetensors with torchvision's names, or from an npz with those of Keras.
+    """Read a ResNet-50 from safetensors with torchvision's names, from an npz with those of Keras, or from a run.
 
     Args:
-        path: the file; what it holds is told by its ending, ``.safetensors`` or ``.npz``.
+        path: the file, whose ending tells what it holds, ``.safetensors`` or ``.npz``; or the directory of a finished
+            ``papers.relu_equivariance.train_resnet50``.
 
     Returns:
         The network; the number of classes and the width are those of its arrays.
@@ -61,8 +65,13 @@ def read_resnet50(path: str | Path) -> Pretrained:
         UserError: no such file, a pickle, or arrays whose names or shapes do not fit (the first differences are shown).
     """
     path = user_path(path)
+    if path.is_dir():
+        return _from_run(path)
     if not path.is_file():
-        raise UserError(f"{path} is no file: --weights takes a .safetensors or .npz file of a ResNet-50")
+        raise UserError(
+            f"{path} is no file: --weights takes a .safetensors or .npz file of a ResNet-50, or the directory of a "
+            "finished training of one"
+        )
     if path.suffix in (".pth", ".pt", ".pkl", ".pickle", ".bin"):
         raise UserError(
             f"{path} is a pickle, which may run any program when it is opened: convert it to safetensors where it "
@@ -73,7 +82,19 @@ def read_resnet50(path: str | Path) -> Pretrained:
         raise UserError(f"{path} ends in {path.suffix or 'nothing'}: --weights takes a .safetensors or .npz file")
     arrays = _safetensors(path) if layout == "torchvision" else _npz(path)
     model = _model(path, arrays, layout)
-    return Pretrained(model, _fitted(path, model, arrays), PREPARATIONS[layout])
+    words = f"ResNet-50, {model.classes} classes, pretrained ({layout} layout, {path.name})"
+    return Pretrained(model, _fitted(path, model, arrays), PREPARATIONS[layout], words)
+
+
+def _from_run(path: Path) -> Pretrained:
+    """The network of a finished training, whatever it was trained on."""
+    network = load(path)
+    options = load_json(network.path, f"{NETWORK}.json")["options"]
+    if sorted(options) != ["classes", "layout", "width"]:
+        raise UserError(f"the run in {path} left no ResNet-50: name one of papers.relu_equivariance.train_resnet50")
+    model = ResNet50(**options)
+    words = load_json(network.path, "summary.json")["words"]
+    return Pretrained(model, network.variables, PREPARATIONS[model.layout], words)
 
 
 def _model(path: Path, arrays: dict[str, np.ndarray], layout: Layout) -> ResNet50:

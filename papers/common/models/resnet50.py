@@ -1,6 +1,7 @@
 """ResNet-50 for photographs, in the two layouts of its published weights."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -78,6 +79,11 @@ class ResNet50(nn.Module):
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         epsilon = 1e-5 if self.layout == "torchvision" else 1e-3
         return nn.BatchNorm(not train, momentum=0.9, epsilon=epsilon, name=name)(x)
+
+
+def apply_resnet50(classes: int, width: float, layout: Layout) -> Callable[[Any, Any], Array]:
+    """Build ``apply(variables, images)`` of a trained ResNet-50 in evaluation mode, for a run that leaves one."""
+    return ResNet50(classes, width, layout).apply
 
 
 def torchvision_names(path: tuple[str, ...]) -> str:

@@ -1,6 +1,6 @@
 """Training: PyTorch's SGD in optax parts, one pure step, one ``fit`` that drives it, one session that keeps it."""
 
-from papers.common.training.fit import Data, evaluate, fit, steps_per_epoch
+from papers.common.training.fit import Data, Stream, evaluate, fit, steps_per_epoch
 from papers.common.training.optimiser import momentum_buffer, sgd, step_schedule
 from papers.common.training.progress import Progress
 from papers.common.training.session import Plan, Session
@@ -11,6 +11,7 @@ __all__ = [
     "Plan",
     "Progress",
     "Session",
+    "Stream",
     "TrainState",
     "cross_entropy",
     "evaluate",

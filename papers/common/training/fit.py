@@ -6,7 +6,7 @@ travel.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +26,19 @@ class Data(NamedTuple):
 
     images: jax.Array
     labels: jax.Array
+
+
+class Stream(NamedTuple):
+    """Images that are read as they are needed, where they are too many to be resident.
+
+    Attributes:
+      labels: of all of them (n,).
+      batches: ``batches(first, indices)``: images uint8 and labels of each row of ``indices`` (steps, batch), the first
+        of which is step ``first`` of the run.
+    """
+
+    labels: np.ndarray
+    batches: Callable[[int, np.ndarray], Iterable[tuple[np.ndarray, np.ndarray]]]
 
 
 class Fetched(NamedTuple):
@@ -67,7 +80,7 @@ def epoch_order(seed: int, epoch: int, images: int) -> np.ndarray:
 def fit(
     step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
     state: TrainState,
-    data: Data,
+    data: Data | Stream,
     *,
     batch_size: int,
     epochs: int,
@@ -87,7 +100,7 @@ def fit(
     Args:
       step: the pure step of :func:`~papers.common.training.step.training_step`.
       state: where to start; ``state.step`` tells the epoch and the place in it.
-      data: resident images and labels.
+      data: resident images and labels, or a stream of them, for which the jitted step is called from Python.
       batch_size: images a step; the last batch of an epoch may be smaller.
       epochs: epochs in all, counted from step 0.
       seed: of the data order.
@@ -108,7 +121,7 @@ def fit(
     """
     if driver == "auto":
         driver = "loop" if jax.default_backend() == "cpu" else "scan"
-    run = _driver(driver, step)
+    run = _streamed(step) if isinstance(data, Stream) else _driver(driver, step)
     read = _reader(report)
     images, per_epoch = data.labels.shape[0], steps_per_epoch(data.labels.shape[0], batch_size)
     pending: Pending | None = None
@@ -188,6 +201,20 @@ def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainS
         return state, collected
 
     return loop
+
+
+@lru_cache(maxsize=2)
+def _streamed(step: Callable[..., Any]) -> Callable[..., tuple[TrainState, Metrics]]:
+    single = jax.jit(step, donate_argnums=0, compiler_options=step_options())
+
+    def run(state: TrainState, data: Stream, indices: np.ndarray) -> tuple[TrainState, Metrics]:
+        collected = []
+        for batch in data.batches(int(state.step), indices):
+            state, metrics = single(state, batch)
+            collected.append(metrics)
+        return state, collected
+
+    return run
 
 
 def _fetch(pending: Pending) -> Fetched:

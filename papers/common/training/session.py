@@ -13,7 +13,7 @@ from papers.common.errors import Divergence
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training.clock import Clock
-from papers.common.training.fit import Data, Driver, Fetched, fit, steps_per_epoch
+from papers.common.training.fit import Data, Driver, Fetched, Stream, fit, steps_per_epoch
 from papers.common.training.history import History
 from papers.common.training.progress import Progress
 from papers.common.training.step import TrainState
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
       step: the pure step that :func:`~papers.common.training.fit.fit` takes.
       report: ``report(state)``, a dict of arrays to record at the end of a chunk.
       evaluate: ``evaluate(state)``, a dict of numbers with ``loss``; before the first step and after every epoch.
-      train: the resident images.
+      train: the resident images, or a stream of them.
       batch_size: images a step.
       epochs: in all.
       seed: of the data order.
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     step: Callable[..., Any]
     report: Callable[[TrainState], Mapping[str, jax.Array]]
     evaluate: Callable[[TrainState], Mapping[str, float]]
-    train: Data
+    train: Data | Stream
     batch_size: int
     epochs: int
     seed: int

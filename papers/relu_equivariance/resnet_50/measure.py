@@ -99,8 +99,7 @@ def measure(config: Any, directory: RunDirectory) -> Measured:
         directory.append({"size": size, **_accuracies(sizes[-1])})
     names = tuple(place.name for place in config.images)
     seen = tuple(place.name for place in (config.seen or config.images))
-    layout = f"ResNet-50, {net.model.classes} classes, pretrained ({net.model.layout} layout, {config.weights.name})"
-    return Measured(tuple(sizes), names, chosen.evaluated.folder, seen, len(chosen.seen), layout)
+    return Measured(tuple(sizes), names, chosen.evaluated.folder, seen, len(chosen.seen), net.words)
 
 
 def require(config: Any) -> str:

@@ -12,6 +12,7 @@ from papers.common.errors import Divergence
 from papers.common.models import MLP, initialise
 from papers.common.training import (
     Data,
+    Stream,
     TrainState,
     evaluate,
     fit,
@@ -224,6 +225,20 @@ def test_loop_and_scan_take_the_same_path(training, data, whole):
     for leaf, twin in zip(jax.tree.leaves(state.params), jax.tree.leaves(whole[0].params), strict=True):
         np.testing.assert_allclose(leaf, twin, rtol=1e-4, atol=1e-5)
     assert [chunk.step for chunk in book.chunks] == [chunk.step for chunk in whole[1].chunks]
+
+
+def test_a_stream_takes_the_same_path_as_resident_data(training, data, whole):
+    asked = []
+
+    def batches(first, indices):
+        asked.append((first, len(indices)))
+        return ((np.asarray(data.images)[index], np.asarray(data.labels)[index]) for index in indices)
+
+    book = Book()
+    streamed, _ = train(training, Stream(np.asarray(data.labels), batches), book=book)
+    assert asked == [(5 * epoch + place, n) for epoch in range(3) for place, n in ((0, 2), (2, 2), (4, 1))]
+    np.testing.assert_allclose(book.losses, whole[1].losses, rtol=1e-5)
+    assert int(streamed.step) == 15
 
 
 def test_auto_scans_on_accelerators_and_loops_on_cpu(training, data, monkeypatch):
