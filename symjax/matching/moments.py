@@ -1,6 +1,7 @@
 """Correlations of all layers in one streamed pass, by moments that are merged and never subtracted."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -124,19 +125,11 @@ def moment_pass(
       The function, for whoever calls it several times.
     """
     program = traced.model.program
-    flat = [read for each in reads.values() for read in each]
-
-    @jax.jit
-    def units(leaves: Any, inputs: Any) -> list[jax.Array]:
-        def one(*arrays: jax.Array) -> list[jax.Array]:
-            values = evaluate(program, leaves, arrays, [read.value for read in flat])
-            return [take_units(value, read.places) for value, read in zip(values, flat, strict=True)]
-
-        times = inputs[0].shape[0] // program.inputs[0].shape[0]
-        return [array.reshape(-1, array.shape[-1]) for array in batched(one, times, inputs)]
+    flat = tuple(read for each in reads.values() for read in each)
+    units = traced.model.once(("units", *(read[:2] for read in flat)), lambda: jax.jit(partial(_units, program, flat)))
 
     def run(variables_a: Any, others: Sequence[Any], batches: Iterable[Any]) -> list[dict[str, list[Moments]]]:
-        leaves_a, leaves_others = jax.tree.leaves(variables_a), [jax.tree.leaves(one) for one in others]
+        leaves_a, *leaves_others = ([*map(jnp.asarray, jax.tree.leaves(one))] for one in (variables_a, *others))
         states: list[Any] = [None] * len(others)
         seen = 0.0
         for batch in batches:
@@ -157,6 +150,17 @@ def moment_pass(
         return [_by_class(state, reads) for state in host]
 
     return run
+
+
+def _units(program: Program, reads: Sequence[Read], leaves: Any, inputs: Any) -> list[jax.Array]:
+    """Samples of the units at each place, (samples, units)."""
+
+    def one(*arrays: jax.Array) -> list[jax.Array]:
+        values = evaluate(program, leaves, arrays, [read.value for read in reads])
+        return [take_units(value, read.places) for value, read in zip(values, reads, strict=True)]
+
+    times = inputs[0].shape[0] // program.inputs[0].shape[0]
+    return [array.reshape(-1, array.shape[-1]) for array in batched(one, times, inputs)]
 
 
 def _by_class(state: list[Moments], reads: Mapping[str, Sequence[Read]]) -> dict[str, list[Moments]]:

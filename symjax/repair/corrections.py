@@ -1,6 +1,7 @@
 """Corrections of a merged network's hidden units: :func:`repair`, fused into the leaves where leaves write them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import jax
@@ -9,11 +10,12 @@ import numpy as np
 
 from symjax.arguments import scalar
 from symjax.channels import leaf_paths
-from symjax.matching.moments import cross_moments, examples, pooled
+from symjax.matching.moments import cross_moments, examples
+from symjax.matching.moments import pooled as pooled_moments
 from symjax.matching.sites import Read, require_variables
 from symjax.repair.places import Place, Places, streams, writers
-from symjax.repair.statistics import Statistics, looker, pooled_over, runner
-from symjax.repair.steps import Affine, Correction, Mode, running, step
+from symjax.repair.statistics import Statistics, by_batch, looker, pooled, runner
+from symjax.repair.steps import Affine, Correction, Mode, Step, correct, running, step
 from symjax.tracing import Symmetries
 from symjax.tracing.describe import Path
 
@@ -113,6 +115,7 @@ def repair(
         return Repaired(merged, (), {}, {})
     if not batches:
         raise ValueError("batches holds nothing, but the networks must be run on some inputs")
+    batches = [examples(traced.model.program, batch)[1] for batch in batches]  # moved to the device once
     chosen = _plan(traced, correction, places)
     kept = [place for place, how in chosen if how != "reset"]
     if mode == "closed" and (len(kept) < len(chosen) or places != "writers"):
@@ -144,12 +147,18 @@ def outputs(traced: Symmetries, repaired: Repaired, x: Any) -> Any:
       ValueError: an input of another shape than the one traced.
     """
     _, inputs = examples(traced.model.program, x, "x")
-    affine = [one for _, one in repaired.inserted]
-    run = runner(traced, [place for place, _ in repaired.inserted], outputs=True)
-    _, results = run(
-        lambda number, *_: tuple(map(jnp.asarray, affine[number])), jax.tree.leaves(repaired.variables), inputs
-    )
+    places, affine = [place for place, _ in repaired.inserted], [one for _, one in repaired.inserted]
+    results = _runner(traced, places, outputs=True)(affine, jax.tree.leaves(repaired.variables), inputs)
     return results[0] if len(results) == 1 else results
+
+
+def _runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -> Callable[..., Any]:
+    """A function ``(affine, leaves, inputs)``, compiled once: statistics of a network corrected, or its outputs."""
+    run, which = runner(traced, places, outputs), int(outputs)
+    return traced.model.once(
+        ("corrected", outputs, *places),
+        lambda: jax.jit(lambda affine, leaves, inputs: run(lambda n, *_: affine[n], leaves, inputs)[which]),
+    )
 
 
 def _ends(
@@ -158,20 +167,23 @@ def _ends(
     """Statistics of networks as they are, by one program: pooled, or unweighted means over batches of unbiased ones."""
     look, found = looker(traced, places), []
     for network in networks:
-        leaves = jax.tree.leaves(network)
-        parts = [[batch] for batch in batches] if mode == "torch" else [batches]
-        each = [pooled_over(lambda inputs, at=leaves: look(at, inputs), traced, part, places) for part in parts]
-        found.append(_means_of(each, traced, batches, places) if mode == "torch" else each[0])
+        each = by_batch(partial(look, _leaves(network)), traced, batches, places)
+        found.append(_means_of(each, traced, places) if mode == "torch" else pooled(each))
     return found
 
 
+def _leaves(variables: Any) -> list[jax.Array]:
+    """On the device, whatever they were."""
+    return [*map(jnp.asarray, jax.tree.leaves(variables))]
+
+
 def _means_of(
-    each: Sequence[Sequence[Statistics]], traced: Symmetries, batches: Sequence[Any], places: Sequence[Place]
+    batches: Sequence[tuple[int, Sequence[Statistics]]], traced: Symmetries, places: Sequence[Place]
 ) -> list[Statistics]:
     """Unweighted means over the batches, the variances unbiased."""
-    times, found = [examples(traced.model.program, batch)[0] for batch in batches], []
-    for place, column in zip(places, zip(*each, strict=True), strict=True):
-        counts = [samples(traced, place, one) for one in times]
+    found = []
+    for place, column in zip(places, zip(*(each for _, each in batches), strict=True), strict=True):
+        counts = [samples(traced, place, times) for times, _ in batches]
         unbiased = [one.variance * n / max(n - 1, 1) for one, n in zip(column, counts, strict=True)]
         found.append(Statistics(np.mean([one.mean for one in column], 0), np.mean(unbiased, 0)))
     return found
@@ -208,26 +220,25 @@ def _between(first: Statistics, second: Statistics, alpha: float) -> Statistics:
 
 
 def _measure(
-    traced: Symmetries, merged: Any, batches: Sequence[Any], places: list[Place], steps: list[Any], mode: Mode
+    traced: Symmetries, merged: Any, batches: Sequence[Any], places: list[Place], steps: list[Step], mode: Mode
 ) -> list[Statistics]:
     """Statistics of the merged network at each place, the earlier places corrected."""
-    run, leaves = runner(traced, places), jax.tree.leaves(merged)
+    leaves = _leaves(merged)
     if mode == "torch":
-
-        def rule(number: int, mean: jax.Array, variance: jax.Array) -> Any:
-            return steps[number](mean, variance)
-
-        measure = jax.jit(lambda leaves, inputs: run(rule, leaves, inputs)[0])
-        each = [pooled_over(lambda inputs: measure(leaves, inputs), traced, [batch], places) for batch in batches]
-        return _means_of(each, traced, batches, places)
-    given = jax.jit(lambda affine, leaves, inputs: run(lambda number, *_: affine[number], leaves, inputs)[0])
+        run = runner(traced, places)
+        measure = traced.model.once(
+            ("torch", *places),
+            lambda: jax.jit(lambda steps, *at: run(lambda n, *seen: correct(steps[n], *seen), *at)[0]),
+        )
+        return _means_of(by_batch(partial(measure, steps, leaves), traced, batches, places), traced, places)
+    given = _runner(traced, places)
     affine = [Affine(np.ones(place.size), np.zeros(place.size)) for place in places]
     found = []
-    for number in range(len(places)):
-        frozen = [(jnp.asarray(one.factor), jnp.asarray(one.summand)) for one in affine]
-        now = pooled_over(lambda inputs, frozen=frozen: given(frozen, leaves, inputs), traced, batches, places)[number]
-        found.append(now)
-        affine[number] = Affine(*steps[number](now.mean, now.variance))
+    for number, place in enumerate(places):
+        frozen = jax.tree.map(jnp.asarray, affine)
+        look = lambda inputs, n=number, frozen=frozen: given(frozen, leaves, inputs)[n : n + 1]  # noqa: E731
+        found += pooled(by_batch(look, traced, batches, [place]))
+        affine[number] = Affine(*correct(steps[number], *found[-1]))
     return found
 
 
@@ -240,7 +251,7 @@ def _predicted(
     for each in cross_moments(traced, first, [second], batches, reads)[0].values():
         one = each[0]
         for count, other in enumerate(each[1:], 1):
-            one = pooled(one, other, 1 / (1 + count))
+            one = pooled_moments(one, other, 1 / (1 + count))
         mean = (1 - alpha) * one.mean_a + alpha * one.mean_b
         mixed = 2 * alpha * (1 - alpha) * np.diagonal(one.covariance)
         variance = (1 - alpha) ** 2 * one.variance_a + alpha**2 * one.variance_b + mixed
@@ -252,31 +263,37 @@ def _fused(
     merged: Any,
     chosen: Sequence[tuple[Place, Correction]],
     measured: Sequence[Statistics],
-    steps: Sequence[Callable[..., Any]],
+    steps: Sequence[Step],
     goals: dict[str, Statistics],
 ) -> Repaired:
-    leaves = {path: np.asarray(leaf) for path, leaf in leaf_paths(merged).items()}
-    before, inserted = dict(leaves), []
-    for (place, how), seen, correct in zip(chosen, measured, steps, strict=True):
-        affine = Affine(*map(np.asarray, correct(seen.mean, seen.variance)))
+    """Put the corrections into the leaves: kernels where they are, vectors in float64."""
+    leaves, inserted = dict(leaf_paths(merged)), []
+    for (place, how), seen, wanted in zip(chosen, measured, steps, strict=True):
+        affine = Affine(*correct(wanted, *seen))
         if how == "reset":
             old = running(place, merged)
             moved = old.slope != 0
             mean = np.where(moved, old.mean + (seen.mean - old.bias) / old.safe, old.mean)
-            _put(leaves, before, place.normalisation.mean, mean)
-            _put(leaves, before, place.normalisation.var, np.where(moved, seen.variance / old.safe**2, old.var))
+            _put(leaves, place.normalisation.mean, mean)
+            _put(leaves, place.normalisation.var, np.where(moved, seen.variance / old.safe**2, old.var))
         elif place.bias is None:
             inserted.append((place, affine))
         else:
             for leaf in place.gains:
-                shape = [1] * leaves[leaf.path].ndim
-                shape[leaf.axis] = -1
-                _put(leaves, before, leaf.path, leaves[leaf.path] * affine.factor.reshape(shape))
-            _put(leaves, before, place.bias, affine.factor * leaves[place.bias] + affine.summand)
+                leaves[leaf.path] = _scaled(leaves[leaf.path], affine.factor, leaf.axis)
+            _put(leaves, place.bias, affine.factor * np.asarray(leaves[place.bias]) + affine.summand)
     variables = jax.tree.unflatten(jax.tree.structure(merged), [jnp.asarray(leaf) for leaf in leaves.values()])
     seen = {place.name: one for (place, _), one in zip(chosen, measured, strict=True)}
     return Repaired(variables, tuple(inserted), goals, seen)
 
 
-def _put(leaves: dict[Path, np.ndarray], before: Mapping[Path, np.ndarray], path: Path, value: np.ndarray) -> None:
-    leaves[path] = value.astype(before[path].dtype)
+def _put(leaves: dict[Path, Any], path: Path, value: np.ndarray) -> None:
+    leaves[path] = jnp.asarray(value.astype(leaves[path].dtype))
+
+
+@partial(jax.jit, static_argnums=2)
+def _scaled(leaf: jax.Array, factor: jax.Array, axis: int) -> jax.Array:
+    """A leaf multiplied along one axis, in the wider of the two precisions."""
+    shape = [1] * leaf.ndim
+    shape[axis] = -1
+    return (leaf.astype(factor.dtype) * factor.reshape(shape)).astype(leaf.dtype)

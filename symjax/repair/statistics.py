@@ -1,6 +1,7 @@
 """Means and variances of hidden units while a network is being corrected, batch after batch."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from symjax.tracing.action import positions
 from symjax.tracing.activations import Hidden
 from symjax.tracing.program import evaluate
 
-__all__ = ["Statistics", "looker", "pooled_over", "runner", "statistics"]
+__all__ = ["Statistics", "by_batch", "looker", "pooled", "runner", "statistics"]
 
 # place number, mean and variance of the batch -> factor and summand of each unit
 Rule = Callable[[int, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -125,39 +126,48 @@ def statistics(traced: Symmetries, variables: Any, batches: Iterable[Any], place
     Raises:
       ValueError: no batch, a batch of another shape, or activations that are not finite, with the place named.
     """
-    look, leaves = looker(traced, places), jax.tree.leaves(variables)
-    return pooled_over(lambda inputs: look(leaves, inputs), traced, batches, places)
+    leaves = [*map(jnp.asarray, jax.tree.leaves(variables))]
+    return pooled(by_batch(partial(looker(traced, places), leaves), traced, batches, places))
 
 
 def looker(traced: Symmetries, places: Sequence[Place]) -> Callable[..., Any]:
-    """A compiled function ``(leaves, inputs)``: mean and variance of a batch at each place, nothing corrected."""
+    """A function ``(leaves, inputs)``, compiled once: mean and variance of a batch at each place, nothing corrected."""
     run = runner(traced, places)
-    return jax.jit(lambda leaves, inputs: run(None, leaves, inputs)[0])
+    return traced.model.once(("look", *places), lambda: jax.jit(lambda leaves, inputs: run(None, leaves, inputs)[0]))
 
 
-def pooled_over(
+def by_batch(
     measure: Callable[[Any], Any], traced: Symmetries, batches: Iterable[Any], places: Sequence[Place]
-) -> list[Statistics]:
-    """Join the moments that ``measure`` gives for each batch, weighted by the batch's size."""
-    seen, joined = 0.0, None
+) -> list[tuple[int, list[Statistics]]]:
+    """Number of examples of each batch and the moments that ``measure`` gives for it, fetched when all are measured."""
+    times, found = [], []
     for batch in batches:
-        times, inputs = examples(traced.model.program, batch)
-        now = [[np.asarray(array, np.float64) for array in one] for one in jax.device_get(measure(inputs))]
-        joined = (
-            now
-            if joined is None
-            else [_joined(*pair, times / (seen + times)) for pair in zip(joined, now, strict=True)]
-        )
-        seen += times
-    if joined is None:
+        many, inputs = examples(traced.model.program, batch)
+        times.append(many)
+        found.append(measure(inputs))
+    if not found:
         raise ValueError("batches holds nothing, but the network must be run on some inputs")
-    for place, one in zip(places, joined, strict=True):
-        if not all(np.isfinite(array).all() for array in one):
-            raise ValueError(f"the activations at {place.name!r} are not finite, so they cannot be corrected")
-    return [Statistics(*one) for one in joined]
+    each = [
+        [Statistics(*(np.asarray(array, np.float64) for array in one)) for one in batch]
+        for batch in jax.device_get(found)
+    ]
+    for batch in each:
+        for place, one in zip(places, batch, strict=True):
+            if not all(np.isfinite(array).all() for array in one):
+                raise ValueError(f"the activations at {place.name!r} are not finite, so they cannot be corrected")
+    return list(zip(times, each, strict=True))
 
 
-def _joined(before: list[np.ndarray], now: list[np.ndarray], weight: float) -> list[np.ndarray]:
-    step = now[0] - before[0]
-    variance = (1 - weight) * before[1] + weight * now[1] + weight * (1 - weight) * step**2
-    return [before[0] + weight * step, variance]
+def pooled(batches: Iterable[tuple[int, Sequence[Statistics]]]) -> list[Statistics]:
+    """Join the moments of batches, weighted by their sizes."""
+    seen, joined = 0.0, None
+    for times, now in batches:
+        seen += times
+        joined = now if joined is None else [_joined(*pair, times / seen) for pair in zip(joined, now, strict=True)]
+    return list(joined)
+
+
+def _joined(before: Statistics, now: Statistics, weight: float) -> Statistics:
+    step = now.mean - before.mean
+    variance = (1 - weight) * before.variance + weight * now.variance + weight * (1 - weight) * step**2
+    return Statistics(before.mean + weight * step, variance)

@@ -1,6 +1,5 @@
 """One correction of one place: from its mean and variance to ``x -> factor x + summand``."""
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ from symjax.channels import leaf_paths
 from symjax.repair.places import Place
 from symjax.repair.statistics import Statistics
 
-__all__ = ["Affine", "Correction", "Mode", "Running", "running", "step"]
+__all__ = ["Affine", "Correction", "Mode", "Running", "Step", "correct", "running", "step"]
 
 Correction = Literal["none", "reset", "std", "bias", "repair"]
 Mode = Literal["exact", "torch", "closed"]
@@ -25,31 +24,40 @@ class Affine(NamedTuple):
     summand: np.ndarray
 
 
-def step(place: Place, how: Correction, goal: Statistics | None, merged: Any, mode: Mode) -> Callable[..., Any]:
-    """The correction of one place as a function of its mean and variance, in the namespace of these."""
-    epsilon = _EPSILON[mode]
+class Step(NamedTuple):
+    """What the correction of one place wants, as arrays (units,): :func:`correct` makes it an affine map.
+
+    Attributes:
+      deviation: standard deviation to have.
+      scale: by which the variance seen is divided first.
+      epsilon: that is added to it.
+      scaled: bool, where the deviation is corrected at all.
+      centre: mean to have; None leaves the mean as it is.
+    """
+
+    deviation: np.ndarray
+    scale: np.ndarray
+    epsilon: float
+    scaled: np.ndarray
+    centre: np.ndarray | None
+
+
+def step(place: Place, how: Correction, goal: Statistics | None, merged: Any, mode: Mode) -> Step:
+    """The correction of one place, before its own mean and variance are known."""
     if how == "reset":
         old = running(place, merged)
-
-        def correct(mean: Any, variance: Any) -> tuple[Any, Any]:
-            factor = _ratio(np.sqrt(old.var + old.epsilon), variance / old.safe**2 + old.epsilon, old.slope != 0)
-            return factor, old.bias - factor * mean
-
-        return correct
-
-    def correct(mean: Any, variance: Any) -> tuple[Any, Any]:
-        ones = np.ones_like(goal.mean)
-        factor = ones if how == "bias" else _ratio(goal.deviation, variance + epsilon, ones > 0)
-        return factor + 0 * mean, (mean if how == "std" else goal.mean) - factor * mean
-
-    return correct
+        return Step(np.sqrt(old.var + old.epsilon), old.safe**2, old.epsilon, old.slope != 0, old.bias)
+    scaled = np.full(goal.mean.shape, how != "bias")
+    return Step(goal.deviation, np.ones(scaled.shape), _EPSILON[mode], scaled, None if how == "std" else goal.mean)
 
 
-def _ratio(numerator: Any, variance: Any, where: Any) -> Any:
-    """``numerator / sqrt(variance)``, 1 where that cannot be."""
+def correct(wanted: Step, mean: Any, variance: Any) -> tuple[Any, Any]:
+    """Factor and summand (units,) for the mean and variance seen at a place, in the namespace of these."""
     space = np if isinstance(variance, np.ndarray) else jnp
-    fine = where & (variance > 0)
-    return space.where(fine, numerator / space.sqrt(space.where(fine, variance, 1.0)), 1.0)
+    seen = variance / wanted.scale + wanted.epsilon
+    fine = wanted.scaled & (seen > 0)
+    factor = space.where(fine, wanted.deviation / space.sqrt(space.where(fine, seen, 1.0)), 1.0)
+    return factor, (mean if wanted.centre is None else wanted.centre) - factor * mean
 
 
 class Running(NamedTuple):

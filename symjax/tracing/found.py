@@ -1,7 +1,7 @@
 """Point it at a model: :func:`symmetries` gives every symmetry of its parameters that can be read off its program."""
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -47,7 +47,10 @@ class Check(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The program that was analysed, with the paths of its leaves and where its epsilons and its classes stand."""
+    """The program that was analysed, with the paths of its leaves and where its epsilons and its classes stand.
+
+    ``functions`` holds what was compiled from the program, which never changes, for as long as the model lives.
+    """
 
     program: Program
     paths: tuple[Path, ...]
@@ -56,6 +59,13 @@ class Model(NamedTuple):
     slices: Slices
     hidden: Mapping[str, Hidden]
     units: Callable[[Value], tuple[Hidden, ...]]
+    functions: dict[Hashable, Any]
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, made at the first call with this key: a compiled function is traced once for a shape."""
+        if key not in self.functions:
+            self.functions[key] = make()
+        return self.functions[key]
 
 
 class Symmetries(NamedTuple):
@@ -216,5 +226,6 @@ def _analyse(program: Program, paths: tuple[Path, ...]) -> Symmetries:
             slices,
             hidden(axes, units_in),
             units_in,
+            {},
         ),
     )

@@ -42,4 +42,4 @@ def corrected(stage: Stage, name: str, first: Any, other: Any, alpha: float) -> 
     if way.correction == "none":
         return merged
     options = {"correction": way.correction, "mode": way.mode, "alpha": alpha}
-    return repair(stage.traced, merged, first, other, list(stage.batches()), **options).variables
+    return repair(stage.traced, merged, first, other, stage.batches, **options).variables

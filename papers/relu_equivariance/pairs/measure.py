@@ -125,11 +125,12 @@ def _pair(
     names: Sequence[str],
 ) -> Pair:
     own = kind == "flipped self"
-    matching = match(stage.traced, first, second, stage.batches())
-    closed = match(stage.traced, first, second, stage.batches(), constraint="involution") if own else None
+    first, second = jax.tree.map(jnp.asarray, (first, second))
+    matching = match(stage.traced, first, second, stage.batches)
+    closed = match(stage.traced, first, second, stage.batches, constraint="involution") if own else None
     others = [second, aligned(matching, second)] + ([aligned(closed, second)] if closed else [])
     places = np.linspace(0, 1, alphas)
-    right = np.zeros((len(others), len(names), len(stage.test.labels)), bool)
+    right = np.zeros((len(others), len(names), len(stage.labels)), bool)
     last = None
     for way, other in enumerate(others):
         for column, name in enumerate(names):

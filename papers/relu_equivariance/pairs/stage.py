@@ -1,6 +1,5 @@
 """What all pairs of networks of a kind share: the traced network, how it is mirrored, and the images it sees."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -22,40 +21,34 @@ class Stage(NamedTuple):
         apply: of the network, compiled.
         traced: its channels, found from its program.
         layout: which axes of its leaves are rows and columns of images.
-        seen: training images, normalised, (n, height, width, 3).
-        test: test images, raw, and their labels.
-        dataset: normalises them.
+        batches: training images, each batch with its mirror images, normalised, on the device.
+        test: test images in batches, normalised, on the device.
+        labels: of the test images (n,).
     """
 
     apply: Apply
     traced: Symmetries
     layout: SpatialLayout
-    seen: np.ndarray
-    test: data.Split
-    dataset: data.Dataset
-
-    def batches(self) -> Iterator[np.ndarray]:
-        """The images seen, in batches that hold every image with its mirror image."""
-        for first in range(0, len(self.seen), BATCH):
-            images = self.seen[first : first + BATCH]
-            yield np.concatenate([images, images[:, :, ::-1]])
+    batches: tuple[jax.Array, ...]
+    test: tuple[jax.Array, ...]
+    labels: np.ndarray
 
     def mirrored(self, variables: Any) -> Any:
         """The network that sees mirror images as this one sees images."""
-        return jax.tree.map(np.asarray, transform(variables, self.layout, flip_group(), 1))
+        return transform(variables, self.layout, flip_group(), 1)
 
     def logits(self, variables: Any, *, mirror: bool = False, limit: int | None = None) -> np.ndarray:
         """Logits of the test images, or of their mirror images, (n, classes)."""
-        raw, parts = self.test.images[:limit], []
-        for first in range(0, len(raw), 2 * BATCH):
-            part = raw[first : first + 2 * BATCH]
-            images = data.normalise(part[:, :, ::-1] if mirror else part, self.dataset)
-            parts.append(np.asarray(self.apply(variables, images)))
-        return np.concatenate(parts)
+        left, parts = len(self.labels) if limit is None else limit, []
+        for images in self.test:
+            if left > 0:
+                images, left = images[:left], left - len(images)
+                parts.append(self.apply(variables, images[:, :, ::-1] if mirror else images))
+        return np.concatenate(jax.device_get(parts))
 
     def correct(self, variables: Any, limit: int | None = None) -> np.ndarray:
         """Which test images the network classifies as they are labelled, bool (n,)."""
-        return self.logits(variables, limit=limit).argmax(-1) == self.test.labels[:limit]
+        return self.logits(variables, limit=limit).argmax(-1) == self.labels[:limit]
 
 
 def prepare(apply: Apply, variables: Any, dataset: data.Dataset, images: int) -> Stage:
@@ -70,11 +63,16 @@ def prepare(apply: Apply, variables: Any, dataset: data.Dataset, images: int) ->
     like = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype), variables)
     chosen = data.select(dataset, limit=min(images, len(dataset.train.labels))).train
+    seen = _batches(chosen.images, dataset, BATCH)
     return Stage(
         jax.jit(apply),
         symmetries(apply, shapes, like),
         find_spatial(apply, shapes, like),
-        np.asarray(data.normalise(chosen.images, dataset)),
-        dataset.test,
-        dataset,
+        tuple(jnp.concatenate([batch, batch[:, :, ::-1]]) for batch in seen),
+        _batches(dataset.test.images, dataset, 2 * BATCH),
+        dataset.test.labels,
     )
+
+
+def _batches(images: np.ndarray, dataset: data.Dataset, size: int) -> tuple[jax.Array, ...]:
+    return tuple(data.normalise(images[first : first + size], dataset) for first in range(0, len(images), size))

@@ -1,5 +1,6 @@
 """Corrections: the goals are met, what is fused is what was inserted, and identical networks stay as they are."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from symjax.matching import merge
+from symjax.matching import aligned, match, merge
 from symjax.repair import outputs, repair, statistics, streams, temperature, writers
 from symjax.tracing import Symmetries, symmetries
 
@@ -197,3 +198,25 @@ def test_bad_input_is_refused_in_a_sentence(case: Case) -> None:
         repair(plain, v, v, v, [jnp.ones((2, 2))], correction="reset")
     with pytest.raises(ValueError, match="no bias added to hidden units"):
         repair(plain, v, v, v, [jnp.ones((2, 2))])
+
+
+def test_other_networks_of_the_same_shapes_are_matched_and_repaired_without_compiling(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, a, b, batches = case
+
+    def compiled(run: Callable[[], Any]) -> int:
+        caplog.clear()
+        with jax.log_compiles():
+            run()
+        return sum("ompiling" in record.message for record in caplog.records)
+
+    def pair(a: dict, b: dict, alpha: float) -> None:
+        other = aligned(match(found, a, b, batches), b)
+        for mode in ("exact", "torch"):
+            repair(found, merge(a, other, alpha), a, other, batches, mode=mode, alpha=alpha)
+
+    pair(a, b, 0.5)
+    assert compiled(lambda: pair(b, a, 0.25)) == 0
+    forgotten = found._replace(model=found.model._replace(functions={}))
+    assert compiled(lambda: statistics(forgotten, a, batches, writers(found)[:1])) > 0
