@@ -38,9 +38,10 @@ def test_the_step_with_an_invariance_loss_is_the_gradient_of_its_sum():
     variables = {"params": params, "batch_stats": {"BatchNorm_0": {"mean": zeros, "var": ones}}}
     state = start(variables, optimiser, jax.random.key(0))
 
+    x = np.asarray(normalise(raw))
+    both = np.concatenate([x, x[:, :, ::-1]]).reshape(12, -1)
+
     def objective(params, weight):
-        x = np.asarray(normalise(raw))
-        both = np.concatenate([x, x[:, :, ::-1]]).reshape(12, -1)
         y = both @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"][None]
         y = (y - y.mean(0)[None]) / jnp.sqrt(y.var(0) + 1e-5)[None]
         y = y * params["BatchNorm_0"]["scale"][None] + params["BatchNorm_0"]["bias"][None]
