@@ -144,3 +144,47 @@ RESNET_50 = {
         subject="control",
     ),
 }
+
+# Quarter turns and flips: turns_and_flips/judge.py judges them. The paper has horizontal flips only.
+
+_OPEN = "left open"
+_OWN = "Bökman & Kahl 2023 has the horizontal flip alone; threshold: chosen by this project before any run"
+
+GROUPS = {
+    "moved": Statement(
+        "the moved network sees moved images as the network sees images, for all of D4: largest relative distance",
+        *("groups", "exact for VGG11 at sides divisible by 32", "derived", 1e-4, "below", "law"),
+    ),
+    "invariant": Statement(
+        "merged by an action of D4 and REPAIRed on whole orbits of images it is invariant: largest invariance error",
+        *("groups", "exact for an action", "derived: the Reynolds mean", 1e-3, "below", "law"),
+    ),
+    "element": Statement(
+        "{kind}: the relative barrier after REPAIR, of channels matched, largest over the elements of D4",
+        *("groups", _OPEN, _OWN, 0.1, "below", "finding", "control"),
+    ),
+    "whole": Statement(
+        "{kind}: a network merged with all its images under {group} has a low barrier after REPAIR",
+        *("groups", _OPEN, _OWN, 0.15, "below", "finding", "control"),
+    ),
+    "turns": Statement(
+        "{kind}: quarter turns merge as flips do: barrier of the quarter turn less the mean of the two flips'",
+        *("groups", _OPEN, _OWN, 0.05, "within", "finding", "control"),
+    ),
+    "augmentation": Statement(
+        "without turned and mirrored images in training the barrier is larger: mean over D4, CNN less augmented",
+        *("groups", "for the flip about 0.15 against 0.04", _OWN, 0.02, "above", "finding", "control"),
+    ),
+    "unmatched": Statement(
+        "{kind}: without any permutation the barrier is higher: unmatched less matched, mean over D4, after REPAIR",
+        *("groups", _OPEN, _OWN, 0.05, "above", "finding", "control"),
+    ),
+    "defect": Statement(
+        "{kind}: matchings that nothing ties to each other obey the law of D4: share of (g, h, channel) that break it",
+        *("groups", _OPEN, _OWN, 0.1, "below", "finding", "control"),
+    ),
+    "lost": Statement(
+        "{kind}: asking for an action of D4 costs little of the matched correlation: share lost",
+        *("groups", _OPEN, _OWN, 0.02, "below", "finding", "control"),
+    ),
+}

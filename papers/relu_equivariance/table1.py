@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from papers.common.cli import check, check_count, main
 from papers.relu_equivariance.networks.config import Recipe, TrainConfig
-from papers.relu_equivariance.networks.kinds import KINDS, KindName
+from papers.relu_equivariance.networks.kinds import OF_THE_TABLE, KindName
 from papers.relu_equivariance.networks.presets import presets
 
 PROG = "python -m papers.relu_equivariance.table1"
@@ -26,7 +26,7 @@ class Table1Config(Recipe):
     seeds: int = 3
     """Networks of a kind, one a seed."""
 
-    kinds: tuple[KindName, ...] = tuple(KINDS)
+    kinds: tuple[KindName, ...] = OF_THE_TABLE
     """Rows of the table."""
 
     images: int = 1000

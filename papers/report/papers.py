@@ -77,6 +77,11 @@ PAPERS: Mapping[str, Paper] = {
             "ImageNet": Figure(
                 "a pretrained ResNet-50 and its mirror image merge at a low barrier after REPAIR", "stages", "barrier"
             ),
+            "groups": Figure(
+                "left open: do networks merge with turned images as they do with mirror images?",
+                "groups",
+                "largest over",
+            ),
         },
     ),
     "hidden_symmetries": Paper(

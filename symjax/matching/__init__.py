@@ -2,7 +2,8 @@
 
 * :func:`match`: every class of units of one network against another's, in its own group; :func:`aligned` applies it,
   :func:`merge` interpolates.
-* :func:`match_group`, :func:`merge_group`: a network against its images under a finite group, by an action of it.
+* :func:`match_group`, :func:`aligned_group`, :func:`merge_group`: a network against its images under a finite group, by
+  an action of it.
 * :func:`barrier` with its bootstrap interval; :func:`highest_barrier` along the line.
 * :func:`cycles`: is a matching with the flipped self an involution?
 * :func:`assign`, :func:`assign_signed`, :func:`assign_orthogonal`, :func:`assign_involution`: the assignments alone;
@@ -19,7 +20,7 @@ from symjax.matching.assignment import (
 )
 from symjax.matching.barriers import Barrier, barrier, highest_barrier
 from symjax.matching.cycles import Cycles, cycles
-from symjax.matching.group import GroupMatching, match_group, merge_group
+from symjax.matching.group import GroupMatching, aligned_group, match_group, merge_group
 from symjax.matching.homomorphism import Action, assign_homomorphism, homomorphism_defect
 from symjax.matching.match import match
 from symjax.matching.matched import Matching, aligned, merge
@@ -36,6 +37,7 @@ __all__ = [
     "Matching",
     "Moments",
     "aligned",
+    "aligned_group",
     "assign",
     "assign_homomorphism",
     "assign_involution",

@@ -17,7 +17,7 @@ from symjax.matching.sites import Sites, reads, require_variables
 from symjax.matching.solving import score_of
 from symjax.tracing import Symmetries
 
-__all__ = ["GroupMatching", "match_group", "merge_group"]
+__all__ = ["GroupMatching", "aligned_group", "match_group", "merge_group"]
 
 
 class GroupMatching(NamedTuple):
@@ -101,6 +101,27 @@ def match_group(
     return matching
 
 
+def aligned_group(matching: GroupMatching, images: Sequence[Any]) -> list[Any]:
+    """Bring every image of a network into the network's order; their functions do not change.
+
+    Source: Bökman & Kahl 2023, section 2.
+
+    Args:
+      matching: from :func:`match_group`.
+      images: as there.
+
+    Returns:
+      Variables of each.
+
+    Raises:
+      ValueError: images that do not fit the channels.
+    """
+    return [
+        permute({name: each[g] for name, each in matching.permutations.items()}, image, matching.channels)
+        for g, image in enumerate(images)
+    ]
+
+
 def merge_group(matching: GroupMatching, images: Sequence[Any]) -> Any:
     """The mean of a network's images, each in the network's order: ``1/|G| sum_g P_g . g . v`` (Reynolds).
 
@@ -116,10 +137,7 @@ def merge_group(matching: GroupMatching, images: Sequence[Any]) -> Any:
     Raises:
       ValueError: images that do not fit the channels.
     """
-    moved = [
-        permute({name: each[g] for name, each in matching.permutations.items()}, image, matching.channels)
-        for g, image in enumerate(images)
-    ]
+    moved = aligned_group(matching, images)
 
     def mean(*leaves: Any) -> Any:
         first = jnp.asarray(leaves[0])

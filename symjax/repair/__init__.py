@@ -2,11 +2,13 @@
 
 * :func:`repair`: nothing, reset of normalisations, deviations alone, means alone (bias calibration), or both (REPAIR),
   in two modes; fused into the leaves, or inserted at the outputs of residual blocks and run by :func:`outputs`.
+* :func:`repair_group`: the mean of many networks, such as a network and all its images under a group.
 * :func:`temperature`: of the softmax.
 * :func:`writers`, :func:`streams`: where a network can be corrected; :func:`statistics` of its units there.
 """
 
 from symjax.repair.corrections import Repaired, outputs, repair
+from symjax.repair.group import repair_group
 from symjax.repair.places import Place, streams, writers
 from symjax.repair.statistics import Statistics, statistics
 from symjax.repair.temperature import Temperature, temperature
@@ -18,6 +20,7 @@ __all__ = [
     "Temperature",
     "outputs",
     "repair",
+    "repair_group",
     "statistics",
     "streams",
     "temperature",

@@ -116,18 +116,18 @@ def repair(
     if not batches:
         raise ValueError("batches holds nothing, but the networks must be run on some inputs")
     batches = [examples(traced.model.program, batch)[1] for batch in batches]  # moved to the device once
-    chosen = _plan(traced, correction, places)
+    chosen = planned(traced, correction, places)
     kept = [place for place, how in chosen if how != "reset"]
     if mode == "closed" and (len(kept) < len(chosen) or places != "writers"):
         raise ValueError(f"mode 'closed' predicts no {correction!r} at {places!r}; take 'exact' or 'torch'")
-    ends = _ends(traced, (variables_a, variables_b), batches, kept, mode) if kept else ([], [])
+    ends = ends_of(traced, (variables_a, variables_b), batches, kept, mode) if kept else ([], [])
     goals = {place.name: _between(*pair, alpha) for place, *pair in zip(kept, *ends, strict=True)}
     steps = [step(place, how, goals.get(place.name), merged, mode) for place, how in chosen]
     if mode == "closed":
         measured = _predicted(traced, variables_a, variables_b, batches, kept, alpha)
     else:
-        measured = _measure(traced, merged, batches, [place for place, _ in chosen], steps, mode)
-    return _fused(merged, chosen, measured, steps, goals)
+        measured = measured_at(traced, merged, batches, [place for place, _ in chosen], steps, mode)
+    return fused(merged, chosen, measured, steps, goals)
 
 
 def outputs(traced: Symmetries, repaired: Repaired, x: Any) -> Any:
@@ -161,7 +161,7 @@ def _runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) 
     )
 
 
-def _ends(
+def ends_of(
     traced: Symmetries, networks: Sequence[Any], batches: Sequence[Any], places: Sequence[Place], mode: Mode
 ) -> list[list[Statistics]]:
     """Statistics of networks as they are, by one program: pooled, or unweighted means over batches of unbiased ones."""
@@ -194,7 +194,7 @@ def samples(traced: Symmetries, place: Place, times: int) -> int:
     return times * int(np.prod(place.value.shape)) // place.size
 
 
-def _plan(traced: Symmetries, correction: Correction, places: Places) -> list[tuple[Place, Correction]]:
+def planned(traced: Symmetries, correction: Correction, places: Places) -> list[tuple[Place, Correction]]:
     """The places to correct and how, in the order of the program."""
     found = writers(traced)
     normalised = [(place, "reset") for place in found if place.normalisation is not None]
@@ -219,7 +219,7 @@ def _between(first: Statistics, second: Statistics, alpha: float) -> Statistics:
     return Statistics(mean, ((1 - alpha) * first.deviation + alpha * second.deviation) ** 2)
 
 
-def _measure(
+def measured_at(
     traced: Symmetries, merged: Any, batches: Sequence[Any], places: list[Place], steps: list[Step], mode: Mode
 ) -> list[Statistics]:
     """Statistics of the merged network at each place, the earlier places corrected."""
@@ -259,7 +259,7 @@ def _predicted(
     return found
 
 
-def _fused(
+def fused(
     merged: Any,
     chosen: Sequence[tuple[Place, Correction]],
     measured: Sequence[Statistics],

@@ -15,16 +15,25 @@ if TYPE_CHECKING:
 
 MOST_EPOCHS = 10_000
 
+SymmetryName = Literal["C2", "C4", "D4"]
+"""Groups that leave a distribution of images alone: the flip of the width, quarter turns, both."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which images: of training, and of every experiment on what was trained."""
 
     data: Name = "digits"
-    """Data set; every one of the digits, which need no download, is joined by its mirror image with the same label."""
+    """Data set; every one of the digits, which need no download, is joined by its images under --symmetry."""
 
     limit: int | None = None
     """Keep so many images of each split only, the same share of each class, before the mirror images join them."""
+
+    size: int = 32
+    """Pixels a side, divisible by 32; at most what the data set has, but for the digits, which are enlarged."""
+
+    symmetry: SymmetryName = "C2"
+    """The digits are joined by their images under this group: mirror images (C2), quarter turns (C4), or both (D4)."""
 
     data_dir: Path | None = None
     """Folder with the published archive or its unpacked folder, downloaded by default; with --data folder, your own."""
@@ -35,8 +44,8 @@ class DataConfig:
     def load(self, batch_size: int = 1) -> "Dataset":
         """Load the data, once however often it is asked for, and refuse a batch larger than it."""
         places = {"data_dir": self.data_dir, "cache_dir": self.cache_dir}
-        dataset = load_once(self.data, size=32, limit=self.limit, batch_size=batch_size, **places)
-        return with_mirror_images(dataset) if self.data == "digits" else dataset
+        dataset = load_once(self.data, size=self.size, limit=self.limit, batch_size=batch_size, **places)
+        return with_images(dataset, self.symmetry) if self.data == "digits" else dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +121,7 @@ class Recipe(DataConfig):
 
     def validate(self) -> None:
         """Refuse what no training can be; what depends on the data is checked once it is loaded."""
+        check(self.size > 0 and self.size % 32 == 0, "size", self.size, "divisible by 32, which halves five times")
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
         check(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0 and finite")
         check(0 < self.gain < math.inf, "initial_gain", self.gain, "above 0 and finite")
@@ -145,13 +155,14 @@ class Recipe(DataConfig):
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Recipe):
-    """Train VGG11 without BatchNorm, one of the paper's seven kinds, one network for each seed."""
+    """Train VGG11 without BatchNorm, one of the paper's kinds or two for quarter turns, one network for each seed."""
 
     place: ClassVar[str] = "relu_equivariance/train"
 
     kind: KindName = "cnn"
     """Plain; with random mirror images (aug); with the invariance loss from the start (inv) or after a fifth of the
-    steps (late_inv); with all (gcnn) or the first two (pgcnn) convolutions equivariant by construction."""
+    steps (late_inv); with all (gcnn) or the first two (pgcnn) convolutions equivariant by construction; with random
+    quarter turns (c4), and mirror images too (d4)."""
 
     def validate(self) -> None:
         """Refuse what no training can be; what depends on the data is checked once it is loaded."""
@@ -159,17 +170,20 @@ class TrainConfig(Recipe):
         self.validate_kind(self.kind)
 
 
-def with_mirror_images(dataset: "Dataset") -> "Dataset":
-    """Join every image of both splits with its mirror image, of the same label.
+def with_images(dataset: "Dataset", symmetry: SymmetryName) -> "Dataset":
+    """Join every image of both splits with its images under a group, of the same label.
 
-    Digits alone are not distributed as their mirror images are, which the paper's conjecture presumes.
+    Digits alone are not distributed as their mirror images are, which the paper's conjecture presumes. A six upside
+    down is a nine: under quarter turns some labels contradict each other.
     """
     import numpy as np
 
-    def joined(split):
-        images = np.concatenate([split.images, split.images[:, :, ::-1]])
-        return split._replace(images=images, labels=np.concatenate([split.labels, split.labels]))
+    turns, flips = (1 if symmetry == "C2" else 4), (1 if symmetry == "C4" else 2)
 
-    return dataset._replace(
-        name=f"{dataset.name} with mirror images", train=joined(dataset.train), test=joined(dataset.test)
-    )
+    def joined(split):
+        both = [split.images, split.images[:, :, ::-1]][:flips]
+        images = [np.rot90(one, k, axes=(1, 2)) for one in both for k in range(turns)]
+        return split._replace(images=np.concatenate(images), labels=np.concatenate([split.labels] * len(images)))
+
+    words = {"C2": "mirror images", "C4": "quarter turns", "D4": "quarter turns and mirror images"}[symmetry]
+    return dataset._replace(name=f"{dataset.name} with {words}", train=joined(dataset.train), test=joined(dataset.test))

@@ -57,7 +57,7 @@ def read_trained(path: Path, data_dir: Path | None, cache_dir: Path | None) -> T
     networks = [load(place) for place in learnt]
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     config = TrainConfig(**{name: value for name, value in networks[0].config.items() if name in known})
-    dataset = DataConfig(config.data, config.limit, data_dir, cache_dir).load()
+    dataset = DataConfig(config.data, config.limit, config.size, config.symmetry, data_dir, cache_dir).load()
     recorded = read_config(learnt[0]).get("data")
     if recorded not in (None, fingerprint(dataset)):
         raise UserError(f"the images found are not those that the networks in {path} were trained on: name --data-dir")

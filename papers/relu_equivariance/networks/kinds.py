@@ -1,4 +1,4 @@
-"""The seven kinds of network that the paper compares."""
+"""The seven kinds of network that the paper compares, and two for the groups of quarter turns."""
 
 from typing import Literal, NamedTuple
 
@@ -16,12 +16,14 @@ class Kind(NamedTuple):
         flips: whether training images are mirrored at random.
         invariance: when the invariance loss is part of the loss.
         equivariant: how many of the first convolutions are equivariant by construction.
+        turns: whether training images are turned by quarters at random.
     """
 
     words: str
     flips: bool = False
     invariance: Literal["never", "always", "late"] = "never"
     equivariant: int = 0
+    turns: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -32,8 +34,13 @@ KINDS: dict[str, Kind] = {
     "gcnn": Kind("GCNN", equivariant=DEPTH),
     "pgcnn": Kind("PGCNN", equivariant=2),
     "pgcnn_late_inv": Kind("PGCNN + late invariance loss", invariance="late", equivariant=2),
+    "cnn_c4": Kind("CNN + quarter turns", turns=True),
+    "cnn_d4": Kind("CNN + quarter turns and flips", flips=True, turns=True),
 }
-"""Name on a command line -> kind, in the order of the paper's table."""
+"""Name on a command line -> kind, in the order of the paper's table; the last two are not in it."""
+
+OF_THE_TABLE = tuple(KINDS)[:7]
+"""The paper's own."""
 
 KindName = Literal[tuple(KINDS)]
 """The names, as a command line offers them."""

@@ -57,7 +57,7 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
     total = config.epochs * per_epoch
     rate = warm_up_and_decay(config.learning_rate, config.warm_up_epochs * per_epoch, total)
     optimiser = sgd(rate, config.momentum)
-    changes = ["crop"] * (dataset.augmentation != "none") + ["flip"] * kind.flips
+    changes = ["crop"] * (dataset.augmentation != "none") + ["turn"] * kind.turns + ["flip"] * kind.flips
 
     def prepare(key: jax.Array, raw: jax.Array) -> jax.Array:
         return data.normalise(data.augment(key, raw, "_".join(changes) or "none"), dataset)

@@ -3,10 +3,10 @@
 A layer of ``c`` channels holds ``c / 2`` orbits of the flip ``tau``: channel ``i`` and channel ``i + c / 2`` are
 mirror images of each other. The first kernel lifts colours to orbits, ``[w, tau w]``; of a later one the first half of
 the outputs is free, and the second is its mirror image with the halves of the inputs exchanged; biases are equal in an
-orbit, and so are the rows of a classifier after them.
+orbit, and so are the rows of a classifier after them, which reads a square map mirrored in the second half.
 """
 
-from math import prod
+from math import isqrt, prod
 from typing import Any
 from zlib import crc32
 
@@ -26,7 +26,8 @@ def expand(tied: dict[str, Any], equivariant: int) -> dict[str, Any]:
 
     Args:
         tied: ``{"conv1": {"kernel", "bias"}, ..., "dense1": ...}``; the kernels of the first ``equivariant``
-            convolutions (3, 3, c, c' / 2), their biases (c' / 2,), and, where all are, a classifier (c / 2, classes).
+            convolutions (3, 3, c, c' / 2), their biases (c' / 2,), and, where all are, a classifier
+            (side^2 c / 2, classes).
         equivariant: how many convolutions are tied.
 
     Returns:
@@ -43,8 +44,11 @@ def expand(tied: dict[str, Any], equivariant: int) -> dict[str, Any]:
             "bias": jnp.concatenate([bias, bias]),
         }
     if equivariant == DEPTH:
-        kernel = tied[CLASSIFIER]["kernel"]
-        params[CLASSIFIER] = tied[CLASSIFIER] | {"kernel": jnp.concatenate([kernel, kernel])}
+        kernel, half = tied[CLASSIFIER]["kernel"], tied[f"conv{DEPTH}"]["bias"].shape[0]
+        side = isqrt(kernel.shape[0] // half)  # of the map that is flattened: rows, columns, channels
+        spread = kernel.reshape(side, side, half, -1)
+        spread = jnp.concatenate([spread, spread[:, ::-1]], axis=2)
+        params[CLASSIFIER] = tied[CLASSIFIER] | {"kernel": spread.reshape(-1, kernel.shape[1])}
     return params
 
 

@@ -129,3 +129,15 @@ def test_digits_reach_the_network_in_the_unit_interval():
     digits = load("digits", limit=50)
     y = np.asarray(normalise(digits.train.images, digits))
     assert y.min() == 0.0 and y.max() == 1.0
+
+
+def test_turns_and_mirrors_are_uniform_over_the_square_and_padding_turns_with_the_image():
+    x = np.repeat(images(1, 9, 9), 1600, axis=0)
+    square = [np.rot90(one, k) for one in (x[0], x[0][:, ::-1]) for k in range(4)]
+    y = np.asarray(augment(jax.random.key(2), x, "turn_flip"))
+    counts = np.array([(y == one).all((1, 2, 3)).sum() for one in square])
+    assert counts.sum() == 1600 and ((counts - 200.0) ** 2 / 200.0).sum() < 7 + 5 * np.sqrt(14)
+    crops = {np.rot90(crop, k).tobytes() for crop in all_crops(x[0]).values() for k in range(4)}
+    assert all(result.tobytes() in crops for result in np.asarray(augment(jax.random.key(3), x[:50], "crop_turn_flip")))
+    with pytest.raises(ValueError, match="12x10, but only square"):
+        augment(jax.random.key(0), images(), "turn")

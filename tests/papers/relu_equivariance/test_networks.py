@@ -36,10 +36,11 @@ def test_parameters_are_as_many_as_in_the_paper(equivariant, count):
 def test_a_network_of_equivariant_layers_is_invariant_and_one_of_two_is_not():
     model = build_vgg11(10, 1 / 32, "float64")
     with jax.enable_x64(True):
-        images = jnp.asarray(np.random.default_rng(0).normal(size=(2, *SHAPE)))
+        wide = (64, 64, 3)  # the classifier reads a map of 2 x 2, mirrored too
+        images = jnp.asarray(np.random.default_rng(0).normal(size=(2, *wide)))
         errors = {}
         for equivariant in (DEPTH, 2):
-            tied = jax.tree.map(lambda leaf: 3 * leaf.astype(np.float64), draw(model, equivariant, 1, SHAPE))
+            tied = jax.tree.map(lambda leaf: 3 * leaf.astype(np.float64), draw(model, equivariant, 1, wide))
             params = expand(tied, equivariant)
             both = model.apply({"params": params}, jnp.concatenate([images, images[:, :, ::-1]]))
             errors[equivariant] = float(invariance_error(*jnp.split(both, 2)).max())

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from symjax.matching import aligned, match, merge
-from symjax.repair import outputs, repair, statistics, streams, temperature, writers
+from symjax.repair import outputs, repair, repair_group, statistics, streams, temperature, writers
 from symjax.tracing import Symmetries, symmetries
 
 Case = tuple[Symmetries, dict, dict, list[jax.Array]]
@@ -78,6 +78,21 @@ def test_exact_repair_meets_its_goals_at_every_tensor_before_a_nonlinearity(case
         _close(_moments(seen[key]), tuple(goals))
     gains = {place.name: place.gains[0].path for place in writers(found) if place.normalisation}
     assert set(gains.values()) == {("first", "gamma")}
+
+
+def test_the_mean_of_three_networks_is_given_the_means_of_their_statistics(case: Case) -> None:
+    found, a, b, batches = case
+    x, three = jnp.concatenate(batches), [a, b, _drawn(3)]
+    merged = jax.tree.map(lambda *leaves: sum(leaves) / 3, *three)
+    seen = _blocks(repair_group(found, merged, three, batches).variables, x)[1]
+    ends = [_blocks(v, x)[1] for v in three]
+    for key in ("stem", "second", ("second", "join")):
+        _close(_moments(seen[key]), tuple(np.mean([_moments(e[key]) for e in ends], 0)))
+    _close(
+        repair_group(found, merge(a, b), [a, b], batches).variables, repair(found, merge(a, b), a, b, batches).variables
+    )
+    with pytest.raises(ValueError, match="mode is 'closed', but must be one of 'exact', 'torch'"):
+        repair_group(found, merged, three, batches, mode="closed")
 
 
 @pytest.mark.slow

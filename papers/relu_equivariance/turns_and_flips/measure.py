@@ -1,0 +1,85 @@
+"""Train the networks of every kind and merge each with its images under D4."""
+
+from typing import Any, NamedTuple
+
+from papers.common import data
+from papers.common.errors import UserError
+from papers.common.runs import RunDirectory, load
+from papers.relu_equivariance.networks.kinds import KINDS
+from papers.relu_equivariance.networks.run import folder, train_all
+from papers.relu_equivariance.pairs.stage import prepare
+from papers.relu_equivariance.turns_and_flips.elements import ELEMENTS, SUBGROUPS
+from papers.relu_equivariance.turns_and_flips.merges import Merges, element_barriers, merge_all, whole_barriers
+from papers.relu_equivariance.turns_and_flips.scene import Scene
+
+
+class Row(NamedTuple):
+    """The networks of a kind that learnt.
+
+    Attributes:
+        seeds: of the networks.
+        failed: seeds of networks that did not learn.
+        merges: of each network.
+    """
+
+    seeds: tuple[int, ...]
+    failed: tuple[int, ...]
+    merges: tuple[Merges, ...]
+
+
+def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
+    """Train what is not trained, then measure what is not measured.
+
+    Raises:
+        UserError: no network of any kind learnt; a kind without one is left out.
+        KeyboardInterrupt: stopped, after a checkpoint.
+    """
+    dataset, scene, rows = config.load(config.batch_size), None, {}
+    for kind in config.kinds:
+        place = directory.path / "networks" / kind
+        print(KINDS[kind].words, flush=True)
+        trained = train_all(config.training(kind), place, directory.again, directory.again)
+        seeds = tuple(row["seed"] for row in trained if row["learnt"])
+        failed = tuple(row["seed"] for row in trained if not row["learnt"])
+        merges = []
+        for seed in seeds:
+            network = load(folder(place, seed))
+            scene = scene or Scene(prepare(network.apply, network.variables, dataset, config.images))
+
+            def own(scene: Scene = scene, variables: Any = network.variables) -> Merges:
+                return merge_all(scene, variables)
+
+            merges.append(directory.part(f"{kind}-{seed}", Merges, own))
+            tell(directory, kind, seed, merges[-1])
+        if merges:
+            rows[kind] = Row(seeds, failed, tuple(merges))
+        else:
+            print(f"  none of {len(trained)} networks learnt more than chance: the kind is left out", flush=True)
+    if not rows:
+        raise UserError("no network learnt more than chance: try more --epochs or another --learning-rate")
+    return rows
+
+
+def tell(directory: RunDirectory, kind: str, seed: int, merges: Merges) -> None:
+    """Write a network's accuracies and barriers down, and the main ones on the terminal."""
+    single, whole = element_barriers(merges), whole_barriers(merges)
+    record = {"kind": kind, "seed": seed, "ends": merges.ends.mean(-1).tolist(), "error": merges.error.tolist()}
+    for name, heights, accuracies, plain in zip(ELEMENTS, single, merges.middle.mean(-1), merges.plain, strict=True):
+        for way, height, accuracy, uncorrected in zip(
+            ("unmatched", "matched"), heights, accuracies, plain, strict=True
+        ):
+            record[f"{name}, {way}"] = {"barrier": float(height), "accuracy": float(accuracy), "plain": uncorrected}
+    for name, height, accuracy, plain, lost in zip(
+        SUBGROUPS, whole, merges.whole.mean(-1), merges.plain_whole, merges.lost, strict=True
+    ):
+        values = {"barrier": height, "accuracy": accuracy, "plain": plain, "lost": lost}
+        record[name] = {key: float(value) for key, value in values.items()}
+    directory.append(record | {"defect": float(merges.defect), "orbits": merges.orbits.tolist()})
+    barriers = ", ".join(f"{name} {height:.3f}" for name, height in zip(ELEMENTS, single[:, 1], strict=True))
+    groups = ", ".join(f"{name} {height:.3f}" for name, height in zip(SUBGROUPS, whole, strict=True))
+    print(f"  seed {seed}: accuracy {merges.ends[0].mean():.3f}; barriers: {barriers}; whole: {groups}", flush=True)
+
+
+def require(config: Any) -> str:
+    """Give the fingerprint of the images."""
+    return data.fingerprint(config.load(config.batch_size))
