@@ -29,8 +29,8 @@ class ResNet50Config:
     place: ClassVar[str] = "relu_equivariance/resnet50"
 
     weights: Path
-    """The pretrained network: torchvision's names in a .safetensors file, or those of Keras' first ResNet50 in a .npz
-    file. A .pth file is a pickle, which may run programs, and is refused."""
+    """The network: torchvision's names in a .safetensors file, those of Keras' first ResNet50 in a .npz file, or the
+    directory that train_resnet50 left. A .pth file is a pickle, which may run programs, and is refused."""
 
     images: tuple[Path, ...]
     """Folders of photographs to evaluate on, each with a folder of JPEG or PNG files for each of its classes."""

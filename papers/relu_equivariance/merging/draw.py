@@ -8,7 +8,7 @@ from papers.common.experiment import Picture
 from papers.common.plots import SERIES, new_figure
 from papers.relu_equivariance.merging.judge import all_barriers
 from papers.relu_equivariance.merging.measure import Merged
-from papers.relu_equivariance.pairs.corrections import CORRECTIONS
+from papers.relu_equivariance.pairs.corrections import CORRECTIONS, WORDS
 from papers.relu_equivariance.pairs.measure import CURVE, LONGEST, WAYS
 
 COLOURS = {"flipped self": SERIES[0], "two networks": SERIES[1]}
@@ -31,14 +31,13 @@ def draw(merged: Merged, config: Any) -> Picture:
         kept[f"{stem}_ends"] = np.stack([pair.ends for pair in pairs])
         for (way, correction), dash in LINES.items():
             mean = curves[:, WAYS.index(way), CURVE.index(correction)].mean(0)
-            words = {"repair": "REPAIR", "none": "as merged"}[correction]
-            label = f"{name}, {way}, {words}"
+            label = f"{name}, {way}, {WORDS[correction]}"
             line.plot(pairs[0].alphas, mean, dash, color=COLOURS[name], linewidth=1.2, label=label)
         _bars(bars, name, kept[f"{stem}_barrier"])
     line.set(xlabel="place on the line", ylabel="test accuracy")
     _legend(line, 2)
     bars.set(ylabel="relative barrier of the middle")
-    bars.set_xticks(range(len(CORRECTIONS)), list(CORRECTIONS), rotation=30, ha="right")
+    bars.set_xticks(range(len(CORRECTIONS)), [WORDS[name] for name in CORRECTIONS], rotation=30, ha="right")
     _legend(bars, 2)
     kept |= _cycles(cycles, merged) | _filters(filters, merged)
     titles = ("Accuracy between the networks", "The barrier, by correction", "Cycles of the matching, flipped self")

@@ -24,6 +24,12 @@ CORRECTIONS: dict[str, Way] = {
 """Name -> correction: nothing; standard deviations alone; means alone, which is bias calibration; both; both as the
 published code does, from one pass."""
 
+WORDS = {
+    **{"none": "as merged", "deviation": "deviation alone", "bias": "mean alone"},
+    **{"repair": "REPAIR", "repair_one_pass": "REPAIR, one pass"},
+}
+"""Their names in a picture."""
+
 
 def corrected(stage: Stage, name: str, first: Any, other: Any, alpha: float) -> Any:
     """Merge two networks and correct the result.

@@ -25,13 +25,13 @@ def judge(measured: Measured, config: Any, setting: Setting) -> list[Claim]:
     groups = np.arange(len(measured.folder)) % GROUPS
     judged = []
     for at in measured.sizes:
-        judged += _at_size(at, groups, here)
+        judged += _at_size(at, measured.trained, groups, here)
     ordered = [float(at.ordered) for at in measured.sizes]
     judged.append(claims.judge(RESNET_50["ordered"], ordered, here, count=len(ordered)))
     return judged
 
 
-def _at_size(at: AtSize, groups: np.ndarray, here: Setting) -> list[Claim]:
+def _at_size(at: AtSize, trained: bool, groups: np.ndarray, here: Setting) -> list[Claim]:
     size = int(at.size)
 
     def over_groups(value: Callable[[np.ndarray], float]) -> list[float]:
@@ -50,12 +50,13 @@ def _at_size(at: AtSize, groups: np.ndarray, here: Setting) -> list[Claim]:
     none, reset, repaired = at.right[way]
     network, mirror = at.right_ends
     wanted: dict[str, Callable[[np.ndarray], float]] = {
-        "pretrained": accuracy(network),
         "flip_accuracy": less(network, mirror),
         "barrier": height(repaired),
         "reset": less(reset, none),
         "repair": less(repaired, reset),
     }
+    if not trained:  # whoever trained another network knows its accuracy from there
+        wanted = {"pretrained": accuracy(network)} | wanted
     if at.measured[UNMATCHED, RESET]:
         wanted["unmatched"] = less(reset, at.right[UNMATCHED, RESET])
     if at.measured[[ALL, LAST], REPAIR].all():

@@ -68,6 +68,7 @@ class Measured(NamedTuple):
         seen_folders: names of the folders seen.
         seen: number of photographs seen.
         model: in words.
+        trained: whether it is the network of a training here, not a published one.
     """
 
     sizes: tuple[AtSize, ...]
@@ -76,6 +77,7 @@ class Measured(NamedTuple):
     seen_folders: tuple[str, ...]
     seen: int
     model: str
+    trained: bool
 
 
 class _Stage(NamedTuple):
@@ -99,7 +101,9 @@ def measure(config: Any, directory: RunDirectory) -> Measured:
         directory.append({"size": size, **_accuracies(sizes[-1])})
     names = tuple(place.name for place in config.images)
     seen = tuple(place.name for place in (config.seen or config.images))
-    return Measured(tuple(sizes), names, chosen.evaluated.folder, seen, len(chosen.seen), net.words)
+    return Measured(
+        tuple(sizes), names, chosen.evaluated.folder, seen, len(chosen.seen), net.words, config.weights.is_dir()
+    )
 
 
 def require(config: Any) -> str:
