@@ -77,6 +77,9 @@ PAPERS: Mapping[str, Paper] = {
             "ImageNet": Figure(
                 "a pretrained ResNet-50 and its mirror image merge at a low barrier after REPAIR", "stages", "barrier"
             ),
+            "ImageNet, trained here": Figure(
+                "the same of narrow ones, trained with flips and with the invariance loss", "stages", "barrier"
+            ),
             "groups": Figure(
                 "left open: do networks merge with turned images as they do with mirror images?",
                 "groups",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from papers.common import claims
-from papers.common.claims import Claim, Setting
+from papers.common.claims import Claim, Setting, Statement
 from papers.relu_equivariance.claims import RESNET_50
 from papers.relu_equivariance.resnet_50.measure import CORRECTIONS, WAYS, AtSize, Measured
 from symjax.matching import barrier
@@ -23,15 +23,19 @@ def judge(measured: Measured, config: Any, setting: Setting) -> list[Claim]:
     data = f"{len(measured.folder)} photographs of {names} (not ImageNet's validation set), {measured.seen} others seen"
     here = setting._replace(data=data, model=measured.model, reduced=config.reduced)
     groups = np.arange(len(measured.folder)) % GROUPS
+    figure = "ImageNet, trained here" if measured.trained else "ImageNet"
+    statements = {name: one._replace(figure=figure) for name, one in RESNET_50.items()}
+    if measured.trained:
+        del statements["pretrained"]  # whoever trained the network knows its accuracy from there
     judged = []
     for at in measured.sizes:
-        judged += _at_size(at, measured.trained, groups, here)
+        judged += _at_size(at, statements, groups, here)
     ordered = [float(at.ordered) for at in measured.sizes]
-    judged.append(claims.judge(RESNET_50["ordered"], ordered, here, count=len(ordered)))
+    judged.append(claims.judge(statements["ordered"], ordered, here, count=len(ordered)))
     return judged
 
 
-def _at_size(at: AtSize, trained: bool, groups: np.ndarray, here: Setting) -> list[Claim]:
+def _at_size(at: AtSize, statements: dict[str, Statement], groups: np.ndarray, here: Setting) -> list[Claim]:
     size = int(at.size)
 
     def over_groups(value: Callable[[np.ndarray], float]) -> list[float]:
@@ -50,20 +54,23 @@ def _at_size(at: AtSize, trained: bool, groups: np.ndarray, here: Setting) -> li
     none, reset, repaired = at.right[way]
     network, mirror = at.right_ends
     wanted: dict[str, Callable[[np.ndarray], float]] = {
+        "pretrained": accuracy(network),
         "flip_accuracy": less(network, mirror),
         "barrier": height(repaired),
         "reset": less(reset, none),
         "repair": less(repaired, reset),
     }
-    if not trained:  # whoever trained another network knows its accuracy from there
-        wanted = {"pretrained": accuracy(network)} | wanted
     if at.measured[UNMATCHED, RESET]:
         wanted["unmatched"] = less(reset, at.right[UNMATCHED, RESET])
     if at.measured[[ALL, LAST], REPAIR].all():
         wanted["streams"] = less(at.right[ALL, REPAIR], at.right[LAST, REPAIR])
-    judged = [claims.judge(RESNET_50[name], over_groups(value), here, size=size) for name, value in wanted.items()]
+    judged = [
+        claims.judge(statements[name], over_groups(value), here, size=size)
+        for name, value in wanted.items()
+        if name in statements
+    ]
     exact = "exact" if size % 32 == 1 else "broken"
-    judged.append(claims.judge(RESNET_50[exact], [float(at.mirrored)], here, count=1, size=size))
+    judged.append(claims.judge(statements[exact], [float(at.mirrored)], here, count=1, size=size))
     shares = [float(np.average(at.involutive, weights=at.channels))]
-    judged.append(claims.judge(RESNET_50["involutions"], shares, here, size=size))
+    judged.append(claims.judge(statements["involutions"], shares, here, size=size))
     return judged

@@ -80,7 +80,8 @@ def test_the_table_and_the_claims_say_what_was_measured() -> None:
     assert "40 photographs of one and two" in page and "not ImageNet's validation set" in page
     assert "| this run at 224 | 0.200 | 0.800 | 0.750 |" in page and "remembered" in page
     config = ResNet50Config(weights=Path("w"), images=(Path("one"),))
-    assert len(judge(measured._replace(trained=True), config, SETTING)) == 8  # its accuracy is no check of a reader
+    trained = judge(measured._replace(trained=True), config, SETTING)  # whose accuracy is no check of a reader
+    assert len(trained) == 8 and {claim.figure for claim in trained} == {"ImageNet, trained here"}
     claims = judge(measured, config, SETTING)
     by_sentence = {claim.claim.split(":")[0]: claim for claim in claims}
     assert len(claims) == 9 and all(claim.reduced for claim in claims)
