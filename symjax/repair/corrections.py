@@ -57,9 +57,11 @@ def repair(
     """Correct a merged network by the statistics of the two it was merged from.
 
     With ``m, s`` of the merged network's units and goals ``mu* = (1 - alpha) mu_a + alpha mu_b``, ``s*`` alike:
-    "repair" ``x -> s* (x - m) / s + mu*``; "std" ``x -> s* (x - m) / s + m``; "bias" ``x -> x - m + mu*``; "reset" the
+    "repair" ``x -> s* (x - m) / s + mu*``; "std" ``x -> s* (x - m) / s + m``; "mean" ``x -> x - m + mu*``; "reset" the
     running statistics of every normalisation become the merged network's own (no goals; where there are none it is
-    refused); "none" nothing. A later place sees the earlier ones corrected.
+    refused); "none" nothing. A later place sees the earlier ones corrected. Means alone can kill a deep network without
+    normalisations: where units are silent on most inputs their means are far below zero, and units whose deviations
+    merging has shrunk, put there, are silent on all.
 
     "exact": pooled population statistics, place after place, one pass over the batches for each: the goals are met to
     rounding on these batches. "torch": one pass in which every batch is normalised by its own statistics, whose

@@ -12,7 +12,7 @@ from symjax.tracing.activations import Hidden, contracted
 from symjax.tracing.describe import Path
 from symjax.tracing.program import Equation, Value
 
-__all__ = ["Leaf", "Normalisation", "Place", "Places", "streams", "writers"]
+__all__ = ["Finder", "Leaf", "Normalisation", "Place", "Places", "streams", "writers"]
 
 Places = Literal["writers", "streams"]
 Options = list[frozenset["Leaf"]]
@@ -116,7 +116,7 @@ def writers(traced: Symmetries) -> tuple[Place, ...]:
       >>> [(place.name, place.gains) for place in writers(symmetries(apply, variables, jnp.ones((1, 2))))]
       [('bias', (Leaf(path=('in',), axis=1),))]
     """
-    finder = _Finder(traced)
+    finder = Finder(traced)
     places = [finder.place(equation) for equation in traced.model.program.equations if equation.name == "add"]
     return tuple(place for place in places if place is not None and place.bias not in finder.absorbed)
 
@@ -128,7 +128,7 @@ def _ordered(traced: Symmetries, places: Iterable[Place]) -> tuple[Place, ...]:
     return tuple(sorted(places, key=lambda place: order.get(place.value, -1)))
 
 
-class _Finder:
+class Finder:
     """Follows tensors back to their leaves."""
 
     def __init__(self, traced: Symmetries) -> None:

@@ -11,7 +11,7 @@ from symjax.repair.statistics import Statistics
 
 __all__ = ["Affine", "Correction", "Mode", "Running", "Step", "correct", "running", "step"]
 
-Correction = Literal["none", "reset", "std", "bias", "repair"]
+Correction = Literal["none", "reset", "std", "mean", "repair"]
 Mode = Literal["exact", "torch", "closed"]
 
 _EPSILON = {"exact": 0.0, "torch": 1e-5, "closed": 0.0}
@@ -47,7 +47,7 @@ def step(place: Place, how: Correction, goal: Statistics | None, merged: Any, mo
     if how == "reset":
         old = running(place, merged)
         return Step(np.sqrt(old.var + old.epsilon), old.safe**2, old.epsilon, old.slope != 0, old.bias)
-    scaled = np.full(goal.mean.shape, how != "bias")
+    scaled = np.full(goal.mean.shape, how != "mean")
     return Step(goal.deviation, np.ones(scaled.shape), _EPSILON[mode], scaled, None if how == "std" else goal.mean)
 
 

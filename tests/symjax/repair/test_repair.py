@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from symjax.matching import aligned, match, merge
-from symjax.repair import outputs, repair, repair_group, statistics, streams, temperature, writers
+from symjax.repair import calibrate_biases, outputs, repair, repair_group, statistics, streams, temperature, writers
 from symjax.tracing import Symmetries, symmetries
 
 Case = tuple[Symmetries, dict, dict, list[jax.Array]]
@@ -96,7 +96,7 @@ def test_the_mean_of_three_networks_is_given_the_means_of_their_statistics(case:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("correction", ["std", "bias"])
+@pytest.mark.parametrize("correction", ["std", "mean"])
 def test_half_a_correction_leaves_the_other_half(case: Case, correction: str) -> None:
     found, a, b, batches = case
     x, merged = jnp.concatenate(batches), merge(a, b)
@@ -235,3 +235,32 @@ def test_other_networks_of_the_same_shapes_are_matched_and_repaired_without_comp
     assert compiled(lambda: pair(b, a, 0.25)) == 0
     forgotten = found._replace(model=found.model._replace(functions={}))
     assert compiled(lambda: statistics(forgotten, a, batches, writers(found)[:1])) > 0
+
+
+def test_means_alone_and_biases_alone_are_what_a_hand_computes() -> None:
+    def apply(v: dict, x: jax.Array) -> jax.Array:
+        for n in range(3):
+            x = jnp.maximum(x @ v[f"kernel{n}"] + v[f"bias{n}"][None], 0.0)
+        return x @ v["out"] + v["last"][None]
+
+    def drawn(seed: int) -> dict:
+        rng = np.random.default_rng(seed)
+        v = {f"kernel{n}": rng.standard_normal((5, 5)) / np.sqrt(5) for n in range(3)}
+        v |= {f"bias{n}": rng.standard_normal(5) - 1 for n in range(3)}
+        return v | {"out": rng.standard_normal((5, 2)), "last": rng.standard_normal(2)}
+
+    a, b, x = drawn(0), drawn(1), np.random.default_rng(2).standard_normal((40, 5))
+    found, merged, alpha = symmetries(apply, a, jnp.asarray(x[:1])), merge(a, b, 0.25), 0.25
+    calibrated = calibrate_biases(found, merged, a, b, alpha)
+    for height, name in enumerate(("bias0", "bias1", "bias2", "last"), 1):
+        _close(calibrated[name], 0.75**height * a[name] + 0.25**height * b[name], 1e-15)
+    _close({n: calibrated[n] for n in ("kernel0", "out")}, {n: merged[n] for n in ("kernel0", "out")}, 0)
+    means = repair(found, merged, a, b, [jnp.asarray(x)], correction="mean", alpha=alpha).variables
+    ends, inside = [x, x], x
+    for n in range(3):
+        ends = [end @ v[f"kernel{n}"] + v[f"bias{n}"] for end, v in zip(ends, (a, b), strict=True)]
+        inside = inside @ np.asarray(merged[f"kernel{n}"])
+        wanted = 0.75 * ends[0].mean(0) + 0.25 * ends[1].mean(0) - inside.mean(0)
+        _close(means[f"bias{n}"], wanted, 1e-12)
+        ends, inside = [np.maximum(end, 0) for end in ends], np.maximum(inside + wanted, 0)
+    _close(means["last"], merged["last"], 0)
