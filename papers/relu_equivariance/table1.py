@@ -7,6 +7,7 @@ cores, ``--preset published`` the paper's own.
 """
 
 import dataclasses
+from pathlib import Path
 from typing import ClassVar
 
 from papers.common.cli import check, check_count, main
@@ -31,6 +32,10 @@ class Table1Config(Recipe):
 
     images: int = 1000
     """Training images seen, each with its mirror image, to match channels and to correct activations."""
+
+    networks: Path | None = None
+    """Folder of networks, kind/seed-N: those that are there are read, the others trained there; by default a folder of
+    the run's own."""
 
     def validate(self) -> None:
         """Refuse what no table can be."""

@@ -1,8 +1,8 @@
 """The 3x3 convolution, batch normalisation and 2x2 max pool of VGG, arranged for XLA on CPU.
 
-On accelerators the convolution is `lax.conv_general_dilated`, the pool `lax.reduce_window`. On CPU the same functions,
-with the same gradients to rounding, avoid what XLA does badly there (jax 0.10.1, one core, batch 128, 8 to 64 channels;
-the whole step is measured by `python tests/benchmarks/bench_training_step.py`):
+On accelerators the convolution is `lax.conv_general_dilated` and the pool a maximum of four corners. On CPU the same
+functions, with the same gradients to rounding, avoid what XLA does badly there (jax 0.10.1, one core, batch 128, 8 to
+64 channels; the whole step is measured by `python tests/benchmarks/bench_training_step.py`):
 
 - The weight gradient as a convolution is several times slower than as a matrix product of shifted rows, taken by chunks
   of the batch so that the shifted rows stay in the cache.
@@ -206,7 +206,7 @@ def relu_max_pool(x: Array) -> Array:
         (n, height / 2, width / 2, channels).
     """
     if not on_cpu():
-        return lax.reduce_window(jax.nn.relu(x), -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        return _pool_corners(x)
     n, height, width, channels = x.shape
     rows = x.reshape(n * height // 2, 2, width // 2, 2 * channels)
     pooled = _pool_map(rows)
@@ -276,6 +276,31 @@ def _map_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Arr
 
 
 _pool_map.defvjp(_map_forward, _map_backward)
+
+
+@jax.custom_vjp
+def _pool_corners(x: Array) -> Array:
+    """Pool as `relu_max_pool` does; every array keeps its axes, and all loops are elementwise."""
+    n, height, width, channels = x.shape
+    return jax.nn.relu(x.reshape(n, height // 2, 2, width // 2, 2, channels).max((2, 4)))
+
+
+def _corners_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    pooled = _pool_corners(x)
+    return pooled, (x, pooled)
+
+
+def _corners_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array]:
+    x, pooled = residuals
+    n, height, width, channels = pooled.shape
+    corners = x.reshape(n, height, 2, width, 2, channels)
+    winner = _winner([corners[:, :, row, :, column] for row in (0, 1) for column in (0, 1)], pooled)
+    corner = jnp.arange(4, dtype=x.dtype).reshape(1, 1, 2, 1, 2, 1)
+    spread = jnp.where(winner[:, :, None, :, None] == corner, cotangent[:, :, None, :, None], 0)
+    return (spread.reshape(x.shape),)
+
+
+_pool_corners.defvjp(_corners_forward, _corners_backward)
 
 
 def on_cpu() -> bool:

@@ -236,11 +236,20 @@ def _check_finite(fetched: Fetched, last_finite: float) -> float:
     )
 
 
-def evaluate(model: Any, normalise: Callable[[jax.Array], jax.Array], batch_size: int = 256) -> Callable[..., Any]:
+def evaluate(
+    model: Any, normalise: Callable[[jax.Array], jax.Array], batch_size: int | None = None
+) -> Callable[..., Any]:
     """Build ``evaluate(state, data) -> {"loss", "top1", "top5"}`` in evaluation mode, means over all images.
 
     The last batch is padded with images of weight zero, so one compiled program serves any number of images.
+
+    Args:
+      model: a module or what has its ``apply``.
+      normalise: of uint8 images.
+      batch_size: images at a time; 256 on CPU and 2,000 elsewhere by default.
     """
+    if batch_size is None:
+        batch_size = 256 if jax.default_backend() == "cpu" else 2000
 
     @partial(jax.jit, compiler_options=once_options())
     def sums(params: Any, stats: Any, images: jax.Array, labels: jax.Array, weight: jax.Array) -> jax.Array:

@@ -1,7 +1,8 @@
 """One network from its configuration to its directory, and the networks of many seeds."""
 
 import dataclasses
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +12,8 @@ import numpy as np
 
 from papers.common import data
 from papers.common.compilation import once_options
-from papers.common.errors import Divergence
-from papers.common.finished import is_finished, load_json
+from papers.common.errors import Divergence, UserError
+from papers.common.finished import is_finished, load_json, read_config
 from papers.common.models import VGG11
 from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
@@ -26,6 +27,13 @@ from symjax.equivariance import invariance_error
 
 LEARNT = 2.0
 """A network counts as trained when its test accuracy is above so many times chance."""
+
+
+RECIPE = (
+    *("data", "limit", "width", "initial_gain", "learning_rate", "momentum", "weight_decay", "warm_up_epochs"),
+    *("epochs", "batch_size", "invariance_weight", "precision"),
+)
+"""What makes a network another one."""
 
 
 class Expanded(NamedTuple):
@@ -50,8 +58,20 @@ def build_vgg11(classes: int, width: float, precision: str = "float32") -> VGG11
     return VGG11(classes, width, batch_norm=False, dropout=0.0, hidden_layers=0, dtype=dtype)
 
 
-def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]:
-    """Put the training of one network together, that of the configuration's seed: its first state, and what to do."""
+class Training(NamedTuple):
+    """What the networks of all seeds share; all compile one program.
+
+    Attributes:
+        plan: of the configuration's own seed.
+        begin: ``begin(seed)``, the first state.
+    """
+
+    plan: Plan
+    begin: Callable[[int], TrainState]
+
+
+def build(config: TrainConfig, dataset: data.Dataset) -> Training:
+    """Put the training of a kind of network together."""
     kind, model = KINDS[config.kind], build_vgg11(dataset.classes, config.width, config.precision)
     per_epoch = steps_per_epoch(len(dataset.train.labels), config.batch_size)
     total = config.epochs * per_epoch
@@ -66,8 +86,12 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
         return config.invariance_weight * gate(kind, step, total)
 
     @partial(jax.jit, compiler_options=once_options())  # one program instead of a hundred small ones
-    def begin(params: Any, key: jax.Array) -> TrainState:
+    def first(params: Any, key: jax.Array) -> TrainState:
         return start({"params": params}, optimiser, key)
+
+    def begin(seed: int) -> TrainState:
+        params = draw(model, kind.equivariant, seed, dataset.train.images.shape[1:], config.gain)
+        return first(params, jax.random.PRNGKey(seed))
 
     test = Data(jnp.asarray(dataset.test.images), jnp.asarray(dataset.test.labels))
     accuracy = evaluate(Expanded(model, kind.equivariant), partial(data.normalise, dataset=dataset))
@@ -83,8 +107,7 @@ def build(config: TrainConfig, dataset: data.Dataset) -> tuple[TrainState, Plan]
         checkpoint_epochs=config.checkpoint_epochs,
         driver=config.driver,
     )
-    params = draw(model, kind.equivariant, config.seed, dataset.train.images.shape[1:], config.gain)
-    return begin(params, jax.random.PRNGKey(config.seed)), plan
+    return Training(plan, begin)
 
 
 def mean_invariance_error(params: Any, dataset: data.Dataset, batch_size: int = 500) -> float:
@@ -99,14 +122,19 @@ def mean_invariance_error(params: Any, dataset: data.Dataset, batch_size: int = 
 
     images = dataset.test.images
     parts = [images[first : first + batch_size] for first in range(0, len(images), batch_size)]
-    return float(sum(np.asarray(total(params, part), np.float64) for part in parts)) / len(images)
+    with jax.default_matmul_precision("highest"):  # accelerators round the factors of a product to ten bits otherwise
+        return float(sum(np.asarray(total(params, part), np.float64) for part in parts)) / len(images)
 
 
-def train_one(config: TrainConfig, command: str, again: str) -> dict[str, Any] | None:
+def train_one(
+    config: TrainConfig, dataset: data.Dataset, training: Callable[[], Training], command: str, again: str
+) -> dict[str, Any] | None:
     """Train the network of the configuration's seed in its ``out``, or read what it left there.
 
     Args:
         config: of one network; an unfinished run in ``out`` goes on.
+        dataset: it learns.
+        training: gives what all seeds share.
         command: what to write down as the command.
         again: the command that continues, for the line that says so when it is stopped.
 
@@ -115,16 +143,17 @@ def train_one(config: TrainConfig, command: str, again: str) -> dict[str, Any] |
 
     Raises:
         Divergence: a loss is not finite; the newest checkpoint is kept.
+        UserError: the network found was trained otherwise.
     """
     config = RunDirectory.take_up(config)
     if is_finished(config.out):
+        check_recipe(config, dataset)
         return load_json(config.out, "summary.json")
-    dataset = config.load(config.batch_size)
     with RunDirectory.open(config, command, data.fingerprint(dataset)) as directory:
         directory.again = again
         with Interrupt() as interrupt:
-            state, plan = build(config, dataset)
-            session = Session(directory, plan, state)
+            plan, begin = training()
+            session = Session(directory, plan._replace(seed=config.seed), begin(config.seed))
             if not session.train(interrupt):
                 return None
         arrays = session.arrays()
@@ -161,17 +190,33 @@ def train_all(config: TrainConfig, path: Path, command: str, again: str) -> list
     Raises:
         KeyboardInterrupt: stopped, after a checkpoint.
     """
-    rows = []
+    rows, dataset = [], config.load(config.batch_size)
+    training = cache(lambda: build(config, dataset))
     for seed in range(config.seed, config.seed + config.seeds):
         one = dataclasses.replace(config, seed=seed, seeds=1, out=folder(path, seed), resume=False)
         try:
-            summary = train_one(one, command, again)
+            summary = train_one(one, dataset, training, command, again)
         except Divergence as failure:
             summary = {"learnt": False, "failed": str(failure)}
         if summary is None:
             raise KeyboardInterrupt
         rows.append({"seed": seed, **summary})
     return rows
+
+
+def check_recipe(config: TrainConfig, dataset: data.Dataset) -> None:
+    """Refuse a finished network that was trained otherwise than the configuration says, or on other images.
+
+    Raises:
+        UserError: names the first difference.
+    """
+    record = read_config(config.out)
+    for field in (*RECIPE, "kind", "seed"):
+        found, asked = record["config"].get(field), getattr(config, field)
+        if found != asked:
+            raise UserError(f"the network in {config.out} was trained with {field} {found}, not {asked}: name another")
+    if record.get("data") not in (None, data.fingerprint(dataset)):
+        raise UserError(f"the network in {config.out} was trained on other images: name another folder")
 
 
 def folder(path: Path, seed: int) -> Path:

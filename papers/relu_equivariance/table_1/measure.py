@@ -2,10 +2,12 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from papers.common import data
 from papers.common.errors import UserError
+from papers.common.paths import user_path
 from papers.common.runs import RunDirectory, load
 from papers.relu_equivariance.networks.kinds import KINDS
 from papers.relu_equivariance.networks.run import folder, train_all
@@ -53,7 +55,7 @@ def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
     """
     dataset, stage, rows, command = config.load(config.batch_size), None, {}, directory.again
     for kind in config.kinds:
-        place = directory.path / "networks" / kind
+        place = (directory.path / "networks" if config.networks is None else user_path(config.networks)) / kind
         print(KINDS[kind].words, flush=True)
         trained = train_all(config.training(kind), place, command, directory.again)
         learnt = [row for row in trained if row["learnt"]]
@@ -66,7 +68,8 @@ def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
         variables = [network.variables for network in networks]
         if stage is None:
             stage = prepare(networks[0].apply, variables[0], dataset, config.images)
-        pairs = _pairs(stage, directory, kind, [row["seed"] for row in learnt], variables)
+        with jax.default_matmul_precision("highest"):  # accelerators round the factors to ten bits otherwise
+            pairs = _pairs(stage, directory, kind, [row["seed"] for row in learnt], variables)
         rows[kind] = _row(learnt, failed, *pairs)
         numbers = {name: np.asarray(value).tolist() for name, value in rows[kind]._asdict().items()}
         directory.append({"kind": kind, **numbers})

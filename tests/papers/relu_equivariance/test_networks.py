@@ -1,5 +1,7 @@
 """The seven kinds of network: their sizes, the tied parameters, the rule, a tiny training of two seeds."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ from papers.relu_equivariance.networks.kinds import DEPTH, KINDS
 from papers.relu_equivariance.networks.plain import apply_vgg11
 from papers.relu_equivariance.networks.presets import presets
 from papers.relu_equivariance.networks.rule import gate, warm_up_and_decay
-from papers.relu_equivariance.networks.run import build_vgg11
+from papers.relu_equivariance.networks.run import build_vgg11, train_all
 from papers.relu_equivariance.networks.tied import draw, expand
 from papers.relu_equivariance.train import entry
 from symjax.equivariance import invariance_error
@@ -83,6 +85,14 @@ def test_a_trained_network_opens_in_one_line_as_a_plain_one(trained):
     assert summary["failed"] == [0, 1]  # two steps teach nothing, and that is counted
     with pytest.raises(UserError, match="holds 2 networks"):
         load(trained)
+
+
+def test_a_finished_network_is_read_and_one_of_another_recipe_refused(trained):
+    config = TrainConfig(**load(trained / "seed-0").config | {"seeds": 2, "out": None})
+    rows = train_all(config, trained, "", "")
+    assert rows == load_json(trained, "summary.json")["networks"]
+    with pytest.raises(UserError, match=r"was trained with learning_rate 0\.04, not 0\.1"):
+        train_all(dataclasses.replace(config, learning_rate=0.1), trained, "", "")
 
 
 @pytest.mark.slow
