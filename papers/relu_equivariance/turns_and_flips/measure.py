@@ -10,7 +10,7 @@ from papers.relu_equivariance.networks.run import folder, train_all
 from papers.relu_equivariance.pairs.stage import prepare
 from papers.relu_equivariance.turns_and_flips.elements import ELEMENTS, SUBGROUPS
 from papers.relu_equivariance.turns_and_flips.merges import Merges, element_barriers, merge_all, whole_barriers
-from papers.relu_equivariance.turns_and_flips.scene import Scene
+from papers.relu_equivariance.turns_and_flips.scene import Scene, whole_orbits
 
 
 class Row(NamedTuple):
@@ -44,7 +44,7 @@ def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
         merges = []
         for seed in seeds:
             network = load(folder(place, seed))
-            scene = scene or Scene(prepare(network.apply, network.variables, dataset, config.images))
+            scene = scene or whole_orbits(prepare(network.apply, network.variables, dataset, config.images))
 
             def own(scene: Scene = scene, variables: Any = network.variables) -> Merges:
                 return merge_all(scene, variables)

@@ -1,5 +1,6 @@
 """One network and its images under D4: matched, merged, REPAIRed, evaluated."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -78,14 +79,14 @@ def whole_barriers(merges: Merges) -> np.ndarray:
 
 def merge_all(scene: Scene, variables: Any) -> Merges:
     """Measure a network and all its images."""
-    images, batches = scene.images_of(variables), list(scene.batches())
+    images, batches = scene.images_of(variables), scene.batches
     logits = np.stack([scene.logits(variables, g) for g in range(SQUARE.order)])
     middle, plain = zip(*(_element(scene, images, g, batches) for g in ELEMENTS.values()), strict=True)
     whole, plain_whole, errors, lost, actions = zip(
         *(_subgroup(scene, images, name, batches) for name in SUBGROUPS), strict=True
     )
     return Merges(
-        ends=np.stack([scene.correct(image) for image in images]),
+        ends=np.stack([scene.stage.correct(image) for image in images]),
         middle=np.stack(middle),
         plain=np.array(plain),
         whole=np.stack(whole),
@@ -99,20 +100,20 @@ def merge_all(scene: Scene, variables: Any) -> Merges:
     )
 
 
-def _element(scene: Scene, images: list[Any], g: int, batches: list[np.ndarray]) -> tuple[np.ndarray, list[float]]:
+def _element(scene: Scene, images: list[Any], g: int, batches: Sequence[Any]) -> tuple[np.ndarray, list[float]]:
     """The middle between a network and one image, by the best permutations and by none."""
     traced, first = scene.stage.traced, images[0]
     others = images[g], aligned(match(traced, first, images[g], batches), images[g])
     right, plain = [], []
     for other in others:
         merged = merge(first, other)
-        plain.append(float(scene.correct(merged).mean()))
-        right.append(scene.correct(repair(traced, merged, first, other, batches, mode=MODE).variables))
+        plain.append(float(scene.stage.correct(merged).mean()))
+        right.append(scene.stage.correct(repair(traced, merged, first, other, batches, mode=MODE).variables))
     return np.stack(right), plain
 
 
 def _subgroup(
-    scene: Scene, images: list[Any], name: str, batches: list[np.ndarray]
+    scene: Scene, images: list[Any], name: str, batches: Sequence[Any]
 ) -> tuple[np.ndarray, float, float, float, tuple[np.ndarray, float]]:
     """The mean of all images under a subgroup, by an action."""
     members = SUBGROUPS[name]
@@ -126,8 +127,8 @@ def _subgroup(
     lost = sum(matching.lost.values()) / best
     sizes = np.array([len(one[0]) for one in matching.permutations.values()])
     defect = float(np.average([*matching.defect.values()], weights=sizes))
-    right = first.argmax(-1) == scene.stage.test.labels
-    return right, float(scene.correct(merged).mean()), float(error), lost, (orbit_sizes(matching), defect)
+    right = first.argmax(-1) == scene.stage.labels
+    return right, float(scene.stage.correct(merged).mean()), float(error), lost, (orbit_sizes(matching), defect)
 
 
 def orbit_sizes(matching: GroupMatching) -> np.ndarray:

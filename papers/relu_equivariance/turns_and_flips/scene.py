@@ -1,12 +1,11 @@
 """What all networks share: the traced network, how it is moved by D4, and orbits of images."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from papers.common import data
 from papers.relu_equivariance.pairs.stage import BATCH, Stage
 from papers.relu_equivariance.turns_and_flips.elements import SQUARE
 from symjax.equivariance import transform
@@ -16,37 +15,35 @@ class Scene(NamedTuple):
     """A stage on which images and networks are moved by D4.
 
     Attributes:
-        stage: the traced network, the layout of its leaves, images seen and test images.
+        stage: the traced network, the layout of its leaves, test images and their labels.
+        batches: training images, each batch with all their images under D4, normalised, on the device.
     """
 
     stage: Stage
-
-    def batches(self) -> Iterator[np.ndarray]:
-        """The images seen, in batches that hold every image with all its images under D4."""
-        count = BATCH // SQUARE.order
-        for first in range(0, len(self.stage.seen), count):
-            images = self.stage.seen[first : first + count]
-            yield np.concatenate([moved(images, g) for g in range(SQUARE.order)])
+    batches: tuple[jax.Array, ...]
 
     def images_of(self, variables: Any) -> list[Any]:
         """The network moved by every element of D4: it sees moved images as the network sees images."""
-        return [
-            jax.tree.map(np.asarray, transform(variables, self.stage.layout, SQUARE, g)) for g in range(SQUARE.order)
-        ]
+        return [transform(variables, self.stage.layout, SQUARE, g) for g in range(SQUARE.order)]
 
     def logits(self, variables: Any, element: int = 0) -> np.ndarray:
         """Logits of the test images moved by an element, (n, classes)."""
-        raw, parts = self.stage.test.images, []
-        for first in range(0, len(raw), 2 * BATCH):
-            images = data.normalise(moved(raw[first : first + 2 * BATCH], element), self.stage.dataset)
-            parts.append(np.asarray(self.stage.apply(variables, images)))
-        return np.concatenate(parts)
-
-    def correct(self, variables: Any) -> np.ndarray:
-        """Which test images the network classifies as they are labelled, bool (n,)."""
-        return self.stage.correct(variables)
+        parts = [self.stage.apply(variables, moved(images, element)) for images in self.stage.test]
+        return np.concatenate(jax.device_get(parts))
 
 
-def moved(images: np.ndarray, element: int) -> np.ndarray:
+def whole_orbits(stage: Stage) -> Scene:
+    """Give a stage's training images, which have their mirror images beside them, all their images under D4."""
+    count, batches = BATCH // SQUARE.order, []
+    for both in stage.batches:
+        images = both[: len(both) // 2]
+        for first in range(0, len(images), count):
+            part = images[first : first + count]
+            batches.append(jnp.concatenate([moved(part, g) for g in range(SQUARE.order)]))
+    return Scene(stage, tuple(batches))
+
+
+def moved(images: Any, element: int) -> Any:
     """Images (n, side, side, channels) moved by an element of D4."""
-    return np.moveaxis(SQUARE.act(element, np.moveaxis(images, -1, 1)), 1, -1)
+    space = np if isinstance(images, np.ndarray) else jnp
+    return space.moveaxis(SQUARE.act(element, space.moveaxis(images, -1, 1)), 1, -1)
