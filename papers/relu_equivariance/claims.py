@@ -39,6 +39,11 @@ MERGE = {
         *("merging", "two networks: accuracy at chance without matching", _SECTION_3, 0.05, "above"),
         subject="control",
     ),
+    "wider": Statement(
+        "wider networks merge better: barrier of the narrowest flipped selves less that of the widest, after REPAIR",
+        *("merging", "not reported; two networks: no barrier left at large width", "REPAIR, its README", 0.0, "above"),
+        subject="control",
+    ),
     "involutions": Statement(
         "matching alone, which nothing tells so, gives involutions: share of channels in cycles of at most two",
         *("merging", "not reported", _SECTION_3, 0.9, "above"),

@@ -1,9 +1,11 @@
 """Merge networks with their mirror images and with each other: ``python -m papers.relu_equivariance.merge``.
 
-``--networks`` names a directory of ``papers.relu_equivariance.train``, or of one of its networks. Both kinds of pairs
-go through one protocol; beside what was matched stands what was merged without any permutation. The figure shows
-accuracies between the networks, the barrier under every correction, how many channels the matching swaps in pairs, and
-the first filters beside their partners in the mirror.
+``--networks`` names a directory of ``papers.relu_equivariance.train``, or of one of its networks; several of them, say
+of widths 1/8, 1/4 and 1/2, are compared. Both kinds of pairs go through one protocol; beside what was matched stands
+what was merged without any permutation. The figure shows accuracies between the networks, the barrier under every
+correction, how many channels the matching swaps in pairs, and the first filters beside their partners in the mirror;
+of several trainings, these of the first one, and below them the barrier by width, and accuracy, invariance error and
+cycles against it.
 """
 
 import dataclasses
@@ -21,8 +23,8 @@ class MergeConfig:
 
     place: ClassVar[str] = "relu_equivariance/merge"
 
-    networks: Path
-    """Directory of a training, or of one of its networks."""
+    networks: tuple[Path, ...]
+    """Directories of trainings, or of one network each; several differ in kind or width and saw the same images."""
 
     images: int = 1000
     """Training images seen, each with its mirror image, to match channels and to correct activations."""
@@ -49,6 +51,8 @@ class MergeConfig:
 
     def validate(self) -> None:
         """Refuse what no merging can be."""
+        different = len({*self.networks}) == len(self.networks) > 0
+        check(different, "networks", " ".join(map(str, self.networks)), "different directories, one or more")
         for field, least in (("images", 2), ("curve_images", 1)):
             check_count(field, getattr(self, field), least)
         check_count("alphas", self.alphas, 3, 1001)

@@ -1,26 +1,28 @@
 """The picture of merging: the line between the networks, the barriers, the cycles, the first filters."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from papers.common.experiment import Picture
-from papers.common.plots import SERIES, new_figure
+from papers.common.plots import new_figure
+from papers.relu_equivariance.merging.compare import COLOURS, compare
 from papers.relu_equivariance.merging.judge import all_barriers
 from papers.relu_equivariance.merging.measure import Merged
 from papers.relu_equivariance.pairs.corrections import CORRECTIONS, WORDS
 from papers.relu_equivariance.pairs.measure import CURVE, LONGEST, WAYS
 
-COLOURS = {"flipped self": SERIES[0], "two networks": SERIES[1]}
 LINES = {("matched", "repair"): "-", ("matched", "none"): "--", ("unmatched", "repair"): ":"}
 SHOWN = 16
 """Filters of the first layer that are drawn."""
 
 
-def draw(merged: Merged, config: Any) -> Picture:
-    """Draw the four panels; bands and bars are means over the networks."""
+def draw(trainings: Sequence[Merged], config: Any) -> Picture:
+    """Draw the four panels of the first training, and of several below them what sets them apart."""
     del config
-    canvas = new_figure(1, 4, width=3.9, height=3.9)
+    merged, several = trainings[0], len(trainings) > 1
+    canvas = new_figure(1 + several, 4, width=3.9, height=3.9)
     line, bars, cycles, filters = canvas.axes[0]
     kept: dict[str, Any] = {"corrections": np.array(list(CORRECTIONS)), "ways": np.array(WAYS)}
     for name, pairs in (("flipped self", merged.selves), ("two networks", merged.others)):
@@ -40,9 +42,11 @@ def draw(merged: Merged, config: Any) -> Picture:
     bars.set_xticks(range(len(CORRECTIONS)), [WORDS[name] for name in CORRECTIONS], rotation=30, ha="right")
     _legend(bars, 2)
     kept |= _cycles(cycles, merged) | _filters(filters, merged)
+    kept |= compare(canvas.axes[1], trainings) if several else {}
+    of = f": {merged.words}" if several else ""
     titles = ("Accuracy between the networks", "The barrier, by correction", "Cycles of the matching, flipped self")
     for panel, title in zip((line, bars, cycles), titles, strict=True):
-        panel.set_title(title, fontsize=9)
+        panel.set_title(title + of, fontsize=9)
     filters.set_title("First filters above their matched mirror images", fontsize=9)
     return Picture(canvas.figure, kept)
 

@@ -57,12 +57,17 @@ def test_claims_of_merging_say_what_the_numbers_say():
     selves = tuple(made_up_pair(middle, True) for middle in middles)
     others = tuple(made_up_pair(middle - 0.04, False) for middle in middles)
     merged = Merged(trained, selves, others)
-    claims = {claim.claim.split(":")[0]: claim for claim in MERGING.judge(merged, MergeConfig("runs"), SETTING)}
+    claims = {claim.claim.split(":")[0]: claim for claim in MERGING.judge((merged,), MergeConfig(("runs",)), SETTING)}
     verdicts = [claim.reduced_verdict or claim.verdict for claim in claims.values()]
     assert verdicts == ["holds"] * 6 + ["fails", "holds"]  # two thirds of the channels in swaps are less than asked
     easier = claims["merging with the flipped self is easier than with another network"]
     assert easier.measured == pytest.approx(0.04 / 0.8)
-    picture = MERGING.draw(merged, None)
+    wide = Merged(trained._replace(config=TrainConfig(width=0.5)), tuple(made_up_pair(0.84, True) for _ in middles), ())
+    several = MERGING.judge((wide, merged), MergeConfig(("a", "b")), SETTING)
+    assert len(several) == 7 + 8 + 1 and several[-1].reduced_verdict == "holds"
+    assert several[-1].measured == pytest.approx(np.mean(0.84 - np.array(middles)) / 0.8, abs=0.003)
+    np.testing.assert_allclose(MERGING.draw((wide, merged), None).arrays["barrier_flipped_self_matched_0"], -0.05)
+    picture = MERGING.draw((merged,), None)
     np.testing.assert_allclose(picture.arrays["flipped_self_barrier"][0, 1], [0.15, *[0.025] * (len(CORRECTIONS) - 1)])
 
 
@@ -95,6 +100,7 @@ def test_what_cannot_be_merged_is_one_sentence(tmp_path, capsys):
     for options, sentence in (
         (["--networks", str(tmp_path)], "holds no finished network"),
         (["--networks", str(tmp_path), "--alphas", "4"], "--alphas is 4, but must be odd"),
+        (["--networks", str(tmp_path), str(tmp_path)], "must be different directories"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(entry, MergeConfig, PROG, argv=[*options, "--out", str(tmp_path / "out")])
@@ -121,7 +127,7 @@ def test_trained_networks_are_merged_and_a_stopped_merging_goes_on(tmp_path, mon
     recipe = {"width": 1 / 16, "limit": 400, "epochs": 12, "warm_up_epochs": 1, "seeds": 2}
     train(TrainConfig(**recipe, out=tmp_path / "networks"))
     assert load_json(tmp_path / "networks", "summary.json")["failed"] == []
-    config = MergeConfig(tmp_path / "networks", images=100, alphas=3, curve_images=50, out=tmp_path / "merged")
+    config = MergeConfig((tmp_path / "networks",), images=100, alphas=3, curve_images=50, out=tmp_path / "merged")
     opened = RunDirectory.part
 
     def stopping(self, name, kind, compute):
