@@ -93,7 +93,6 @@ class ResNet50Training:
 
     def validate(self) -> None:
         """Refuse what no training can be; what depends on the photographs is checked once they are listed."""
-        check(self.images is not None, "images", None, "a folder with train/ and val/, a folder for each class in them")
         check_count("size", self.size, 32, 1024)
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
         check(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0 and finite")
@@ -105,6 +104,7 @@ class ResNet50Training:
         check_count("batch_size", self.batch_size, 2)
         check_count("checkpoint_epochs", self.checkpoint_epochs, 0)
         check_seed("seed", self.seed)
+        check(self.images is not None, "images", None, "a folder with train/ and val/, a folder for each class in them")
 
     def preflight(self) -> None:
         """Refuse what the photographs or what is installed does not allow, before seconds of importing jax."""
