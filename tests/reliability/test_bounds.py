@@ -57,7 +57,7 @@ def test_every_command_is_looked_at():
 def test_out_of_bounds_is_one_short_sentence(module, name, value, several):
     config_class = CONFIGURATIONS[module]
     folder = Path("folder")
-    values = {"figure": "6", "dataset": "cifar10", "networks": folder, "weights": folder, "images": (folder,)}
+    values = {"figure": "6", "dataset": "cifar10", "networks": (folder,), "weights": folder, "images": (folder,)}
     required = {field.name for field in dataclasses.fields(config_class) if field.default is dataclasses.MISSING}
     config = config_class(**{field: values[field] for field in required} | {name: (value,) if several else value})
     with pytest.raises(UserError) as error:

@@ -121,7 +121,8 @@ class Recipe(DataConfig):
 
     def validate(self) -> None:
         """Refuse what no training can be; what depends on the data is checked once it is loaded."""
-        check(self.size > 0 and self.size % 32 == 0, "size", self.size, "divisible by 32, which halves five times")
+        at_most = 0 < self.size <= 1024 and self.size % 32 == 0
+        check(at_most, "size", self.size, "divisible by 32, which halves five times, and at most 1024")
         check(0 < self.width <= 4, "width", self.width, "above 0 and at most 4")
         check(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0 and finite")
         check(0 < self.gain < math.inf, "initial_gain", self.gain, "above 0 and finite")
