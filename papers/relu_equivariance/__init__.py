@@ -15,6 +15,7 @@ Table 1: accuracy, invariance error, barrier, by kind       ``table1``          
 ImageNet: a pretrained ResNet-50 and its mirror image       ``resnet50 --weights FILE``          ``resnet_50``
 a ResNet-50 trained with flips or the invariance loss       ``train_resnet50 --images DIR``      ``resnet_50``
 left open: quarter turns and flips, on satellite tiles      ``groups --preset eurosat``          ``turns_and_flips``
+a later theorem: identifiable and invariant, so layerwise   ``identifiable``                     ``invariant_mlps``
 ==========================================================  ===================================  ===================
 
 ``pairs`` has the one protocol by which all pairs of networks are matched, merged and corrected; ``claims`` has every

@@ -193,3 +193,41 @@ GROUPS = {
         *("groups", _OPEN, _OWN, 0.02, "below", "finding", "control"),
     ),
 }
+
+# Identifiable networks that are invariant: invariant_mlps/judge.py judges them. A later theorem on the same question.
+
+_LATER = "Shahverdi, Marchetti, Bökman, Kohn 2026, arXiv 2601.21645"
+_LATER_OWN = f"{_LATER}, proves the exact statement and measures nothing; threshold: this project, before any run"
+
+IDENTIFIABLE = {
+    "planted": Statement(
+        "identifiable networks of equivariant layers, units permuted and scaled, are found so: largest layerwise error",
+        *("identifiable", "exact", "derived: scales and order change nothing", 1e-9, "below", "law", "control"),
+    ),
+    "short": Statement(
+        "with the identity through twice as many units a network stays invariant, not identifiable: least dimension "
+        "missing",
+        *("identifiable", "identifiability is assumed", _LATER, 0.5, "above", "law"),
+    ),
+    "counterexample": Statement(
+        "and it is not equivariant layer by layer: least layerwise error",
+        *("identifiable", "identifiability is assumed", _LATER, 0.05, "above", "law"),
+    ),
+    "layerwise": Statement(
+        "trained, identifiable and invariant to 0.01, a network is equivariant layer by layer: layerwise error",
+        *("identifiable", "exactly invariant: exactly so", _LATER_OWN, 0.1, "below"),
+    ),
+    "falls": Statement(
+        "of identifiable networks the less invariant is the less layerwise equivariant: rank correlation of errors",
+        *("identifiable", "", _LATER_OWN, 0.5, "above", "finding", "control"),
+    ),
+    "hidden": Statement(
+        "invariant to 0.01 but not identifiable, a network is further from it: layerwise error, less the identifiable",
+        *("identifiable", "identifiability is assumed", _LATER_OWN, 0.1, "above", "finding", "control"),
+    ),
+    "wide": Statement(
+        "identifiable with half as many units again and invariant to 0.01, it is further from it too: layerwise error, "
+        "less that without",
+        *("identifiable", "exactly invariant: no difference", _LATER_OWN, 0.1, "above", "finding", "control"),
+    ),
+}

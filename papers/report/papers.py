@@ -80,6 +80,11 @@ PAPERS: Mapping[str, Paper] = {
             "ImageNet, trained here": Figure(
                 "the same of narrow ones, trained with flips and with the invariance loss", "stages", "barrier"
             ),
+            "identifiable": Figure(
+                "a later paper's: an identifiable invariant network is equivariant layer by layer",
+                "identifiable",
+                "trained, identifiable",
+            ),
             "groups": Figure(
                 "left open: do networks merge with turned images as they do with mirror images?",
                 "groups",

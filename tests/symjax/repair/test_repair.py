@@ -108,6 +108,34 @@ def test_half_a_correction_leaves_the_other_half(case: Case, correction: str) ->
     _close((mean, std), (m, goals[1]) if correction == "std" else (goals[0], s))
 
 
+def test_what_is_fused_is_the_network_wrapped_in_normalisations() -> None:
+    rng = np.random.default_rng(4)
+    shapes = ((3, 6), (6, 5), (5, 2))
+
+    def drawn() -> list:
+        return [(jnp.asarray(rng.standard_normal(s)), jnp.asarray(rng.standard_normal(s[1]))) for s in shapes]
+
+    def apply(v: list, x: jax.Array) -> jax.Array:
+        for kernel, bias in v[:-1]:
+            x = jax.nn.relu(x @ kernel + bias[None])
+        return x @ v[-1][0] + v[-1][1][None]
+
+    a, b, x = drawn(), drawn(), rng.standard_normal((40, 3))
+    merged, new = merge(a, b), rng.standard_normal((7, 3))
+    ends, seen, wrapped = [x, x], x, new
+    by_hand = jax.tree.map(np.asarray, [merged[:-1], a[:-1], b[:-1]])
+    for (kernel, bias), *layers in zip(*by_hand, strict=True):  # after each layer a normalisation
+        ends = [end @ w + c for end, (w, c) in zip(ends, layers, strict=True)]
+        mean, std = (np.mean([moment(end, 0) for end in ends], 0) for moment in (np.mean, np.std))
+        before = seen @ kernel + bias
+        seen, wrapped = (
+            np.maximum(std * (h @ kernel + bias - before.mean(0)) / before.std(0) + mean, 0) for h in (seen, wrapped)
+        )
+        ends = [np.maximum(end, 0) for end in ends]
+    fused = repair(symmetries(apply, a, x[:1]), merged, a, b, [x]).variables
+    _close(apply(fused, new), wrapped @ np.asarray(merged[-1][0]) + np.asarray(merged[-1][1]), 1e-12)
+
+
 @pytest.mark.slow
 def test_identical_networks_and_the_ends_of_the_line_stay_as_they_are(case: Case) -> None:
     found, a, b, batches = case
