@@ -60,14 +60,21 @@ def prepare(apply: Apply, variables: Any, dataset: data.Dataset, images: int) ->
         dataset: the networks were trained on it.
         images: how many training images are seen; all where there are fewer.
     """
+
+    def exact(variables: Any, images: Any) -> Any:
+        with jax.default_matmul_precision(
+            "highest"
+        ):  # accelerators round the factors of a product to ten bits otherwise
+            return apply(variables, images)
+
     like = jax.ShapeDtypeStruct((1, *dataset.train.images.shape[1:]), jnp.float32)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype), variables)
     chosen = data.select(dataset, limit=min(images, len(dataset.train.labels))).train
     seen = _batches(chosen.images, dataset, BATCH)
     return Stage(
-        jax.jit(apply),
-        symmetries(apply, shapes, like),
-        find_spatial(apply, shapes, like),
+        jax.jit(exact),
+        symmetries(exact, shapes, like),
+        find_spatial(exact, shapes, like),
         tuple(jnp.concatenate([batch, batch[:, :, ::-1]]) for batch in seen),
         _batches(dataset.test.images, dataset, 2 * BATCH),
         dataset.test.labels,
