@@ -7,7 +7,9 @@ decay; batch 500 by default), steps in a compiled scan over resident images, whi
 several chunks after one that warms up. ``models`` is what papers.common.models does; ``columns`` writes every
 convolution as a product of shifted copies, which stays one batched product under vmap where a convolution becomes a
 grouped one; ``windows`` pools by ``reduce_window``. Each line is printed as soon as it is measured, with the seconds of
-compilation.
+compilation. One NVIDIA H200, jax 0.11.2, one network, bfloat16: models 1.50 ms a step, 333,000 images/s (4.6 PFLOP of
+100 epochs in 15 s); windows 2.11 ms, 237,000. With the pool of ``windows``: float32 3.32 ms, 151,000; columns 2.20 ms;
+three networks under vmap 144,000 (convolutions) and 215,000 (columns), eight 230,000 (columns).
 """
 
 import argparse

@@ -84,7 +84,7 @@ def test_take_undoes_stack():
     [
         ("auto", True, "cpu", Plan("loop", "python")),
         ("auto", False, "cpu", Plan("map", "scan")),
-        ("auto", True, "gpu", Plan("vmap", "scan")),
+        ("auto", True, "gpu", Plan("loop", "scan")),
         ("auto", False, "tpu", Plan("vmap", "scan")),
         ("vmap", True, "cpu", Plan("vmap", "python")),
         ("loop", False, "cpu", Plan("loop", "scan")),
