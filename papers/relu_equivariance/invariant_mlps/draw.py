@@ -15,7 +15,7 @@ LEAST = 1e-8
 def draw(measured: Measured, config: Any) -> Picture:
     """Draw a panel for each architecture of the students; full markers are networks as they ended."""
     del config
-    canvas = new_figure(1, len(ARCHITECTURES), width=3.6, height=3.6)
+    canvas = new_figure(1, len(ARCHITECTURES), width=3.6, height=3.0)
     for row, (name, panel) in enumerate(zip(ARCHITECTURES, canvas.axes[0], strict=True)):
         for number, (label, chosen) in enumerate(
             (("identifiable", measured.missing[row] == 0), ("not identifiable", measured.missing[row] > 0))
@@ -34,5 +34,5 @@ def draw(measured: Measured, config: Any) -> Picture:
             panel.plot(x, y, "x", color="black", markersize=5, label="the identity through twice as many units")
         panel.set(xscale="log", yscale="log", xlabel="invariance error", ylabel="layerwise error")
         panel.set_title(f"Students: {name}", fontsize=9)
-    canvas.axes[0, -1].legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    canvas.axes[0, -1].legend(fontsize=6, frameon=False, loc="lower right")
     return Picture(canvas.figure, measured._asdict())
