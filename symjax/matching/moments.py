@@ -134,15 +134,14 @@ def moment_pass(
         seen = 0.0
         for batch in batches:
             times, inputs = examples(program, batch)
-            a = units(leaves_a, inputs)
+            a = _settled(units(leaves_a, inputs))
             for number, leaves in enumerate(leaves_others):
-                b = units(leaves, inputs)
+                b = _settled(units(leaves, inputs))
                 # a program for each place: one for all of them takes three times as long on CPU
                 now = [_moments_of(one, other) for one, other in zip(a, b, strict=True)]
                 before, share = states[number], times / (seen + times)
-                states[number] = (
-                    now if before is None else [_pooled(*pair, share) for pair in zip(before, now, strict=True)]
-                )
+                joined = now if before is None else [_pooled(*pair, share) for pair in zip(before, now, strict=True)]
+                states[number] = _settled(joined)
             seen += times
         if not seen:
             raise ValueError("batches holds nothing, but the networks must be run on some inputs")
@@ -161,6 +160,12 @@ def _units(program: Program, reads: Sequence[Read], leaves: Any, inputs: Any) ->
 
     times = inputs[0].shape[0] // program.inputs[0].shape[0]
     return [array.reshape(-1, array.shape[-1]) for array in batched(one, times, inputs)]
+
+
+def _settled(arrays: Any) -> Any:
+    """On a CPU wait for them: programs that run there at once drive each other's activations out of its caches."""
+    on_cpu = all(device.platform == "cpu" for leaf in jax.tree.leaves(arrays) for device in leaf.devices())
+    return jax.block_until_ready(arrays) if on_cpu else arrays
 
 
 def _by_class(state: list[Moments], reads: Mapping[str, Sequence[Read]]) -> dict[str, list[Moments]]:
