@@ -78,7 +78,7 @@ PAPERS: Mapping[str, Paper] = {
                 "a pretrained ResNet-50 and its mirror image merge at a low barrier after REPAIR", "stages", "barrier"
             ),
             "ImageNet, trained here": Figure(
-                "the same of narrow ones, trained with flips and with the invariance loss", "stages", "barrier"
+                "the same of a network of a quarter of the width, trained on 1,500 photographs", "stages", "barrier"
             ),
             "identifiable": Figure(
                 "a later paper's: an identifiable invariant network is equivariant layer by layer",
