@@ -34,5 +34,5 @@ def draw(measured: Measured, config: Any) -> Picture:
             panel.plot(x, y, "x", color="black", markersize=5, label="the identity through twice as many units")
         panel.set(xscale="log", yscale="log", xlabel="invariance error", ylabel="layerwise error")
         panel.set_title(f"Students: {name}", fontsize=9)
-    canvas.axes[0, -1].legend(fontsize=6, frameon=False, loc="lower right")
+    canvas.axes[0, -1].legend(fontsize=6, frameon=False, loc="lower left")
     return Picture(canvas.figure, measured._asdict())
