@@ -90,8 +90,8 @@ class Term(NamedTuple):
     place: Place
     degree: int | Fraction
     along: tuple[tuple[int, int], ...]
-    # of a translation (gain, axis): by a multiple of 1/gain, at most one
-    weight: tuple[Any, int] | Frame | None = None
+    # of a translation (gain, axis, kind): by a multiple of 1/gain, at most one
+    weight: tuple[Any, int, int] | Frame | None = None
 
 
 def joined(terms: tuple[Term, ...]) -> tuple[Term, ...]:

@@ -5,6 +5,7 @@ left as it is, and on the bias as ``b -> M (b / g) g``: the orthogonal group of 
 gain. Where an entry of the gain is zero, what that entry hides is left as it is.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ __all__ = ["Fold", "fold"]
 
 _ALIKE = ("reshape", "broadcast_in_dim", "squeeze", "expand_dims", "convert_element_type")
 _MOVES = ("convert_element_type", "transpose", "reshape", "squeeze", "slice", "dynamic_slice", "concatenate")
+_MOVES += ("reduce_sum",)  # along other axes
 
 
 class Fold(NamedTuple):
@@ -114,7 +116,7 @@ def _behind(ladder: Any, start: Value, atom: Axis) -> tuple[list[tuple[Value, in
                 if offset is None or offset[2] or equation.outputs[0].shape != value.shape:
                     return None
                 offsets.append(offset[0])
-            elif equation.name in _MOVES:
+            elif equation.name in _MOVES or (equation.name in ("mul", "div") and _multiple(equation, value)):
                 joins.append(equation)
             else:
                 return None
@@ -124,6 +126,14 @@ def _behind(ladder: Any, start: Value, atom: Axis) -> tuple[list[tuple[Value, in
     whole = all(operand in seen or operand.constant is not None for one in joins for operand in one.inputs)
     plain = all(operand.constant is None for one in joins if one.name == "concatenate" for operand in one.inputs)
     return (readers, offsets) if whole and plain and readers else None
+
+
+def _multiple(equation: Equation, value: Value) -> bool:
+    """Whether the result is a number times the value."""
+    number = equation.inputs[1].constant
+    return (
+        equation.inputs[0] is value and number is not None and not any(map(partial(varies, number), range(number.ndim)))
+    )
 
 
 def _kernel(ladder: Any, equation: Equation, value: Value, axis: int) -> tuple[Value, int] | None:

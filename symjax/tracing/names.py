@@ -102,8 +102,8 @@ class Names:
         term = self.at(unknown.leaf, unknown.block, degree, [code_of[id(atom)] for atom in atoms])
         if unknown.weight is None:
             return term
-        gain, axis = unknown.weight
-        return term._replace(weight=(gain, axis + (self.origins[unknown.leaf].lead is not None)))
+        gain, axis, kind = unknown.weight
+        return term._replace(weight=(gain, axis + (self.origins[unknown.leaf].lead is not None), kind))
 
     def at(self, leaf: Value, block: tuple[int, ...], degree: Any, along: Sequence[tuple[int, int]]) -> Term:
         """A term at a block of a leaf."""

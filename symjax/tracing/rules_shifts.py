@@ -10,6 +10,7 @@ from symjax.tracing.constants import any_degree
 from symjax.tracing.program import Equation, Value
 from symjax.tracing.shifts import IDENTITY, Absorbed, Flow, ShiftsWalk, Tokens, number_of, plus
 from symjax.tracing.units import CONSTANT, Part, Units, combine
+from symjax.tracing.written import free_writers
 
 __all__ = ["add", "divide", "extremes", "larger", "moves", "multiply", "negate", "passes", "select", "square"]
 
@@ -142,6 +143,7 @@ def multiply(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list
     for place in (0, 1):
         if tokens[place]:
             _times(walk, equation, tokens[place], place, out)
+    free_writers(walk, equation, out)
     return [{operator: units for operator, units in out.items() if units.blocks}]
 
 
@@ -149,6 +151,7 @@ def divide(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[T
     """Tokens of the numerator; the denominator must have none."""
     walk.die(tokens[1])
     _note_rows(walk, equation)
+    note_product(walk, equation)
     out: Tokens = {}
     if tokens[0]:
         _times(walk, equation, tokens[0], 0, out)
@@ -212,12 +215,11 @@ def extremes(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list
     out: Tokens = {}
     layout = walk.layout(value)
     for operator, units in tokens[0].items():
-        whole = all(len(layout[axis]) == 1 for axis in gone)
         touched = [
             form
             for component in units.blocks.values()
             for codes, form in (component or {}).items()
-            if not whole or any(code // _WIDTH in gone for code in codes)
+            if any(code // _WIDTH in gone for code in codes)
         ]
         for form in touched:
             walk.system.zero(form)

@@ -1,6 +1,7 @@
 """How tokens pass through contractions, sums and look-ups."""
 
 import itertools
+from math import prod
 from typing import NamedTuple
 
 from symjax.tracing.axes import monomials
@@ -97,7 +98,7 @@ class _Contraction(NamedTuple):
         layout: Layout = tuple(self.layouts[name] for name in self.out_names)
         key, scale = walk.key(self.other)
         kept = [name for axis, name in enumerate(part.names) if axis not in self.gone]
-        single = all(len(self.layouts[part.names[axis]]) == 1 for axis in self.gone)
+        alike = self.averages and self._alike(walk, part)
         data = walk.depends[operator] or self.other in walk.data
         value, what = self.equation.outputs[0], (key, repr(self.equation.params["dimension_numbers"]), self.place)
         for block, component in part.units.blocks.items():
@@ -107,15 +108,29 @@ class _Contraction(NamedTuple):
                 left = frozenset(position(shifted[c // _WIDTH], c % _WIDTH) for c in codes if c // _WIDTH in shifted)
                 one = Part(Units({target: {left: form}}), tuple(kept))
                 moved = combine(walk.system, [one], self.layouts, self.out_names)
-                if self.averages and len(left) == len(codes) and single:
+                if alike and len(left) == len(codes):
+                    if any(block[axis] for axis in self.gone):
+                        continue  # the first segment's speaks for all
                     walk.emit(out, value, operator, moved, Flow(self.equation, self.place, operator, how="average"))
                     continue
                 blocks = {
                     b: {c | walk.varied(self.other, b, self.places, layout): f for c, f in (comp or {}).items()}
                     for b, comp in moved.blocks.items()
                 }
-                new = walk.operator("dot", operator, what, (block, codes), data)
+                came = tuple(block[axis] for axis in self.gone)
+                new = walk.operator("dot", operator, what, (came, codes), data)
                 walk.emit(out, value, new, Units(blocks), Flow(self.equation, self.place, operator), scale)
+
+    def _alike(self, walk: ShiftsWalk, part: Part) -> bool:
+        """Whether tokens that are constant along the rows are the same in all their segments."""
+        seen: dict[tuple, list] = {}
+        for block, component in part.units.blocks.items():
+            rest = tuple(n for axis, n in enumerate(block) if axis not in self.gone)
+            for codes, form in (component or {}).items():
+                if not any(code // _WIDTH in self.gone for code in codes):
+                    seen.setdefault((rest, codes), []).append(walk.system.reduce(form))
+        segments = prod(len(self.layouts[part.names[axis]]) for axis in self.gone)
+        return all(len(forms) == segments and all(form == forms[0] for form in forms) for forms in seen.values())
 
 
 def conv(walk: ShiftsWalk, equation: Equation, tokens: list[Tokens]) -> list[Tokens]:

@@ -20,13 +20,25 @@ from symjax.tracing.program import Equation, Value
 from symjax.tracing.units import ANY, CONSTANT, Component, Positions, Units, position
 from symjax.tracing.walk import AxesWalk, Rule, UnitsWalk
 
-__all__ = ["IDENTITY", "WEIGHTED", "Absorbed", "Flow", "ShiftsWalk", "Tokens", "atoms_at", "number_of", "plus"]
+__all__ = [
+    "IDENTITY",
+    "WEIGHTED",
+    "WRITTEN",
+    "Absorbed",
+    "Flow",
+    "ShiftsWalk",
+    "Tokens",
+    "atoms_at",
+    "number_of",
+    "plus",
+]
 __all__ += ["walk_shifts"]
 
 Operator = int
 Tokens = dict[Operator, Units]
 IDENTITY: Operator = 0
 WEIGHTED: Operator = -1  # of what is added to a kernel behind a normalisation (:mod:`symjax.tracing.centred`)
+WRITTEN: Operator = -2  # and in front of a gain (:mod:`symjax.tracing.written`)
 
 
 class Flow(NamedTuple):
@@ -117,7 +129,7 @@ class ShiftsWalk(UnitsWalk):
 
     def label(self, value: Value, operator: Operator) -> int:
         """What a token's numbers are computed as: tokens of one label at a value have one tangent together."""
-        return WEIGHTED if operator == WEIGHTED else self.labels.get((value, operator), IDENTITY)
+        return operator if operator in (WEIGHTED, WRITTEN) else self.labels.get((value, operator), IDENTITY)
 
     def settle(self) -> None:
         """Label the tokens that an equation gave: what one tangent gives, or gives to one operator, is together."""
@@ -229,6 +241,8 @@ _NOTED = ("div", "transpose", "convert_element_type", "sub")  # whose rules note
 
 def walk_shifts(axes: AxesWalk, ladder: Ladder, rules: Mapping[str, Rule]) -> ShiftsWalk:
     """Follow every token; the outputs have none."""
+    from symjax.tracing.centred import note_move
+
     walk = ShiftsWalk(axes, ladder)
     for number, equation in enumerate(axes.program.equations):
         walk.number = number
@@ -236,6 +250,8 @@ def walk_shifts(axes: AxesWalk, ladder: Ladder, rules: Mapping[str, Rule]) -> Sh
             walk.makers[out] = equation
             if any(value in walk.data for value in equation.inputs):
                 walk.data.add(out)
+        if equation.inputs and equation.inputs[0] in walk.centred:
+            note_move(walk, equation)
         tokens = [walk.tokens_of(value) for value in equation.inputs]
         rule = rules.get(equation.name)
         outputs: list[Tokens] = [{} for _ in equation.outputs]

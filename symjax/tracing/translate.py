@@ -10,7 +10,7 @@ import numpy as np
 from symjax.tracing.action import spread_on
 from symjax.tracing.describe import Path, Shift
 from symjax.tracing.program import Equation, Program, Value
-from symjax.tracing.shifts import IDENTITY, WEIGHTED, Absorbed, Flow
+from symjax.tracing.shifts import IDENTITY, WEIGHTED, WRITTEN, Absorbed, Flow
 
 __all__ = ["Slices", "directions"]
 
@@ -44,14 +44,13 @@ def directions(
     """
     own = {leaf: (paths[n], lead) for leaf, (n, lead) in zip(program.leaves, program.origins, strict=True)}
     tangents = _Tangents(slices, {leaf: _entry(leaves[path], lead) for leaf, (path, lead) in own.items()})
-    plain: dict[Path, Any] = {}
-    weighted: dict[Path, Any] = {}
+    held: dict[int, dict[Path, Any]] = {IDENTITY: {}, WEIGHTED: {}, WRITTEN: {}}
     for shift, u in zip(shifts, coordinates, strict=True):
         if shift.centred:
             for axis in range(len(shift.shape)):
                 u = u - jnp.mean(u, axis, keepdims=True)
         for term in shift.terms:
-            leaf, target = leaves[term.place.path], plain if term.weight is None else weighted
+            leaf, target = leaves[term.place.path], held[IDENTITY if term.weight is None else term.weight[2]]
             zero = jnp.zeros(jnp.shape(leaf), jnp.result_type(leaf))
             step = spread_on(zero, float(term.degree) * u, term)
             if term.weight is not None and (gain := term.weight[0]) is not None:
@@ -59,11 +58,12 @@ def directions(
                 step = step * _inverse(tangents.primal(gain)).reshape(shape).astype(step.dtype)
             target[term.place.path] = target.get(term.place.path, zero) + step
     # copies: an absorbing leaf changes what is added to it, not what its own tokens say
-    for kind, held in ((IDENTITY, plain), (WEIGHTED, weighted)):
+    added: dict[Path, Any] = {}
+    for kind, steps in held.items():
         for leaf, (path, lead) in own.items():
-            if path in held:
-                tangents.known[leaf, kind] = _entry(held[path], lead)
-    added = {path: plain.get(path, 0) + weighted.get(path, 0) for path in plain | weighted}
+            if path in steps:
+                tangents.known[leaf, kind] = _entry(steps[path], lead)
+        added |= {path: added.get(path, 0) + step for path, step in steps.items()}
     for absorbed in slices.absorbed:
         parts = [tangents.of(absorbed.value, label) for label in absorbed.labels]
         parts = [part for part in parts if part is not None]
@@ -127,8 +127,10 @@ class _Tangents:
             if k == place:
                 operands.append(tangent)
             elif flow.how == "offset":
-                summands = [self.primal(part) for part in self.slices.centred[value].offset]
-                operands.append(jnp.broadcast_to(sum(summands), value.shape).astype(tangent.dtype))
+                held = self.slices.centred[value]
+                shape = [-1 if axis == held.axis else 1 for axis in range(len(value.shape))]
+                offset = sum(float(factor) * self.primal(part).reshape(shape) for part, factor in held.offset)
+                operands.append(jnp.broadcast_to(offset, value.shape).astype(tangent.dtype))
             elif flow.how == "move" and floating:
                 operands.append(jnp.zeros(value.shape, tangent.dtype))
             elif flow.how == "average" and floating:

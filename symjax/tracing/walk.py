@@ -180,13 +180,14 @@ class UnitsWalk:
 class Unknown(NamedTuple):
     """Where an unknown degree acts: a leaf, a block of it, and the (code, atom) pairs it varies over.
 
-    Behind a normalisation an addition is divided by a gain (None: by one) along an axis: ``weight``.
+    Behind a normalisation, or in front of a gain, an addition is divided by a gain (None: by one) along an axis, and
+    is followed by itself: ``weight`` is (gain, axis, kind).
     """
 
     leaf: Value
     block: tuple[int, ...]
     chosen: tuple[tuple[int, Axis], ...]
-    weight: tuple[Value | None, int] | None = None
+    weight: tuple[Value | None, int, int] | None = None
 
 
 def walk_units(axes: AxesWalk, rules: Mapping[str, Rule], unknown: Rule, signs: bool = False) -> UnitsWalk:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from symjax.dimension import complete
 from symjax.tracing import symmetries
 
 
@@ -84,6 +85,12 @@ def convnext(self: nn.Module, x: Any) -> Any:
     return nn.Dense(7)(nn.LayerNorm()(mean(x)))
 
 
+def layer_scale(self: nn.Module, x: Any) -> Any:
+    x = nn.Dense(4)(x)
+    y = nn.Dense(4)(nn.tanh(nn.Dense(3)(x)))
+    return nn.Dense(7)(nn.LayerNorm()(x + y * self.param("layer_scale", nn.initializers.normal(), (4,))))
+
+
 def unet(_: nn.Module, x: Any) -> Any:
     a = nn.relu(conv(4)(x))
     b = nn.relu(conv(5)(nn.avg_pool(a, (2, 2), (2, 2))))
@@ -114,6 +121,14 @@ def vit(self: nn.Module, x: Any) -> Any:
     x = x + self.param("position", nn.initializers.normal(), (1, x.shape[1], 6))
     x = x + nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
     return nn.Dense(7)(nn.LayerNorm()(x)[:, 0])
+
+
+def class_token(self: nn.Module, x: Any) -> Any:
+    x = nn.Dense(4)(x)
+    token = self.param("token", nn.initializers.normal(), (1, 1, 4))
+    x = jnp.concatenate([jnp.tile(token, (x.shape[0], 1, 1)), x], 1)
+    x = x + nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
+    return nn.Dense(7)(nn.LayerNorm()(x).mean(1))
 
 
 def fused(split: bool) -> Callable:
@@ -263,19 +278,27 @@ CASES = {
     "squeeze-excite": Case(squeeze_excite, IMAGES, 2, 4 + 3),
     # quarters of 2 after two shuffles
     "shuffle": Case(shuffle_unit, IMAGES, 4, 8 + 4 + 4),
-    # two gains, the layer scale, two streams; two betas, a bias along ones, two readers of centred streams
-    "convnext": Case(convnext, IMAGES, 2, 6 + 6 + 6 + 2, signs=20, shifts=6 + 6 + 1 + 8 + 7),
+    # two gains, the layer scale, two streams; two betas, a bias along ones, two readers of centred streams; a kernel
+    # and a bias in front of the layer scale, along ones behind it
+    "convnext": Case(convnext, IMAGES, 2, 6 + 6 + 6 + 2, signs=20, shifts=6 + 6 + 1 + 8 + 7 + 8 + 1),
+    # the layer scale, a gain, the stream; a beta, a bias along ones, the head, and a kernel and a bias along 1 / scale
+    "layer scale": Case(layer_scale, ROWS, 2, 4 + 4 + 1, signs=3 + 4 + 4 + 1, shifts=4 + 1 + 7 + 3 + 1),
     "unet": Case(unet, IMAGES, 4, 4 + 5 + 4 + 6),
     # three channels of 2 x 2 places
     "pixel shuffle": Case(pixel_shuffle, IMAGES, 1, 3),
-    # gain over tokens 1, gains 6 + 6, the stream 1
-    "mixer": Case(mixer, SEQUENCES, 3, 14, signs=14, shifts=40),
-    # QK 6, VO 6, two gains, the stream; GL(3) twice on 2 heads and O(5) on the stream, which fixes ones
-    "vit": Case(vit, IMAGES, 4, 25, 24 + 10, signs=25, shifts=102),
+    # gain over tokens 1, gains 6 + 6, the stream 1; the head reads a mean of a centred stream
+    "mixer": Case(mixer, SEQUENCES, 3, 14, signs=14, shifts=40 + 7),
+    # QK 6, VO 6, two gains, the stream; GL(3) twice on 2 heads and O(5) on the stream, which fixes ones; tokens are
+    # laid side by side, and their keys, which 2 x 3 biases move alike, and the head read centred streams
+    "vit": Case(vit, IMAGES, 4, 25, 24 + 10, signs=25, shifts=102 + 12 + 7),
+    # QK 4, VO 4, two gains, the stream; GL(2) twice on 2 heads, O(3); five rows and a bias of the first layer, the
+    # token, four rows and a bias of the last along ones; two betas, a key and a value bias; q, k, v and head as readers
+    "class token": Case(class_token, (2, 3, 5), 4, 17, 8 + 3, signs=17, shifts=5 + 1 + 1 + 4 + 1 + 8 + 4 + 4 + 12 + 7),
     "fused split": Case(fused(True), SEQUENCES, 4, 25, 24 + 10, signs=25, shifts=21 + 6 + 6 + 7),
     "fused reshape": Case(fused(False), SEQUENCES, 3, 25, 24 + 10, signs=25, shifts=21 + 6 + 6 + 7),
-    # a key, a value bias, two betas, the head, seven rows of the embedding, a bias for each head, two along ones
-    "swin": Case(swin, (2, 4, 4, 7), 4, 25, 24 + 10, signs=25, shifts=6 + 6 + 12 + 7 + 2 + 2 + 7),
+    # a key, a value bias, two betas, the head, seven rows of the embedding, a bias for each head, two along ones;
+    # q, k and v read a centred stream through windows
+    "swin": Case(swin, (2, 4, 4, 7), 4, 25, 24 + 10, signs=25, shifts=6 + 6 + 12 + 7 + 2 + 2 + 7 + 18),
     # O(6) in the frames of two gains `1 + g`, which a scaling does not keep; the stream by one number
     "one plus gain": Case(one_plus_gain, ROWS, 2, 5 + 1, 15, signs=6),
     # keys and queries are standardised in each of 2 heads: O(3) on the vectors of sum zero; GL(4) on the values
@@ -303,7 +326,7 @@ CASES = {
 }
 
 
-LONG = ("convnext", "densenet", "swin", "vit")
+LONG = ("class token", "convnext", "densenet", "swin", "vit")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES])
@@ -323,3 +346,12 @@ def test_counts(name: str) -> None:
     assert sum(group.dimension - group.diagonal for group in found.linear) == case.linear
     assert sum(int(np.prod(sign.shape)) for sign in found.signs) == case.signs
     assert sum(shift.dimension for shift in found.shifts) == case.shifts
+
+
+@pytest.mark.slow
+def test_none_is_missing_where_tokens_are_laid_side_by_side_and_a_mean_of_them_is_read() -> None:
+    case, x = CASES["class token"], jax.random.normal(jax.random.key(1), (16, 3, 5))
+    model = Plain(case.body)
+    variables = model.init(jax.random.key(0), x)
+    counted = complete(symmetries(model.apply, variables, x), variables, x)
+    assert (counted.parameters, counted.rank, counted.missing) == (159, 84, 0)
