@@ -4,7 +4,6 @@ A charge is ``Q = <theta, M theta>/2`` of a symmetric linear generator M, or ``Q
 n; signs are the flow's own, as everywhere in :mod:`symjax.symmetry`.
 """
 
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -133,18 +132,18 @@ def forms(symmetry: Symmetry, params: Params) -> Coordinates:
     leaves, structure = jax.tree.flatten(params)
 
     def point(place: int) -> Params:
-        keys = jax.random.split(jax.random.key(place), len(leaves))
+        random = np.random.default_rng(place)  # by NumPy: nothing is compiled for each shape
         drawn = [
-            jax.random.normal(key, jnp.shape(leaf), accumulation_dtype(jnp.result_type(leaf)))
-            for key, leaf in zip(keys, leaves, strict=True)
+            random.normal(size=jnp.shape(leaf)).astype(accumulation_dtype(jnp.result_type(leaf))) for leaf in leaves
         ]
         return jax.tree.unflatten(structure, drawn)
 
     with jax.ensure_compile_time_eval():  # under a transformation too: nothing but shapes is read
         x, y, z = (point(place) for place in range(3))
-        asked = ((x, y), (y, x), (z, y), (jax.tree.map(jnp.add, x, z), y))
-        pair = jax.jit(partial(pairing, symmetry))  # one program for four questions, and a fifth of the time
-        pairs = [[np.asarray(one, np.float64) for one in jax.tree.leaves(pair(*each))] for each in asked]
+        asked = ((x, y), (y, x), (z, y), (jax.tree.map(np.add, x, z), y))
+        # one program for four questions; zero is an argument, or what depends on it alone would run step by step
+        pair = jax.jit(lambda zero, point, covector: pairing(Symmetry(symmetry.flow, zero), point, covector))
+        pairs = [[np.asarray(one, np.float64) for one in jax.tree.leaves(pair(symmetry.zero, *each))] for each in asked]
     eps = max(float(jnp.finfo(accumulation_dtype(jnp.result_type(leaf))).eps) for leaf in leaves)
     found = [_form(*each, eps) for each in zip(*pairs, strict=True)]
     return jax.tree.unflatten(jax.tree.structure(symmetry.zero), found)

@@ -9,7 +9,8 @@ sees of a batch of noise, so that the outputs depend on the inputs (their spread
 Seconds leave building the model out; ``jaxpr`` is what `jax.make_jaxpr` takes, most of it keras' own Python, ``trace``
 what is spent on top of it. ``error`` is the largest change of the outputs, relative to the largest of them, under one
 random element of all groups at once in double precision; ``dropped`` counts groups that failed and are not returned.
-What is finished is kept in the file and not done again.
+What is finished is kept in the file and not done again. With ``--eager`` the network is never compiled as a whole, only
+its operations, one by one and most of them once for all networks (set JAX_COMPILATION_CACHE_DIR).
 """
 
 import argparse
@@ -61,7 +62,7 @@ def _draw(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.nda
     return rng.normal(0.0, 0.1, shape)
 
 
-def examine(name: str) -> dict[str, Any]:
+def examine(name: str, eager: bool = False) -> dict[str, Any]:
     """One row of the table."""
     model, x = build(name)
     variables = [
@@ -72,7 +73,8 @@ def examine(name: str) -> dict[str, Any]:
     def apply(variables: Any, x: jax.Array) -> jax.Array:
         return model.stateless_call(*variables, x, training=False)[0]
 
-    outputs = np.asarray(jax.jit(apply)(variables, x))
+    with jax.disable_jit(eager):
+        outputs = np.asarray(jax.jit(apply)(variables, x))
     spread = float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs).max())
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (variables, x))
     started = time.perf_counter()
@@ -80,7 +82,8 @@ def examine(name: str) -> dict[str, Any]:
     jaxpr, started = time.perf_counter() - started, time.perf_counter()
     found = symmetries(lambda variables, x: apply(variables, x), *shapes)
     trace, started = time.perf_counter() - started - jaxpr, time.perf_counter()
-    derived, found = found, verify(found, variables, x, jax.random.key(0))
+    with jax.disable_jit(eager):
+        derived, found = found, verify(found, variables, x, jax.random.key(0))
     return {
         "model": name,
         "parameters": sum(leaf.size for leaf in variables[0]),
@@ -128,13 +131,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=list(NAMES))
     parser.add_argument("--out", type=Path, default=Path("zoo_keras.json"))
+    parser.add_argument("--eager", action="store_true", help="one operation at a time: what XLA takes long to compile")
     options = parser.parse_args()
     rows = json.loads(options.out.read_text()) if options.out.exists() else []
     for name in options.names:
         if name in {row["model"] for row in rows}:
             continue
         keras.utils.clear_session()
-        rows.append(examine(name))
+        rows.append(examine(name, options.eager))
         options.out.write_text(json.dumps(rows, indent=1))
         print(table(rows[-1:]).splitlines()[-1], flush=True)
     print(table(rows))
