@@ -31,8 +31,11 @@ class GroupsConfig(Recipe):
     symmetry: SymmetryName = "D4"
     """The digits are joined by their images under this group: mirror images (C2), quarter turns (C4), or both (D4)."""
 
-    limit: int | None = 300
+    limit: int | None = 150
     """Keep so many images of each split only, the same share of each class, before their images join them."""
+
+    epochs: int = 20
+    """Epochs."""
 
     batch_size: int = 100
     """Images a step; the last batch of an epoch may be smaller."""
