@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from papers.common import claims
-from papers.common.claims import Claim, Setting
+from papers.common.claims import Claim, Setting, Statement
 from papers.relu_equivariance.claims import MERGE
 from papers.relu_equivariance.merging.measure import Merged
 from papers.relu_equivariance.networks.kinds import KINDS
@@ -23,8 +23,14 @@ def all_barriers(pairs: tuple[Pair, ...]) -> np.ndarray:
 
 
 def judge(trainings: Sequence[Merged], config: Any, setting: Setting) -> list[Claim]:
-    """Judge what each training's networks say, and what their widths do."""
-    judged = [claim for merged in trainings for claim in _of_one(merged, config, setting, len(trainings) > 1)]
+    """Judge what each training's networks say, and what their widths do; narrower ones are this project's control."""
+    narrower, judged = _by_width(trainings)[:-1], []
+    for merged in trainings:
+        which = f"{merged.words}: " if len(trainings) > 1 else ""
+        said = {name: one._replace(claim=which + one.claim) for name, one in MERGE.items()}
+        if any(merged is one for one in narrower):
+            said = {name: one._replace(subject="control") for name, one in said.items()}
+        judged += _of_one(merged, config, setting, said)
     wider = gains_by_width(trainings)
     if wider.size:
         first = trainings[0].trained
@@ -58,10 +64,8 @@ def _data(merged: Merged, config: Any) -> str:
     return f"{dataset.name}, {len(dataset.test.labels)} test images, {config.images} images seen"
 
 
-def _of_one(merged: Merged, config: Any, setting: Setting, several: bool) -> list[Claim]:
+def _of_one(merged: Merged, config: Any, setting: Setting, said: dict[str, Statement]) -> list[Claim]:
     trained = merged.trained
-    which = f"{merged.words}: " if several else ""
-    said = {name: one._replace(claim=which + one.claim) for name, one in MERGE.items()}
     here = setting._replace(
         data=_data(merged, config),
         model=f"{KINDS[trained.config.kind].words}, VGG11 without BatchNorm, width {trained.config.width:g}",
