@@ -102,7 +102,7 @@ def test_what_cannot_be_run_is_one_sentence(options, sentence, capsys):
 @pytest.mark.slow
 def test_the_command_merges_and_the_laws_hold_at_64_pixels(tmp_path):
     config = GroupsConfig(
-        size=64, width=1 / 32, limit=200, epochs=10, batch_size=50, seeds=1, kinds=("cnn_d4",), images=10
+        size=64, width=1 / 32, limit=100, epochs=15, batch_size=50, seeds=1, kinds=("cnn_d4",), images=10
     )
     entry(dataclasses.replace(config, out=tmp_path / "run"))
     claims = load_json(tmp_path / "run", "claims.json")

@@ -65,8 +65,8 @@ def test_what_cannot_be_run_is_one_sentence(capsys):
 @pytest.mark.slow
 def test_the_command_trains_measures_and_judges(tmp_path):
     with jax.enable_x64(True):
-        entry(IdentifiableConfig(teachers=2, students=1, steps=60, out=tmp_path / "run"))
+        entry(IdentifiableConfig(teachers=1, students=1, steps=60, out=tmp_path / "run"))
     claims = load_json(tmp_path / "run", "claims.json")
     assert [claim["verdict"] for claim in claims if claim["kind"] == "law"] == ["holds"] * 3
     with np.load(tmp_path / "run" / "identifiable.npz") as drawn:
-        assert drawn["layerwise"].shape == (len(ARCHITECTURES), 2, 1, 5)
+        assert drawn["layerwise"].shape == (len(ARCHITECTURES), 1, 1, 5)
