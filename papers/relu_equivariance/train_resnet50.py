@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from papers.common.cli import check, check_count, check_seed, main
 from papers.common.flags import say_next
 from papers.common.paths import user_path
+from papers.relu_equivariance.networks.presets import Preset
 
 PROG = "python -m papers.relu_equivariance.train_resnet50"
 
@@ -132,17 +133,6 @@ class ResNet50Training:
     def reduced(self, photographs: int) -> bool:
         """Whether the training is smaller than the published one."""
         return photographs < PHOTOGRAPHS or self.size < 224 or self.width < 1 or self.epochs < 90
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """A recipe, with what is known of it beforehand."""
-
-    config: ResNet50Training
-    expected: str
-    """What its authors report."""
-    hardware: str
-    time: str
 
 
 _IMAGENET = {

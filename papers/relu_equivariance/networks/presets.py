@@ -11,9 +11,9 @@ from papers.relu_equivariance.networks.config import Recipe
 class Preset:
     """A recipe as a command's configuration, with what is known of it beforehand."""
 
-    config: Recipe
+    config: Any
     expected: str
-    """What the paper reports, or what was chosen, and why."""
+    """What is reported, or what was chosen, and why."""
     hardware: str
     time: str
 

@@ -19,21 +19,21 @@ from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import Data, Plan, Session, TrainState, evaluate, sgd, start, steps_per_epoch
 from papers.relu_equivariance.networks.config import TrainConfig
+from papers.relu_equivariance.networks.invariance import mean_invariance_error
 from papers.relu_equivariance.networks.kinds import KINDS
 from papers.relu_equivariance.networks.plain import apply_vgg11
 from papers.relu_equivariance.networks.rule import gate, training_step, warm_up_and_decay
 from papers.relu_equivariance.networks.tied import draw, expand
-from symjax.equivariance import invariance_error
 
 LEARNT = 2.0
 """A network counts as trained when its test accuracy is above so many times chance."""
 
 
-RECIPE = (
-    *("data", "limit", "width", "initial_gain", "learning_rate", "momentum", "weight_decay", "warm_up_epochs"),
-    *("epochs", "batch_size", "invariance_weight", "precision"),
-)
-"""What makes a network another one."""
+EVALUATED = 500
+"""Images at a time whose invariance error is measured."""
+
+AROUND = {"preset", "data_dir", "cache_dir", "seeds", "record_every", "checkpoint_epochs", "driver", "out", "resume"}
+"""Options that make a network no other one."""
 
 
 class Expanded(NamedTuple):
@@ -110,22 +110,6 @@ def build(config: TrainConfig, dataset: data.Dataset) -> Training:
     return Training(plan, begin)
 
 
-def mean_invariance_error(params: Any, dataset: data.Dataset, batch_size: int = 500) -> float:
-    """The mean invariance error over the test images, of the plain network."""
-    apply = apply_vgg11()
-
-    @partial(jax.jit, compiler_options=once_options())
-    def total(params: Any, raw: jax.Array) -> jax.Array:
-        images = data.normalise(raw, dataset)
-        logits = (apply({"params": params}, x) for x in (images, images[:, :, ::-1]))
-        return invariance_error(*logits).sum()
-
-    images = dataset.test.images
-    parts = [images[first : first + batch_size] for first in range(0, len(images), batch_size)]
-    with jax.default_matmul_precision("highest"):  # accelerators round the factors of a product to ten bits otherwise
-        return float(sum(np.asarray(total(params, part), np.float64) for part in parts)) / len(images)
-
-
 def train_one(
     config: TrainConfig, dataset: data.Dataset, training: Callable[[], Training], command: str, again: str
 ) -> dict[str, Any] | None:
@@ -162,7 +146,14 @@ def train_one(
         summary = {
             "test_accuracy": float(arrays["test_top1"][-1]),
             "test_loss": float(arrays["test_loss"][-1]),
-            "invariance_error": mean_invariance_error(params, dataset),
+            "invariance_error": mean_invariance_error(
+                apply_vgg11(),
+                {"params": params},
+                partial(data.normalise, dataset=dataset),
+                dataset.test.images,
+                len(dataset.test.images),
+                EVALUATED,
+            ),
             "learnt": bool(arrays["test_top1"][-1] > LEARNT / dataset.classes),
             "seconds": session.seconds,
             "images_per_second": session.images_per_second,
@@ -211,7 +202,7 @@ def check_recipe(config: TrainConfig, dataset: data.Dataset) -> None:
         UserError: names the first difference.
     """
     record = read_config(config.out)
-    for field in (*RECIPE, "kind", "seed"):
+    for field in sorted({field.name for field in dataclasses.fields(config)} - AROUND):
         found, asked = record["config"].get(field), getattr(config, field)
         if found != asked:
             raise UserError(f"the network in {config.out} was trained with {field} {found}, not {asked}: name another")

@@ -34,6 +34,7 @@ from papers.common.training import (
     steps_per_epoch,
     training_step,
 )
+from papers.relu_equivariance.networks.invariance import mean_invariance_error
 from symjax.equivariance import invariance_error
 
 LAYOUT = "torchvision"
@@ -152,7 +153,9 @@ def train(config: Any, command: str) -> tuple[Path, dict[str, Any]] | None:
             "test_accuracy": float(arrays["test_top1"][-1]),
             "test_loss": float(arrays["test_loss"][-1]),
             "test_photographs": len(test.labels),
-            "invariance_error": mean_invariance_error(apply_resnet50(**options), variables, test),
+            "invariance_error": mean_invariance_error(
+                apply_resnet50(**options), variables, normalise, test.images, len(test.labels), TRIED
+            ),
             "seconds": session.seconds,
             "images_per_second": session.images_per_second,
         }
@@ -162,18 +165,6 @@ def train(config: Any, command: str) -> tuple[Path, dict[str, Any]] | None:
         write_atomically(directory.path / "notes.md", page(summary).encode())
         directory.finish()
     return directory.path, summary
-
-
-def mean_invariance_error(apply: Callable[[Any, Any], jax.Array], variables: Any, test: Data) -> float:
-    """The mean invariance error over test photographs."""
-
-    @partial(jax.jit, compiler_options=once_options())
-    def total(variables: Any, raw: jax.Array) -> jax.Array:
-        images = normalise(raw)
-        return invariance_error(apply(variables, images), apply(variables, images[:, :, ::-1])).sum()
-
-    parts = np.array_split(np.arange(len(test.labels)), -(-len(test.labels) // TRIED))
-    return float(sum(np.asarray(total(variables, test.images[part]), np.float64) for part in parts)) / len(test.labels)
 
 
 def page(summary: dict[str, Any]) -> str:
