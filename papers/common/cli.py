@@ -115,6 +115,9 @@ def main(
             error.
     """
     streams.secure()
+    # jax 0.10.1 prints two harmless lines for every executable that it finds in the compilation cache; jaxlib reads
+    # this once, when it is imported
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with Stopping(prog) as stopping:
         try:
             _run(entry, config_class, prog, description, argv, presets)

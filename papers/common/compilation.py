@@ -21,8 +21,6 @@ def use_compilation_cache(cache_dir: Path | None = None) -> None:
     Raises:
       UserError: the folder named cannot be written, or jax finds no device of the kind that it was told to use.
     """
-    # jax 0.10.1 prints two harmless lines for every executable it finds in the cache
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import os
 import subprocess
 import sys
 import textwrap
@@ -65,6 +66,19 @@ def run(argv, config_class=Job, entry=None):
 
 def test_defaults_without_arguments():
     assert run([]) == Job()
+
+
+def test_the_compiler_is_quiet_before_a_job_imports_it_unless_told_otherwise(monkeypatch):
+    levels = []
+
+    def entry(job):
+        levels.append(os.environ["TF_CPP_MIN_LOG_LEVEL"])
+
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    cli.main(entry, Job, "prog", argv=[])
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    cli.main(entry, Job, "prog", argv=[])
+    assert levels == ["0", "3"]
 
 
 def test_every_kind_of_field_is_read():
