@@ -50,7 +50,8 @@ def entry(config: TrainConfig) -> None:
 
 def tell(row: dict) -> str:
     """The numbers of a network in a line."""
-    return f"test accuracy {row['test_accuracy']:.4f}, invariance error {row['invariance_error']:.3g}"
+    errors = f"invariance error {row['invariance_error']:.3g} ({row['centred_invariance_error']:.3g} of centred logits)"
+    return f"test accuracy {row['test_accuracy']:.4f}, {errors}"
 
 
 def describe(config: TrainConfig, images: int) -> str:

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from papers.common.cli import check, check_count, check_seed, main
 from papers.common.flags import say_next
 from papers.common.paths import user_path
+from papers.relu_equivariance.networks.config import InvarianceOf
 from papers.relu_equivariance.networks.presets import Preset
 
 PROG = "python -m papers.relu_equivariance.train_resnet50"
@@ -48,6 +49,10 @@ class ResNet50Training:
     invariance_weight: float = 0.0
     """Weight of the invariance loss, the mean invariance error of a crop and its mirror image, which pass through the
     network in one batch; the authors' is not known."""
+
+    invariance_of: InvarianceOf = "logits"
+    """What the invariance loss compares: logits, as published, or logits less their mean over the classes (centred).
+    The first falls also where a constant is added to all logits, which the softmax does not see."""
 
     learning_rate: float = 0.044
     """First rate; 0.1 at a batch of 256, here times the square root of the batches' ratio, which keeps the noise of an
@@ -119,7 +124,10 @@ class ResNet50Training:
     @property
     def words(self) -> str:
         """What is trained, in a line."""
-        kind = ", ".join(["flips"] * self.flips + [f"invariance loss x {self.invariance_weight:g}"] * self.invariant)
+        loss = f"invariance loss x {self.invariance_weight:g}" + " of centred logits" * (
+            self.invariance_of == "centred"
+        )
+        kind = ", ".join(["flips"] * self.flips + [loss] * self.invariant)
         return (
             f"ResNet-50 of width {self.width:g} on images of {self.size} pixels from {self.images.name}, "
             f"{kind or 'without flips'}: {self.epochs} epochs of batch {self.batch_size}, rate {self.learning_rate:g}"

@@ -152,3 +152,20 @@ def test_the_invariance_error_is_guarded_at_zero() -> None:
     assert float(invariance_error(zero, zero)[0]) == 0 and float(invariance_error(one, -one)[0]) == 2
     gradient = jax.grad(lambda y: invariance_error(y, jax.lax.stop_gradient(y)).sum())(one)
     assert bool(jnp.isfinite(gradient).all())
+
+
+def test_a_constant_that_no_softmax_sees_lowers_the_error_of_logits_and_not_the_centred_one() -> None:
+    with jax.enable_x64(True):
+        y, moved = np.random.default_rng(0).normal(size=(2, 5, 10))
+
+        def error(constant: jax.Array, centred: bool) -> jax.Array:
+            return invariance_error(y + constant, moved + constant, centred=centred).mean()
+
+        plain, pull = jax.value_and_grad(error)(1.0, False)
+        assert float(error(1e6, False)) < 1e-5 * plain and pull < -0.1  # what descent on the loss of logits does
+        y0, moved0 = y - y.mean(1, keepdims=True), moved - moved.mean(1, keepdims=True)
+        sizes = np.linalg.norm(y0, axis=1) / 2 + np.linalg.norm(moved0, axis=1) / 2
+        wanted = (np.linalg.norm(y0 - moved0, axis=1) / sizes).mean()
+        for constant in (0.0, 1.0, 1e3):
+            value, none = jax.value_and_grad(error)(constant, True)
+            assert float(value) == pytest.approx(wanted, rel=1e-9) and abs(none) < 1e-9

@@ -18,6 +18,9 @@ MOST_EPOCHS = 10_000
 SymmetryName = Literal["C2", "C4", "D4"]
 """Groups that leave a distribution of images alone: the flip of the width, quarter turns, both."""
 
+InvarianceOf = Literal["logits", "centred"]
+"""What an invariance loss compares."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -82,6 +85,10 @@ class Recipe(DataConfig):
 
     invariance_weight: float = 0.3
     """Weight of the invariance loss where the kind has one; the authors' is not known."""
+
+    invariance_of: InvarianceOf = "logits"
+    """What the invariance loss compares: logits, as published, or logits less their mean over the classes (centred).
+    The first falls also where a constant is added to all logits, which the softmax does not see."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Inputs of convolutions; parameters, momentum and logs stay float32."""

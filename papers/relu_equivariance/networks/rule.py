@@ -56,6 +56,7 @@ def training_step(
     prepare: Callable[[jax.Array, jax.Array], jax.Array],
     weight: Callable[[jax.Array], jax.Array],
     decay: float,
+    centred: bool = False,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """Build the pure step of :func:`papers.common.training.fit` for a kind of network.
 
@@ -69,6 +70,7 @@ def training_step(
         prepare: ``prepare(key, uint8 images) -> float images``.
         weight: of the invariance loss at a step.
         decay: weight decay of the expanded parameters.
+        centred: whether the invariance error is of logits less their mean over the classes.
     """
 
     def objective(params: Any, images: jax.Array, labels: jax.Array, weight: jax.Array) -> Any:
@@ -77,7 +79,7 @@ def training_step(
         else:
             both = model.apply({"params": params}, jnp.concatenate([images, images[:, :, ::-1]]))
             logits, mirrored = jnp.split(both, 2)
-            error = invariance_error(logits, mirrored).mean()
+            error = invariance_error(logits, mirrored, centred=centred).mean()
         accuracy = (logits.argmax(-1) == labels).mean(dtype=jnp.float32)
         return cross_entropy(logits, labels) + weight * error, (accuracy, error)
 

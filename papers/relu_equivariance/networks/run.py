@@ -19,7 +19,7 @@ from papers.common.runs import RunDirectory
 from papers.common.signals import Interrupt
 from papers.common.training import Data, Plan, Session, TrainState, evaluate, sgd, start, steps_per_epoch
 from papers.relu_equivariance.networks.config import TrainConfig
-from papers.relu_equivariance.networks.invariance import mean_invariance_error
+from papers.relu_equivariance.networks.invariance import mean_invariance_errors
 from papers.relu_equivariance.networks.kinds import KINDS
 from papers.relu_equivariance.networks.plain import apply_vgg11
 from papers.relu_equivariance.networks.rule import gate, training_step, warm_up_and_decay
@@ -96,7 +96,7 @@ def build(config: TrainConfig, dataset: data.Dataset) -> Training:
     test = Data(jnp.asarray(dataset.test.images), jnp.asarray(dataset.test.labels))
     accuracy = evaluate(Expanded(model, kind.equivariant), partial(data.normalise, dataset=dataset))
     plan = Plan(
-        training_step(model, kind, optimiser, prepare, weight, config.weight_decay),
+        training_step(model, kind, optimiser, prepare, weight, config.weight_decay, config.invariance_of == "centred"),
         lambda state: {},
         lambda state: accuracy(state, test),
         Data(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)),
@@ -146,7 +146,7 @@ def train_one(
         summary = {
             "test_accuracy": float(arrays["test_top1"][-1]),
             "test_loss": float(arrays["test_loss"][-1]),
-            "invariance_error": mean_invariance_error(
+            **mean_invariance_errors(
                 apply_vgg11(),
                 {"params": params},
                 partial(data.normalise, dataset=dataset),

@@ -34,7 +34,7 @@ from papers.common.training import (
     steps_per_epoch,
     training_step,
 )
-from papers.relu_equivariance.networks.invariance import mean_invariance_error
+from papers.relu_equivariance.networks.invariance import mean_invariance_errors
 from symjax.equivariance import invariance_error
 
 LAYOUT = "torchvision"
@@ -50,7 +50,9 @@ def normalise(images: jax.Array) -> jax.Array:
     return (images.astype(jnp.float32) * how.scale - mean) / std
 
 
-def invariant_step(model: Any, optimiser: Any, weight: float) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
+def invariant_step(
+    model: Any, optimiser: Any, weight: float, centred: bool = False
+) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
     """Build the pure step of the cross-entropy plus ``weight`` times the mean invariance error.
 
     ``e(x) = ||y - y'|| / (||y|| / 2 + ||y'|| / 2)`` with the logits of a crop and of its mirror image; both are in one
@@ -62,6 +64,7 @@ def invariant_step(model: Any, optimiser: Any, weight: float) -> Callable[[Train
         model: a module with BatchNorm.
         optimiser: an optax transformation.
         weight: of the invariance loss.
+        centred: whether it is of logits less their mean.
     """
 
     def objective(params: Any, stats: Any, images: jax.Array, labels: jax.Array) -> Any:
@@ -69,7 +72,7 @@ def invariant_step(model: Any, optimiser: Any, weight: float) -> Callable[[Train
         variables = {"params": params, "batch_stats": stats}
         logits, moved = model.apply(variables, both, train=True, mutable=["batch_stats"])
         logits, mirrored = jnp.split(logits, 2)
-        error = invariance_error(logits, mirrored).mean()
+        error = invariance_error(logits, mirrored, centred=centred).mean()
         accuracy = (logits.argmax(-1) == labels).mean(dtype=jnp.float32)
         return cross_entropy(logits, labels) + weight * error, (moved["batch_stats"], accuracy, error)
 
@@ -94,7 +97,7 @@ def build(config: Any, listing: Listing) -> tuple[TrainState, Plan, Data]:
     rate = step_schedule(config.learning_rate, (total // 3, 2 * total // 3))
     optimiser = sgd(rate, config.momentum, config.weight_decay)
     if config.invariant:
-        step = invariant_step(model, optimiser, config.invariance_weight)
+        step = invariant_step(model, optimiser, config.invariance_weight, config.invariance_of == "centred")
     else:
         step = training_step(model, optimiser, lambda key, images: normalise(images))
     own = listing.labels["test"]
@@ -153,7 +156,7 @@ def train(config: Any, command: str) -> tuple[Path, dict[str, Any]] | None:
             "test_accuracy": float(arrays["test_top1"][-1]),
             "test_loss": float(arrays["test_loss"][-1]),
             "test_photographs": len(test.labels),
-            "invariance_error": mean_invariance_error(
+            **mean_invariance_errors(
                 apply_resnet50(**options), variables, normalise, test.images, len(test.labels), TRIED
             ),
             "seconds": session.seconds,
@@ -172,6 +175,7 @@ def page(summary: dict[str, Any]) -> str:
     title = "Reduced: one training smaller than the published one" if summary["reduced"] else "A training"
     return (
         f"**{title}.** {summary['words']}. Accuracy {summary['test_accuracy']:.4f} and invariance error "
-        f"{summary['invariance_error']:.3f} on {summary['test_photographs']} test photographs; "
+        f"{summary['invariance_error']:.3f} ({summary['centred_invariance_error']:.3f} of centred logits) on "
+        f"{summary['test_photographs']} test photographs; "
         f"{summary['images_per_second']:.0f} images a second.\n"
     )

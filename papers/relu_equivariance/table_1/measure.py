@@ -27,6 +27,7 @@ class Row(NamedTuple):
         failed: seeds of networks that did not learn.
         accuracy: on the test images (networks,).
         error: mean invariance error (networks,).
+        centred: the same of logits less their mean over the classes (networks,).
         barrier: of a network and its mirror image, matched and REPAIRed (networks,).
         uncorrected: the same without REPAIR (networks,).
         unmatched: the same with REPAIR and without a permutation (networks,).
@@ -39,6 +40,7 @@ class Row(NamedTuple):
     failed: np.ndarray
     accuracy: np.ndarray
     error: np.ndarray
+    centred: np.ndarray
     barrier: np.ndarray
     uncorrected: np.ndarray
     unmatched: np.ndarray
@@ -106,6 +108,7 @@ def _row(learnt: list[dict[str, Any]], failed: np.ndarray, selves: list[Pair], o
         failed=failed,
         accuracy=np.array([pair.ends[0] for pair in selves]),
         error=np.array([pair.error[0] for pair in selves]),
+        centred=np.array([row["centred_invariance_error"] for row in learnt]),
         barrier=own[:, MATCHED, REPAIR],
         uncorrected=own[:, MATCHED, NONE],
         unmatched=own[:, UNMATCHED, REPAIR],
@@ -116,8 +119,8 @@ def _row(learnt: list[dict[str, Any]], failed: np.ndarray, selves: list[Pair], o
 
 def tell(row: Row) -> str:
     """A row in words: means, with the standard deviation over the networks."""
-    columns = {"accuracy": row.accuracy, "invariance error": row.error, "barrier": row.barrier}
-    columns |= {"without a permutation": row.unmatched, "two networks": row.other}
+    columns = {"accuracy": row.accuracy, "invariance error": row.error, "of centred logits": row.centred}
+    columns |= {"barrier": row.barrier, "without a permutation": row.unmatched, "two networks": row.other}
     parts = [f"{name} {_spread(values)}" for name, values in columns.items()]
     failed = f", {len(row.failed)} failed" if len(row.failed) else ""
     return ", ".join(parts) + f" ({len(row.seeds)} networks{failed})"

@@ -74,7 +74,12 @@ def test_claims_of_merging_say_what_the_numbers_say():
 def test_claims_of_the_table_say_what_the_numbers_say():
     def row(accuracy: float, error: float, barrier: float, seeds: tuple[int, ...] = (0, 1, 2)) -> Row:
         spread = 1e-4 * np.arange(len(seeds))
-        values = {"accuracy": accuracy + spread, "error": error + 0 * spread, "barrier": barrier + spread}
+        values = {
+            "accuracy": accuracy + spread,
+            "error": error + 0 * spread,
+            "centred": error + spread,
+            "barrier": barrier + spread,
+        }
         values |= {"uncorrected": barrier + spread, "unmatched": 0.9 + spread, "other": barrier + 0.02 + spread}
         return Row(seeds=np.array(seeds), failed=np.zeros(0, int), involutive=1 + 0 * spread, **values)
 
