@@ -10,7 +10,7 @@ from symjax.channels import Channel
 from symjax.matching.matched import Matching, describe
 from symjax.matching.moments import Moments, cross_moments
 from symjax.matching.score import Constraint, Score, dead_units, group_of
-from symjax.matching.sites import Sites, reads, require_followed, require_variables
+from symjax.matching.sites import Read, Sites, reads, require_followed, require_variables
 from symjax.matching.solving import score_of, solve_all
 from symjax.matching.weights import match_weights
 from symjax.tracing import Symmetries
@@ -30,6 +30,7 @@ def match(
     constraint: Constraint = "none",
     sites: Sites = "all",
     names: Sequence[str] | None = None,
+    moments: Mapping[str, Sequence[Moments]] | None = None,
     epsilon: float = 0.0,
     share: float = 0.5,
     seed: int = 0,
@@ -49,11 +50,14 @@ def match(
       traced: from :func:`symjax.tracing.symmetries`; traced with one example, batches may have any number.
       variables_a: pytree like the variables traced.
       variables_b: pytree like it.
-      batches: inputs; needed unless ``method`` is "weights".
+      batches: inputs; needed unless ``method`` is "weights" or the moments are given.
       method: what is compared.
       constraint: "involution" allows swaps only (permutation classes without batch indices).
       sites: places of a class whose correlations are added: all, or the last one (as the paper does for streams).
       names: of the classes to match; None takes all and refuses a network of which a part was not followed.
+      moments: of these two networks at all places, to match them several times (all and last sites, with and without
+        a constraint) after one pass: ``cross_moments(traced, variables_a, [variables_b], batches, reads(traced,
+        traced.channels))[0]``.
       epsilon: see :func:`symjax.matching.correlation`.
       share: of the weights in the dual score.
       seed: of the order of the classes, by weights and dual.
@@ -63,7 +67,8 @@ def match(
 
     Raises:
       ValueError: variables or batches unlike those traced (the first differences named), activations that are not
-        finite (the class named), a part that tracing refused, an unknown class or option, nothing to match.
+        finite (the class named), a part that tracing refused, an unknown class or option, nothing to match, both
+        batches and moments or moments of other places.
 
     Example:
       >>> import jax.numpy as jnp
@@ -87,14 +92,18 @@ def match(
     channels, unmatched = matchable(traced, names)
     places = reads(traced, channels, sites)
     groups = {name: group_of(channel, places[name]) for name, channel in channels.items()}
-    found: dict[str, list[Moments]] = {}
+    found: Mapping[str, Sequence[Moments]] = {}
     if method != "weights":
-        if batches is None:
-            raise ValueError(f"method {method!r} compares activations, so batches must be given")
+        if (batches is None) == (moments is None):
+            raise ValueError(f"method {method!r} compares activations: give either batches or moments")
         unmatched |= {name: "no contraction reads it" for name in channels if not places[name]}
         channels = {name: channel for name, channel in channels.items() if places[name]}
         _require_some(channels, unmatched)
-        found = cross_moments(traced, variables_a, [variables_b], batches, {name: places[name] for name in channels})[0]
+        places = {name: places[name] for name in channels}
+        if moments is None:
+            found = cross_moments(traced, variables_a, [variables_b], batches, places)[0]
+        else:
+            found = _at_sites(moments, reads(traced, channels), sites)
     scores = {name: score_of(each, groups[name], channels[name], epsilon) for name, each in found.items()}
     if method == "activations":
         elements = solve_all(scores, groups, channels, constraint)
@@ -103,6 +112,18 @@ def match(
         pairs = {name: (scores.get(name), len(places[name])) for name in channels}
         elements = match_weights(variables_a, variables_b, groups, channels, pairs, weight, constraint, seed)
     return _correlated(describe(elements, groups, channels, unmatched), found, scores)
+
+
+def _at_sites(
+    moments: Mapping[str, Sequence[Moments]], everywhere: Mapping[str, Sequence[Read]], sites: Sites
+) -> dict[str, Sequence[Moments]]:
+    """Of moments at all places those at the sites asked for."""
+    for name, each in everywhere.items():
+        if len(moments.get(name, ())) != len(each):
+            raise ValueError(
+                f"moments hold {len(moments.get(name, ()))} places of {name!r}, which is read at {len(each)}"
+            )
+    return {name: moments[name][-1:] if sites == "last" else moments[name] for name in everywhere}
 
 
 def _share(share: float) -> float:

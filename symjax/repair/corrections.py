@@ -1,6 +1,6 @@
 """Corrections of a merged network's hidden units: :func:`repair`, fused into the leaves where leaves write them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, get_args
 
@@ -14,6 +14,7 @@ from symjax.matching.moments import cross_moments, examples
 from symjax.matching.moments import pooled as pooled_moments
 from symjax.matching.sites import Read, require_variables
 from symjax.repair.places import Place, Places, streams, writers
+from symjax.repair.stages import place_after_place
 from symjax.repair.statistics import Statistics, by_batch, looker, pooled, runner
 from symjax.repair.steps import Affine, Correction, Mode, Step, correct, running, step
 from symjax.tracing import Symmetries
@@ -63,12 +64,13 @@ def repair(
     normalisations: where units are silent on most inputs their means are far below zero, and units whose deviations
     merging has shrunk, put there, are silent on all.
 
-    "exact": pooled population statistics, place after place, one pass over the batches for each: the goals are met to
-    rounding on these batches. "torch": one pass in which every batch is normalised by its own statistics, whose
-    unweighted means (the variance unbiased, epsilon 1e-5) are kept. "closed": the merged network is not run; its
-    statistics are predicted from the two networks' own, ``m = mu*`` and ``s^2 = (1 - alpha)^2 s_a^2 + alpha^2 s_b^2 +
-    2 alpha (1 - alpha) rho s_a s_b`` with the correlation rho of the aligned units: exact where units read the input,
-    not further on (at "writers", without "reset").
+    "exact": pooled population statistics, place after place, in one forward pass (each place goes on from the tensors
+    kept behind the one before, of all batches up to 1 GiB): the goals are met to rounding on these batches. "torch":
+    one pass in which every batch is normalised by its own statistics, whose unweighted means (the variance unbiased,
+    epsilon 1e-5) are kept. "closed": the merged network is not run; its statistics are predicted from the two networks'
+    own, ``m = mu*`` and ``s^2 = (1 - alpha)^2 s_a^2 + alpha^2 s_b^2 + 2 alpha (1 - alpha) rho s_a s_b`` with the
+    correlation rho of the aligned units: exact where units read the input, not further on (at "writers", without
+    "reset").
 
     At "writers" (before the nonlinearity) everything is fused into bias and gain or kernel. At "streams" (outputs of
     residual blocks, after the nonlinearity) the correction has to be inserted, and all normalisations are reset in the
@@ -150,17 +152,13 @@ def outputs(traced: Symmetries, repaired: Repaired, x: Any) -> Any:
     """
     _, inputs = examples(traced.model.program, x, "x")
     places, affine = [place for place, _ in repaired.inserted], [one for _, one in repaired.inserted]
-    results = _runner(traced, places, outputs=True)(affine, jax.tree.leaves(repaired.variables), inputs)
-    return results[0] if len(results) == 1 else results
-
-
-def _runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -> Callable[..., Any]:
-    """A function ``(affine, leaves, inputs)``, compiled once: statistics of a network corrected, or its outputs."""
-    run, which = runner(traced, places, outputs), int(outputs)
-    return traced.model.once(
-        ("corrected", outputs, *places),
-        lambda: jax.jit(lambda affine, leaves, inputs: run(lambda n, *_: affine[n], leaves, inputs)[which]),
+    run = runner(traced, places, outputs=True)
+    given = traced.model.once(
+        ("corrected", *places),
+        lambda: jax.jit(lambda affine, leaves, inputs: run(lambda n, *_: affine[n], leaves, inputs)[1]),
     )
+    results = given(affine, jax.tree.leaves(repaired.variables), inputs)
+    return results[0] if len(results) == 1 else results
 
 
 def ends_of(
@@ -233,15 +231,7 @@ def measured_at(
             lambda: jax.jit(lambda steps, *at: run(lambda n, *seen: correct(steps[n], *seen), *at)[0]),
         )
         return _means_of(by_batch(partial(measure, steps, leaves), traced, batches, places), traced, places)
-    given = _runner(traced, places)
-    affine = [Affine(np.ones(place.size), np.zeros(place.size)) for place in places]
-    found = []
-    for number, place in enumerate(places):
-        frozen = jax.tree.map(jnp.asarray, affine)
-        look = lambda inputs, n=number, frozen=frozen: given(frozen, leaves, inputs)[n : n + 1]  # noqa: E731
-        found += pooled(by_batch(look, traced, batches, [place]))
-        affine[number] = Affine(*correct(steps[number], *found[-1]))
-    return found
+    return place_after_place(traced, leaves, batches, places, steps)
 
 
 def _predicted(

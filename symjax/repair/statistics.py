@@ -17,7 +17,7 @@ from symjax.tracing.action import positions
 from symjax.tracing.activations import Hidden
 from symjax.tracing.program import evaluate
 
-__all__ = ["Statistics", "by_batch", "looker", "pooled", "runner", "statistics"]
+__all__ = ["Statistics", "by_batch", "changed", "fetched", "looker", "moments_at", "pooled", "runner", "statistics"]
 
 # place number, mean and variance of the batch -> factor and summand of each unit
 Rule = Callable[[int, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -75,20 +75,11 @@ def runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -
             seen: list[Any] = [None] * len(places)
 
             def change(number: int, segments: Sequence[Hidden]) -> Callable[[jax.Array], jax.Array]:
-                def changed(array: jax.Array) -> jax.Array:
-                    units = jnp.concatenate([take_units(array, [each]) for each in segments])
-                    units = units.astype(accumulation_dtype(units.dtype))
-                    mean = _over_all(jnp.mean(units, 0), times)
-                    variance = _over_all(jnp.mean((units - mean[None]) ** 2, 0), times)
-                    seen[number] = (mean, variance)
-                    if rule is None:
-                        return array
-                    factor, summand = rule(number, mean, variance)
-                    wide = array.astype(units.dtype)
-                    wide = wide * spread(factor, segments, array, 1.0) + spread(summand, segments, array, 0.0)
-                    return wide.astype(array.dtype)
+                def look(array: jax.Array) -> jax.Array:
+                    seen[number] = moments_at(array, segments, times)
+                    return array if rule is None else changed(array, segments, *rule(number, *seen[number]))
 
-                return changed
+                return look
 
             values = {place.value: change(n, place.segments) for n, place in enumerate(places)}
             wanted = [*program.outputs] if outputs else [place.value for place in places]
@@ -103,6 +94,20 @@ def runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -
         return seen, [array.reshape(-1, *array.shape[2:]) if array.ndim > 1 else array for array in results]
 
     return run
+
+
+def moments_at(array: jax.Array, segments: Sequence[Hidden], times: int) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance (units,) of a tensor of each of ``times`` vmapped examples, in two passes over it."""
+    units = jnp.concatenate([take_units(array, [each]) for each in segments])
+    units = units.astype(accumulation_dtype(units.dtype))
+    mean = _over_all(jnp.mean(units, 0), times)
+    return mean, _over_all(jnp.mean((units - mean[None]) ** 2, 0), times)
+
+
+def changed(array: jax.Array, segments: Sequence[Hidden], factor: Any, summand: Any) -> jax.Array:
+    """A tensor with ``x -> factor x + summand`` on the units that stand at the segments."""
+    wide = array.astype(accumulation_dtype(array.dtype))
+    return (wide * spread(factor, segments, array, 1.0) + spread(summand, segments, array, 0.0)).astype(array.dtype)
 
 
 def _over_all(mean: jax.Array, times: int) -> jax.Array:
@@ -147,6 +152,11 @@ def by_batch(
         found.append(measure(inputs))
     if not found:
         raise ValueError("batches holds nothing, but the network must be run on some inputs")
+    return fetched(times, found, places)
+
+
+def fetched(times: Sequence[int], found: Sequence[Any], places: Sequence[Place]) -> list[tuple[int, list[Statistics]]]:
+    """Number of examples and moments of each batch, from the device; refused by the place where they are not finite."""
     each = [
         [Statistics(*(np.asarray(array, np.float64) for array in one)) for one in batch]
         for batch in jax.device_get(found)

@@ -9,8 +9,9 @@ import numpy as np
 
 from papers.relu_equivariance.pairs.corrections import CORRECTIONS, corrected
 from papers.relu_equivariance.pairs.stage import Stage
-from symjax.equivariance import invariance_error
-from symjax.matching import Matching, aligned, barrier, cycles, match
+from symjax.channels import leaf_paths
+from symjax.equivariance import NetworkAction, flip_group, invariance_error, layerwise_errors
+from symjax.matching import Matching, aligned, barrier, cross_moments, cycles, match, reads
 
 WAYS = ("unmatched", "matched", "involution")
 """How the second network's channels are brought into the first one's order; the last for a flipped self only."""
@@ -64,6 +65,8 @@ class Pair(NamedTuple):
             images; NaN for two networks.
         filters: first kernels of the first network and of the second one, matched (2, height, width, 3, channels).
         layers: how the channels were matched.
+        layerwise: how far each kernel of the first network is from being equivariant under the involutions (kernels,);
+            NaN for two networks.
     """
 
     ends: np.ndarray
@@ -76,6 +79,7 @@ class Pair(NamedTuple):
     mirrored: np.ndarray
     filters: np.ndarray
     layers: Layers
+    layerwise: np.ndarray
 
 
 def barriers(pair: Pair) -> np.ndarray:
@@ -126,8 +130,10 @@ def _pair(
 ) -> Pair:
     own = kind == "flipped self"
     first, second = jax.tree.map(jnp.asarray, (first, second))
-    matching = match(stage.traced, first, second, stage.batches)
-    closed = match(stage.traced, first, second, stage.batches, constraint="involution") if own else None
+    traced = stage.traced
+    moments = cross_moments(traced, first, [second], stage.batches, reads(traced, traced.channels))[0]
+    matching = match(traced, first, second, moments=moments)
+    closed = match(traced, first, second, moments=moments, constraint="involution") if own else None
     others = [second, aligned(matching, second)] + ([aligned(closed, second)] if closed else [])
     places = np.linspace(0, 1, alphas)
     right = np.zeros((len(others), len(names), len(stage.labels)), bool)
@@ -137,10 +143,12 @@ def _pair(
             last_of_name = corrected(stage, name, first, other, 0.5)
             right[way, column] = stage.correct(last_of_name)
             last = last_of_name if name == "repair" else last
-    curve = np.array(
-        [[_line(stage, name, first, other, places, curve_images) for name in CURVE] for other in others[:2]]
-    )
     right_ends = np.stack([stage.correct(first), stage.correct(second)])
+    curve = np.zeros((2, len(CURVE), alphas))
+    for way, row in enumerate(curve if alphas else ()):
+        for line, name in zip(row, CURVE, strict=True):
+            known = {0.0: right_ends[0], 0.5: right[way, list(names).index(name)], 1.0: right_ends[1]}
+            line[:] = _line(stage, name, first, others[way], places, curve_images, known)
     return Pair(
         ends=right_ends.mean(-1),
         middle=right.mean(-1),
@@ -152,15 +160,20 @@ def _pair(
         mirrored=_distance(stage, first, second) if own else np.array(np.nan),
         filters=np.stack([_first_kernel(first), _first_kernel(others[1])]),
         layers=_layers(matching, closed),
+        layerwise=_layerwise(stage, first, closed) if closed else np.array([np.nan]),
     )
 
 
-def _line(stage: Stage, name: str, first: Any, other: Any, alphas: np.ndarray, images: int) -> list[float]:
-    """Accuracies of the first test images between two networks; at the ends no correction changes anything."""
+def _line(
+    stage: Stage, name: str, first: Any, other: Any, alphas: np.ndarray, images: int, known: dict[float, np.ndarray]
+) -> list[float]:
+    """Accuracies of the first test images between two networks; where all images are known, of these."""
     found = []
-    for alpha in alphas:
-        between = corrected(stage, name if 0 < alpha < 1 else "none", first, other, float(alpha))
-        found.append(stage.correct(between, images).mean())
+    for alpha in map(float, alphas):
+        right = known.get(alpha)
+        if right is None:
+            right = stage.correct(corrected(stage, name, first, other, alpha), images)
+        found.append(right[:images].mean())
     return found
 
 
@@ -179,6 +192,13 @@ def _distance(stage: Stage, first: Any, second: Any) -> np.ndarray:
 
 def _first_kernel(variables: Any) -> np.ndarray:
     return next(np.asarray(leaf) for leaf in jax.tree.leaves(variables) if np.ndim(leaf) == 4)
+
+
+def _layerwise(stage: Stage, variables: Any, matching: Matching) -> np.ndarray:
+    swaps = {name: np.stack([np.arange(len(perm)), perm]) for name, perm in matching.permutations.items()}
+    action = NetworkAction(flip_group(), stage.layout, stage.traced.channels, swaps)
+    errors, leaves = layerwise_errors(variables, action), leaf_paths(variables)
+    return np.array([error for path, error in errors.items() if np.ndim(leaves[path]) > 1])
 
 
 def _layers(matching: Matching, closed: Matching | None) -> Layers:

@@ -12,7 +12,7 @@ from papers.common.models.pretrained import Pretrained, read_resnet50
 from papers.common.runs import RunDirectory
 from papers.relu_equivariance.resnet_50.photographs import Chosen, Photographs, batches, choose, class_numbers
 from symjax.equivariance import advice, find_spatial, flip_group, invariance_error, transform
-from symjax.matching import Matching, aligned, cycles, match, merge
+from symjax.matching import Matching, aligned, cross_moments, cycles, match, merge, reads
 from symjax.repair import Repaired, outputs, repair
 from symjax.tracing import Symmetries, symmetries
 
@@ -144,8 +144,9 @@ def _at_size(
     right = np.zeros((len(WAYS), len(CORRECTIONS), ends.shape[1]), bool)
     measured = np.zeros(right.shape[:2], bool)
     others, matching = {"unmatched": second} if config.unmatched else {}, None
+    moments = cross_moments(traced, first, [second], stage.load(chosen.seen), reads(traced, traced.channels))[0]
     for name in streams:
-        found = match(traced, first, second, stage.load(chosen.seen), sites=name)
+        found = match(traced, first, second, moments=moments, sites=name)
         others[f"matched, {name} blocks"] = aligned(found, second)
         matching = found if matching is None else matching
     for way, other in others.items():

@@ -34,6 +34,8 @@ class Row(NamedTuple):
         other: barrier of a network and that of the next seed, matched and REPAIRed (networks,); NaN where there is no
             such pair: for one network, and for the second of two.
         involutive: share of channels in cycles of at most two (networks,).
+        matched: mean correlation of the channels of each layer with those of the mirror image (networks, layers).
+        layerwise: how far each kernel is from being equivariant under the matching (networks, kernels).
     """
 
     seeds: np.ndarray
@@ -46,6 +48,8 @@ class Row(NamedTuple):
     unmatched: np.ndarray
     other: np.ndarray
     involutive: np.ndarray
+    matched: np.ndarray
+    layerwise: np.ndarray
 
 
 def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
@@ -114,6 +118,8 @@ def _row(learnt: list[dict[str, Any]], failed: np.ndarray, selves: list[Pair], o
         unmatched=own[:, UNMATCHED, REPAIR],
         other=np.array(two + [np.nan] * (len(selves) - len(two))),
         involutive=np.array([np.average(pair.layers.involutive, weights=pair.layers.size) for pair in selves]),
+        matched=np.stack([pair.layers.matched for pair in selves]),
+        layerwise=np.stack([pair.layerwise for pair in selves]),
     )
 
 

@@ -47,7 +47,9 @@ def made_up_pair(middle: float, own: bool) -> Pair:
     mirrored = np.array(1e-6 if own else np.nan)
     ends = np.array([0.8, 0.8])
     right_ends = np.arange(200)[None] < 200 * ends[:, None]
-    return Pair(ends, table, right, right_ends, np.linspace(0, 1, 3), curve, error, mirrored, filters, layers)
+    return Pair(
+        ends, table, right, right_ends, np.linspace(0, 1, 3), curve, error, mirrored, filters, layers, 0.4 * ones
+    )
 
 
 def test_claims_of_merging_say_what_the_numbers_say():
@@ -81,6 +83,7 @@ def test_claims_of_the_table_say_what_the_numbers_say():
             "barrier": barrier + spread,
         }
         values |= {"uncorrected": barrier + spread, "unmatched": 0.9 + spread, "other": barrier + 0.02 + spread}
+        values |= dict.fromkeys(("matched", "layerwise"), np.ones((len(seeds), 2)))
         return Row(seeds=np.array(seeds), failed=np.zeros(0, int), involutive=1 + 0 * spread, **values)
 
     rows = {
@@ -125,6 +128,7 @@ def test_an_equivariant_network_is_merged_with_its_mirror_image_without_a_trace(
     layers = pair.layers
     assert layers.involutive.min() == 1 and (layers.fixed * layers.size <= layers.dead).all()  # the planted swaps
     assert pair.error.max() < 1e-5 and pair.mirrored < 1e-5 and np.abs(layers.lost).max() < 1e-9
+    assert pair.layerwise.max() < 1e-5
 
 
 @pytest.mark.slow

@@ -112,6 +112,15 @@ def test_every_class_from_one_pass_is_what_numpy_says_of_the_program_run_by_hand
     np.testing.assert_allclose(matching.correlations[stream], expected, atol=1e-12)
     last = match(found, variables, other, [x], sites="last").correlations[stream]
     np.testing.assert_allclose(last, np.corrcoef(*(s[-1].T for s in streams.values()))[:6, 6:], atol=1e-12)
+    # the moments of one pass serve every matching of the pair
+    moments = cross_moments(found, variables, [other], [x[:2], x[2:]], reads(found, found.channels))[0]
+    for sites, wanted in (("all", expected), ("last", last)):
+        again = match(found, variables, other, moments=moments, sites=sites)
+        np.testing.assert_allclose(again.correlations[stream], wanted, atol=1e-12)
+    with pytest.raises(ValueError, match=f"moments hold 1 places of '{stream}', which is read at 3"):
+        match(found, variables, other, moments={**moments, stream: moments[stream][:1]})
+    with pytest.raises(ValueError, match="give either batches or moments"):
+        match(found, variables, other, [x], moments=moments)
 
 
 def test_moments_in_float32_survive_a_large_mean_and_unequal_batches(convolutional: Case) -> None:

@@ -10,7 +10,17 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from symjax.matching import aligned, match, merge
-from symjax.repair import calibrate_biases, outputs, repair, repair_group, statistics, streams, temperature, writers
+from symjax.repair import (
+    calibrate_biases,
+    outputs,
+    repair,
+    repair_group,
+    stages,
+    statistics,
+    streams,
+    temperature,
+    writers,
+)
 from symjax.tracing import Symmetries, symmetries
 
 Case = tuple[Symmetries, dict, dict, list[jax.Array]]
@@ -64,7 +74,9 @@ def _close(left: Any, right: Any, atol: float = 1e-10) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=0), left, right)
 
 
-def test_exact_repair_meets_its_goals_at_every_tensor_before_a_nonlinearity(case: Case) -> None:
+def test_exact_repair_meets_its_goals_at_every_tensor_before_a_nonlinearity(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found, a, b, batches = case
     x, alpha = jnp.concatenate(batches), 0.25
     fixed = repair(found, merge(a, b, alpha), a, b, batches, alpha=alpha)
@@ -78,6 +90,17 @@ def test_exact_repair_meets_its_goals_at_every_tensor_before_a_nonlinearity(case
         _close(_moments(seen[key]), tuple(goals))
     gains = {place.name: place.gains[0].path for place in writers(found) if place.normalisation}
     assert set(gains.values()) == {("first", "gamma")}
+    # where nothing may be kept, every place is reached from the input again
+    monkeypatch.setattr(stages, "_MOST_KEPT", 0)
+    _close(repair(found, merge(a, b, alpha), a, b, batches, alpha=alpha).variables, fixed.variables, 1e-12)
+
+
+def test_from_place_to_place_every_contraction_of_the_program_is_run_once(case: Case) -> None:
+    program = case[0].model.program
+    parts = stages.stages(program, [place.value for place in writers(case[0])])
+    run = [eqn for part in parts for eqn in part.program.equations if eqn.name == "dot_general"]
+    assert len(run) == len({id(eqn) for eqn in run}) == sum(eqn.name == "dot_general" for eqn in program.equations) - 1
+    assert [len(part.before) for part in parts] == [0, 1, 2, 2, 1] and not parts[-1].after
 
 
 def test_the_mean_of_three_networks_is_given_the_means_of_their_statistics(case: Case) -> None:
