@@ -40,7 +40,11 @@ def decode(content: bytes, shape: tuple[int, ...] | None = None) -> np.ndarray:
         raise ValueError(f"its {width} x {height} pixels are more than the {LARGEST:,} that are allowed")
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"its pixels are of mode {image.mode}, expected 8 bits")
-    return np.asarray(image.convert("RGB"))
+    image.info.pop("transparency", None)  # or Pillow warns that it is dropped
+    try:
+        return np.asarray(image.convert("RGB"))
+    except SyntaxError as error:  # Pillow's word for a broken part of a PNG
+        raise ValueError(f"its parts are broken: {error}") from error
 
 
 def square(image: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Pretrained weights of a ResNet-50, from files that hold arrays and nothing else, or from a finished training."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from papers.common.paths import user_path
 
 SHOWN = 5
 """So many differences between a file and the network are listed."""
+
+PICKLES = frozenset((".pth", ".pt", ".pkl", ".pickle", ".bin", ".ckpt"))
+"""Endings of files that run programs when they are opened."""
 
 
 class Preparation(NamedTuple):
@@ -72,12 +76,12 @@ def read_resnet50(path: str | Path) -> Pretrained:
             f"{path} is no file: --weights takes a .safetensors or .npz file of a ResNet-50, or the directory of a "
             "finished training of one"
         )
-    if path.suffix in (".pth", ".pt", ".pkl", ".pickle", ".bin"):
+    layout = {".safetensors": "torchvision", ".npz": "keras"}.get(path.suffix.lower())
+    if layout is None and not PICKLES.isdisjoint(suffix.lower() for suffix in path.suffixes):
         raise UserError(
             f"{path} is a pickle, which may run any program when it is opened: convert it to safetensors where it "
             "comes from (`safetensors.torch.save_file(torch.load(...), ...)`)"
         )
-    layout = {".safetensors": "torchvision", ".npz": "keras"}.get(path.suffix)
     if layout is None:
         raise UserError(f"{path} ends in {path.suffix or 'nothing'}: --weights takes a .safetensors or .npz file")
     arrays = _safetensors(path) if layout == "torchvision" else _npz(path)
@@ -99,11 +103,17 @@ def _from_run(path: Path) -> Pretrained:
 
 def _model(path: Path, arrays: dict[str, np.ndarray], layout: Layout) -> ResNet50:
     """The network whose last and first layers have the file's shapes."""
-    stem, dense = ("conv1.weight", "fc.weight") if layout == "torchvision" else ("conv1/kernel", "fc1000/kernel")
-    if missing := [name for name in (stem, dense) if name not in arrays]:
-        raise UserError(f"{path} has no array {missing[0]}: it is no ResNet-50 in the layout of {layout}")
+    ends = {"conv1.weight": 4, "fc.weight": 2} if layout == "torchvision" else {"conv1/kernel": 4, "fc1000/kernel": 2}
+    for name, axes in ends.items():
+        if name not in arrays:
+            raise UserError(f"{path} has no array {name}: it is no ResNet-50 in the layout of {layout}")
+        if arrays[name].ndim != axes or not arrays[name].size:
+            raise UserError(
+                f"{path} does not fit a ResNet-50 ({layout}): {name} has shape {arrays[name].shape}, not {axes} axes"
+            )
     out = 0 if layout == "torchvision" else -1
-    return ResNet50(arrays[dense].shape[out], arrays[stem].shape[out] / 64, layout)
+    stem, dense = (arrays[name].shape[out] for name in ends)
+    return ResNet50(dense, stem / 64, layout)
 
 
 def _fitted(path: Path, model: ResNet50, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -112,35 +122,44 @@ def _fitted(path: Path, model: ResNet50, arrays: dict[str, np.ndarray]) -> dict[
     shapes = jax.eval_shape(lambda key, x: model.init(key, x), jax.random.key(0), image)
     flat, structure = jax.tree_util.tree_flatten_with_path(shapes)
     name_of = torchvision_names if model.layout == "torchvision" else keras_names
+    order = _TORCH if model.layout == "torchvision" else {}
     wanted = {name_of(tuple(entry.key for entry in place)): leaf.shape for place, leaf in flat}
     # torchvision counts the batches that its statistics have seen
     found = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
-    if model.layout == "torchvision":
-        found = {name: _from_torch(array) for name, array in found.items()}
     differences = [f"{name} is missing" for name in wanted if name not in found]
     differences += [f"{name} is not of the network" for name in found if name not in wanted]
-    differences += [
-        f"{name} has shape {found[name].shape}, not {shape}"
-        for name, shape in wanted.items()
-        if name in found and found[name].shape != shape
-    ]
-    differences += [f"{name} is not finite" for name in wanted if name in found and not np.isfinite(found[name]).all()]
+    leaves = []
+    for name, shape in wanted.items():
+        if (array := found.get(name)) is None:
+            continue
+        axes = order.get(len(shape), tuple(range(len(shape))))
+        its = tuple(shape[axis] for axis in np.argsort(axes))
+        if array.shape != its:
+            differences.append(f"{name} has shape {array.shape}, not {its}")
+        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            differences.append(f"{name} holds {array.dtype}, not floating-point numbers")
+        else:
+            with np.errstate(over="ignore"):  # beyond float32 is infinite, which the next line says
+                leaves.append(array.astype(np.float32).transpose(axes))
+            if not np.isfinite(leaves[-1]).all():
+                differences.append(f"{name} is not finite")
     if differences:
         more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise UserError(f"{path} does not fit a ResNet-50 ({model.layout}): {'; '.join(differences[:SHOWN])}{more}")
-    return jax.tree.unflatten(structure, [np.asarray(found[name], np.float32) for name in wanted])
+    return jax.tree.unflatten(structure, leaves)
 
 
-def _from_torch(array: np.ndarray) -> np.ndarray:
-    """Kernels (out, in, height, width) as (height, width, in, out), (out, in) as (in, out); vectors as they are."""
-    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
+"""Axes of torchvision's kernels (out, in, height, width) and (out, in), in the order of the network's."""
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("no zip archive, or one that was cut off")
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            return {name: np.asarray(file[name]) for name in file}
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is no readable npz of arrays ({error})") from None
 
 
@@ -154,3 +173,5 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is no readable safetensors file ({error})") from None
+    except (AttributeError, KeyError, TypeError) as error:  # how safetensors says that NumPy has no such numbers
+        raise UserError(f"{path} holds numbers of a kind that cannot be read ({error}): store float32") from None

@@ -6,8 +6,10 @@ travel.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import lru_cache, partial
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -33,12 +35,12 @@ class Stream(NamedTuple):
 
     Attributes:
       labels: of all of them (n,).
-      batches: ``batches(first, indices)``: images uint8 and labels of each row of ``indices`` (steps, batch), the first
-        of which is step ``first`` of the run.
+      batches: ``batches(first, order, batch_size)``: images uint8 and labels of ``order`` (images,), batch after batch,
+        the first of which is that of step ``first`` of the run; read through an epoch, and closed.
     """
 
     labels: np.ndarray
-    batches: Callable[[int, np.ndarray], Iterable[tuple[np.ndarray, np.ndarray]]]
+    batches: Callable[[int, np.ndarray, int], Generator[tuple[np.ndarray, np.ndarray], None, None]]
 
 
 class Fetched(NamedTuple):
@@ -138,15 +140,16 @@ def fit(
     while at < epochs * per_epoch:
         epoch, place = divmod(at, per_epoch)
         order = epoch_order(seed, epoch, images)
-        for indices in chunks(order, batch_size, place, chunk):
-            state, metrics = run(state, data, indices)
-            hand_out(pending)
-            pending = Pending(at, metrics, read(state))
-            at += len(indices)
-            # an epoch that is complete gets its on_epoch even so: the continuation begins after it
-            if at % per_epoch and should_stop():
+        with _opened(data, at, order[place * batch_size :], batch_size) as source:
+            for indices in chunks(order, batch_size, place, chunk):
+                state, metrics = run(state, source, indices)
                 hand_out(pending)
-                return state
+                pending = Pending(at, metrics, read(state))
+                at += len(indices)
+                # an epoch that is complete gets its on_epoch even so: the continuation begins after it
+                if at % per_epoch and should_stop():
+                    hand_out(pending)
+                    return state
         hand_out(pending)
         pending = None
         on_epoch(epoch + 1, state)
@@ -166,6 +169,11 @@ def chunks(order: np.ndarray, batch_size: int, place: int, chunk: int) -> Iterat
     rest = order[full * batch_size :]
     if place == full and len(rest):
         yield rest[None]
+
+
+def _opened(data: Data | Stream, first: int, order: np.ndarray, batch_size: int) -> AbstractContextManager[Any]:
+    """What the steps of an epoch read: the resident data, or batches that end with it."""
+    return closing(data.batches(first, order, batch_size)) if isinstance(data, Stream) else nullcontext(data)
 
 
 # both keep what they compiled: fitting again with the same step, as after a stop, compiles nothing
@@ -207,9 +215,9 @@ def _driver(driver: str, step: Callable[..., Any]) -> Callable[..., tuple[TrainS
 def _streamed(step: Callable[..., Any]) -> Callable[..., tuple[TrainState, Metrics]]:
     single = jax.jit(step, donate_argnums=0, compiler_options=step_options())
 
-    def run(state: TrainState, data: Stream, indices: np.ndarray) -> tuple[TrainState, Metrics]:
+    def run(state: TrainState, batches: Iterator[Any], indices: np.ndarray) -> tuple[TrainState, Metrics]:
         collected = []
-        for batch in data.batches(int(state.step), indices):
+        for batch in islice(batches, len(indices)):
             state, metrics = single(state, batch)
             collected.append(metrics)
         return state, collected

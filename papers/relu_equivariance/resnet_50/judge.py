@@ -12,6 +12,7 @@ from papers.relu_equivariance.resnet_50.measure import CORRECTIONS, WAYS, AtSize
 from symjax.matching import barrier
 
 GROUPS = 10
+"""Of photographs, over which the findings are judged; of fewer photographs each is a group."""
 
 UNMATCHED, ALL, LAST = range(len(WAYS))
 NONE, RESET, REPAIR = range(len(CORRECTIONS))
@@ -22,7 +23,7 @@ def judge(measured: Measured, config: Any, setting: Setting) -> list[Claim]:
     names = ", ".join(measured.folders)
     data = f"{len(measured.folder)} photographs of {names} (not ImageNet's validation set), {measured.seen} others seen"
     here = setting._replace(data=data, model=measured.model, reduced=config.reduced)
-    groups = np.arange(len(measured.folder)) % GROUPS
+    groups = np.arange(len(measured.folder)) % min(GROUPS, len(measured.folder))
     figure = "ImageNet, trained here" if measured.trained else "ImageNet"
     statements = {name: one._replace(figure=figure) for name, one in RESNET_50.items()}
     if measured.trained:
@@ -39,7 +40,7 @@ def _at_size(at: AtSize, statements: dict[str, Statement], groups: np.ndarray, h
     size = int(at.size)
 
     def over_groups(value: Callable[[np.ndarray], float]) -> list[float]:
-        return [float(value(groups == group)) for group in range(GROUPS)]
+        return [float(value(groups == group)) for group in np.unique(groups)]
 
     def accuracy(right: np.ndarray) -> Callable[[np.ndarray], float]:
         return lambda chosen: right[chosen].mean()

@@ -108,7 +108,7 @@ def measure(config: Any, directory: RunDirectory) -> Measured:
 
 def require(config: Any) -> str:
     """Require weights and photographs, and give the fingerprint of the photographs chosen."""
-    return _inputs(config)[1].digest
+    return _inputs(config)[1].digest()
 
 
 def _inputs(config: Any) -> tuple[Pretrained, Chosen]:

@@ -8,11 +8,16 @@ from typing import NamedTuple
 import numpy as np
 
 from papers.common.data import pixels
+from papers.common.data.ahead import ahead
+from papers.common.data.members import read_file
 from papers.common.errors import UserError
 from papers.common.models.pretrained import Preparation
 from papers.common.paths import user_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+
+DECODED = 64
+"""Photographs that are decoded at a time to see whether they can be."""
 
 
 class Photographs(NamedTuple):
@@ -33,12 +38,16 @@ class Chosen(NamedTuple):
     evaluated: Photographs
     seen: Photographs
 
-    @property
     def digest(self) -> str:
-        """Of the chosen files' contents."""
-        digest = hashlib.sha256()
-        for file in (*self.evaluated.files, *self.seen.files):
-            digest.update(file.read_bytes())
+        """Fingerprint of the chosen files' contents.
+
+        Raises:
+            UserError: one of them is no photograph; better now than after minutes of computing.
+        """
+        digest, files = hashlib.sha256(), (*self.evaluated.files, *self.seen.files)
+        for contents in ahead(lambda place: _checked(files[place]), len(files), DECODED):
+            for content in contents:
+                digest.update(content)
         return digest.hexdigest()
 
 
@@ -55,7 +64,7 @@ def class_numbers(places: Sequence[Path], classes: Path | None, count: int) -> d
     """
     if classes is not None:
         classes = user_path(classes)
-        names = classes.read_text().split() if classes.is_file() else _folders(classes)
+        names = _names(classes) if classes.is_file() else _folders(classes)
         found = sorted(set(names))
         if len(found) != count:
             raise UserError(f"{classes} names {len(found)} classes, but the network has {count}")
@@ -105,31 +114,52 @@ def batches(
     photographs: Photographs, size: int, resize: int | None, how: Preparation, many: int
 ) -> Iterator[np.ndarray]:
     """Photographs as the network takes them, float32 (many, size, size, 3); the last batch may be smaller."""
-    for first in range(0, len(photographs), many):
-        yield np.stack([prepare(file, size, resize or size, how) for file in photographs.files[first : first + many]])
+    files = photographs.files
+    for images in ahead(lambda place: prepare(files[place], size, resize or size, how), len(files), many):
+        yield np.stack(images)
 
 
 def prepare(file: Path, size: int, resize: int, how: Preparation) -> np.ndarray:
     """Resize the shorter side, crop the centre, scale and shift each channel.
 
     Raises:
-        UserError: no readable photograph.
+        UserError: no readable photograph, or one far too narrow.
     """
     from PIL import Image
 
-    try:
-        image = pixels.decode(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is no photograph that can be read ({error})") from error
+    image = _decoded(file, read_file(file))
     height, width = image.shape[:2]
     if min(height, width) != resize:
         scale = resize / min(height, width)
         new = (max(resize, round(width * scale)), max(resize, round(height * scale)))
+        if new[0] * new[1] > pixels.LARGEST:
+            raise UserError(f"{file} has {width} x {height} pixels, too narrow for a central crop: take it out")
         image = np.asarray(Image.fromarray(image).resize(new, Image.Resampling.BILINEAR))
     top, left = ((side - size) // 2 for side in image.shape[:2])
     image = image[top : top + size, left : left + size].astype(np.float32) * np.float32(how.scale)
     image = image[..., ::-1] if how.reverse else image
     return (image - np.float32(how.mean)) / np.float32(how.std)
+
+
+def _checked(file: Path) -> bytes:
+    """What is in a file, which is a photograph."""
+    content = read_file(file)
+    _decoded(file, content)
+    return content
+
+
+def _decoded(file: Path, content: bytes) -> np.ndarray:
+    try:
+        return pixels.decode(content)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is no photograph that can be read ({error}): mend it, or take it out") from error
+
+
+def _names(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is no text: --classes takes a folder, or a text file with one name a line") from None
 
 
 def _folders(place: Path) -> list[str]:

@@ -105,8 +105,9 @@ def build(config: Any, listing: Listing) -> tuple[TrainState, Plan, Data]:
     test = Data(CentralCrops(listing, rows, config.size), own[rows])
     accuracy = evaluate(model, normalise, min(TRIED, len(rows)))
 
-    def read(first: int, indices: np.ndarray) -> Any:
-        return batches(RandomCrops(listing, config.size, config.flips, config.seed, first, indices), config.loader)
+    def read(first: int, order: np.ndarray, many: int) -> Any:
+        crops = RandomCrops(listing, config.size, config.flips, config.seed, first, order, many)
+        return batches(crops, config.loader)
 
     @partial(jax.jit, compiler_options=once_options())
     def begin(variables: Any, key: jax.Array) -> TrainState:

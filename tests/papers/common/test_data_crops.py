@@ -1,8 +1,9 @@
-"""Photographs decoded as they are needed: the crops' law, the same batches by threads and by grain's interface."""
+"""Photographs decoded as they are needed: the crops' law, the same batches by threads and by grain."""
 
-import sys
+import multiprocessing
+import threading
+import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,32 +40,59 @@ def test_random_boxes_have_areas_and_ratios_as_published_and_a_narrow_photograph
     assert random_box(10, 1000, random) == (493, 0, 506, 10)
 
 
-def test_crops_are_a_function_of_seed_step_and_place_whoever_reads_them(listing, monkeypatch):
-    indices = np.array([[0, 5, 2], [7, 1, 3]])
-    crops = RandomCrops(listing, 32, True, 1, 10, indices)
-    own = [crops[place] for place in range(6)]
-    steps = list(batches(crops, "threads"))
-    assert [labels.tolist() for _, labels in steps] == [[0, 1, 0], [1, 0, 0]] and len(crops) == 6
+ORDER = np.array([0, 5, 2, 7, 1, 3, 4])
+"""Three batches, the last one of a single image."""
+
+
+@pytest.fixture(params=["threads", "grain"])
+def loader(request):
+    """Each of the loaders that is installed."""
+    if request.param == "grain":
+        pytest.importorskip("grain", reason="grain is not installed: it is the extra imagenet")
+    return request.param
+
+
+def same(steps, others):
+    return all(
+        np.array_equal(images, wanted) and np.array_equal(labels, known) and images.dtype == np.uint8
+        for (images, labels), (wanted, known) in zip(steps, others, strict=True)
+    )
+
+
+def test_crops_are_a_function_of_seed_step_and_place_whoever_reads_them(listing, loader):
+    crops = RandomCrops(listing, 32, True, 1, 10, ORDER, 3)
+    own = [crops[place] for place in range(7)]
+    steps = list(batches(crops, loader))
+    assert [labels.tolist() for _, labels in steps] == [[0, 1, 0], [1, 0, 0], [1]] and len(crops) == 7
     assert np.array_equal(np.concatenate([images for images, _ in steps]), np.stack([image for image, _ in own]))
-    later = RandomCrops(listing, 32, True, 1, 11, indices[1:])  # a run that goes on at the second step
-    assert np.array_equal(next(batches(later, "threads"))[0], steps[1][0])
+    assert all(labels.dtype == np.int32 for _, labels in steps) and same(steps, batches(crops, "threads"))
+    later = RandomCrops(listing, 32, True, 1, 11, ORDER[3:], 3)  # a run that goes on at the second step
+    assert same(steps[1:], batches(later, loader))
+    other = RandomCrops(listing, 32, True, 2, 10, ORDER, 3)
+    assert not np.array_equal(next(batches(other, loader))[0], steps[0][0])
     mirrored = [image[0, 0, 0] > image[0, -1, 0] for image, _ in own]
-    assert 0 < sum(mirrored) < 6
-    assert not any(crop[0][0, 0, 0] > crop[0][0, -1, 0] for crop in RandomCrops(listing, 32, False, 1, 10, indices))
+    assert 0 < sum(mirrored) < 7
+    assert not any(crop[0][0, 0, 0] > crop[0][0, -1, 0] for crop in RandomCrops(listing, 32, False, 1, 10, ORDER, 3))
 
-    class Batched(list):  # the part of grain's interface that is called, as its documentation has it
-        def batch(self, size):
-            rows = [self[first : first + size] for first in range(0, len(self), size)]
-            return Batched(tuple(map(np.stack, zip(*row, strict=True))) for row in rows)
 
-        def to_iter_dataset(self):
-            return iter(self)
-
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    stub = SimpleNamespace(MapDataset=SimpleNamespace(source=lambda source: Batched(source)))
-    monkeypatch.setitem(sys.modules, "grain", stub)
-    for (images, labels), (wanted, known) in zip(batches(crops, "grain"), steps, strict=True):
-        assert np.array_equal(images, wanted) and np.array_equal(labels, known)
+def test_a_loader_that_is_closed_ends_its_threads_and_a_broken_photograph_is_named(tmp_path, loader):
+    for label in range(2):
+        (tmp_path / f"n{label}").mkdir()
+        for number in range(10):
+            Image.new("RGB", (40, 40)).save(tmp_path / f"n{label}" / f"{number}.jpg")
+    listing, before = read_listing(tmp_path), threading.active_count()
+    crops = RandomCrops(listing, 32, True, 0, 0, np.arange(16), 4)
+    steps = batches(crops, loader)
+    next(steps)
+    steps.close()
+    patience = time.monotonic() + 20  # grain tells its threads to end and does not wait for them
+    while threading.active_count() > before and time.monotonic() < patience:
+        time.sleep(0.01)
+    assert threading.active_count() <= before and multiprocessing.active_children() == []
+    broken = listing.root / listing.files["train"][9]
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(UserError, match=rf"{broken} is no image .*: mend it, or take it out of the folder"):
+        list(batches(crops, loader))
 
 
 def test_central_crops_and_a_loader_that_is_not_installed(listing, monkeypatch):

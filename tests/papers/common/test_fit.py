@@ -227,16 +227,31 @@ def test_loop_and_scan_take_the_same_path(training, data, whole):
     assert [chunk.step for chunk in book.chunks] == [chunk.step for chunk in whole[1].chunks]
 
 
-def test_a_stream_takes_the_same_path_as_resident_data(training, data, whole):
-    asked = []
+class Streamed:
+    """The resident data as a stream, which writes down what it is asked for and when it is closed."""
 
-    def batches(first, indices):
-        asked.append((first, len(indices)))
-        return ((np.asarray(data.images)[index], np.asarray(data.labels)[index]) for index in indices)
+    def __init__(self, data):
+        self.asked, self.closed = [], 0
+        self.images, self.labels = np.asarray(data.images), np.asarray(data.labels)
 
-    book = Book()
-    streamed, _ = train(training, Stream(np.asarray(data.labels), batches), book=book)
-    assert asked == [(5 * epoch + place, n) for epoch in range(3) for place, n in ((0, 2), (2, 2), (4, 1))]
+    def batches(self, first, order, batch_size):
+        self.asked.append((first, len(order)))
+        try:
+            for at in range(0, len(order), batch_size):
+                rows = order[at : at + batch_size]
+                yield self.images[rows], self.labels[rows]
+        finally:
+            self.closed += 1
+
+
+def test_a_stream_takes_the_same_path_as_resident_data_and_is_read_through_an_epoch(training, data, whole):
+    source, book = Streamed(data), Book()
+    stream = Stream(source.labels, source.batches)
+    stops = iter([False, True])
+    state, _ = train(training, stream, book=book, should_stop=lambda: next(stops))  # after two of three chunks
+    assert source.closed == 1 and int(state.step) == 4
+    streamed, _ = train(training, stream, book=book, state=state)
+    assert source.asked == [(0, 22), (4, 2), (5, 22), (10, 22)] and source.closed == 4
     np.testing.assert_allclose(book.losses, whole[1].losses, rtol=1e-5)
     assert int(streamed.step) == 15
 

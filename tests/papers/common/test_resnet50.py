@@ -1,5 +1,7 @@
 """ResNet-50 in its two published layouts, flips at 224 and 225, and the readers of its weights."""
 
+import functools
+import io
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from symjax.equivariance import broken, commutation_error, exact_sizes, find_spa
 WIDTH = 1 / 64
 
 
-def named(layout: str) -> tuple[ResNet50, dict[str, Any], dict[str, np.ndarray]]:
+@functools.cache
+def _named(layout: str) -> tuple[ResNet50, dict[str, Any], dict[str, np.ndarray]]:
     """A narrow network, its variables with no entry at its initial value, and these under their published names."""
     model = ResNet50(5, WIDTH, layout)
     variables = initialise(model, 0, (33, 33, 3))
@@ -30,6 +33,12 @@ def named(layout: str) -> tuple[ResNet50, dict[str, Any], dict[str, np.ndarray]]
         leaf = leaf.T if layout == "torchvision" and leaf.ndim == 2 else leaf
         arrays[name_of(tuple(entry.key for entry in path))] = np.ascontiguousarray(leaf)
     return model, variables, arrays
+
+
+def named(layout: str) -> tuple[ResNet50, dict[str, Any], dict[str, np.ndarray]]:
+    """The same with a dict of arrays of one's own."""
+    model, variables, arrays = _named(layout)
+    return model, variables, dict(arrays)
 
 
 def test_the_published_sizes_and_names() -> None:
@@ -75,17 +84,61 @@ def test_a_pickle_is_refused_and_so_is_what_is_no_resnet(tmp_path: Path) -> None
         read_resnet50(tmp_path / "broken.npz")
 
 
+def _whole(arrays: dict[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def test_a_damaged_file_and_arrays_of_another_kind_are_one_sentence(tmp_path: Path) -> None:
+    _, _, arrays = named("keras")
+    stem, whole = arrays["conv1/kernel"], _whole(arrays)
+    npy = io.BytesIO()
+    np.save(npy, stem)
+    turned = bytearray(whole)
+    turned[len(whole) // 2] ^= 255
+    places = {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "short": whole[:-5],
+        "npy": npy.getvalue(),
+        "turned": turned,
+    }
+    for name, content in places.items():
+        (tmp_path / f"{name}.npz").write_bytes(content)
+        with pytest.raises(UserError, match=f"{name}.npz is no readable npz of arrays"):
+            read_resnet50(tmp_path / f"{name}.npz")
+    for name, instead, message in (
+        ("object", np.array([None]), "no readable npz"),
+        ("scalar", np.float32(1), r"conv1/kernel has shape \(\), not 4 axes"),
+        ("narrow", stem[..., :0], r"conv1/kernel has shape \(7, 7, 3, 0\), not 4 axes"),
+        ("integers", np.ones(stem.shape, int), "conv1/kernel holds int64, not floating-point numbers"),
+        ("infinite", np.full(stem.shape, 1e300), "conv1/kernel is not finite"),
+    ):
+        (tmp_path / f"{name}.npz").write_bytes(_whole(arrays | {"conv1/kernel": instead}))
+        with pytest.raises(UserError, match=message):
+            read_resnet50(tmp_path / f"{name}.npz")
+
+
 def test_torchvision_weights_are_read(tmp_path: Path) -> None:
-    numpy = pytest.importorskip("safetensors.numpy")
+    numpy = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed: it is the extra pretrained")
     _, variables, arrays = named("torchvision")
     counted = arrays | {"bn1.num_batches_tracked": np.array(7)}
     numpy.save_file(counted, tmp_path / "weights.safetensors")
     found = read_resnet50(tmp_path / "weights.safetensors")
     assert found.model == ResNet50(5, WIDTH, "torchvision") and not found.preparation.reverse
     assert jax.tree.all(jax.tree.map(np.array_equal, found.variables, variables))
-    (tmp_path / "broken.safetensors").write_bytes(b"123")
-    with pytest.raises(UserError, match="no readable safetensors"):
-        read_resnet50(tmp_path / "broken.safetensors")
+    whole = (tmp_path / "weights.safetensors").read_bytes()
+    for size in (0, 3, 100, len(whole) - 1):
+        (tmp_path / "broken.safetensors").write_bytes(whole[:size])
+        with pytest.raises(UserError, match="no readable safetensors"):
+            read_resnet50(tmp_path / "broken.safetensors")
+    arrays["layer1.0.conv1.weight"] = arrays["layer1.0.conv1.weight"][:, :, 0]
+    arrays["more"] = arrays.pop("layer1.0.bn1.bias")
+    numpy.save_file(arrays, tmp_path / "wrong.safetensors")
+    wrong = r"bn1.bias is missing; more is not of the network; .*conv1.weight has shape \(1, 1, 1\), not \(1, 1, 1, 1\)"
+    with pytest.raises(UserError, match=wrong):
+        read_resnet50(tmp_path / "wrong.safetensors")
 
 
 @pytest.mark.slow  # compiles the network three times

@@ -49,9 +49,36 @@ def test_photographs_are_spread_over_classes_and_folders_and_never_both_evaluate
             choose(images, seen, class_numbers((*images, *seen), None, kinds), 4, 2, 0)
     with pytest.raises(UserError, match="has 12 photographs, but --evaluated asks for 13"):
         choose((whole,), (), numbers, 13, 2, 0)
-    (whole / "n00" / "broken.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="no photograph that can be read"):
-        prepare(whole / "n00" / "broken.png", 32, 32, PREPARATIONS["keras"])
+    chosen.digest()  # every one can be decoded
+    chosen.seen.files[-1].write_bytes(chosen.seen.files[-1].read_bytes()[:200])
+    with pytest.raises(UserError, match=rf"{chosen.seen.files[-1]} is no photograph that can be read"):
+        chosen.digest()
+
+
+def test_what_is_no_photograph_of_eight_bits_is_named_and_grey_and_cmyk_ones_are_read(tmp_path: Path) -> None:
+    pixels = np.tile(np.arange(0, 240, 6, np.uint8)[:, None, None], (1, 40, 3))
+    whole = Image.fromarray(pixels)
+    whole.convert("L").save(tmp_path / "grey.jpg")
+    whole.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    for name in ("grey.jpg", "cmyk.jpg"):
+        seen = prepare(tmp_path / name, 40, 40, PREPARATIONS["keras"])[..., ::-1] + np.array([123.68, 116.779, 103.939])
+        assert np.abs(seen - pixels).max() < 8
+    Image.fromarray(np.full((40, 40), 1000, np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "text.png").write_bytes(b"no image")
+    Image.new("RGB", (40_000, 1)).save(tmp_path / "narrow.png")
+    (tmp_path / "folder.jpg").mkdir()
+    for name, message in (
+        ("deep.png", "is no photograph .*expected 8 bits"),
+        ("text.png", "is no photograph"),
+        ("narrow.png", "has 40000 x 1 pixels, too narrow"),
+        ("folder.jpg", "cannot be read .a folder."),
+        ("absent.jpg", "cannot be read"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prepare(tmp_path / name, 224, 224, PREPARATIONS["keras"])
+    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="classes.txt is no text"):
+        class_numbers((tmp_path,), tmp_path / "classes.txt", 3)
 
 
 def test_the_centre_reaches_the_network_in_its_channels(tmp_path: Path) -> None:
