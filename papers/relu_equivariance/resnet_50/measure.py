@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from papers.common.errors import UserError
 from papers.common.models.pretrained import Pretrained, read_resnet50
 from papers.common.runs import RunDirectory
 from papers.relu_equivariance.resnet_50.photographs import Chosen, Photographs, batches, choose, class_numbers
@@ -144,9 +145,7 @@ def _at_size(
     right = np.zeros((len(WAYS), len(CORRECTIONS), ends.shape[1]), bool)
     measured = np.zeros(right.shape[:2], bool)
     others, matching = {"unmatched": second} if config.unmatched else {}, None
-    moments = cross_moments(traced, first, [second], stage.load(chosen.seen), reads(traced, traced.channels))[0]
-    for name in streams:
-        found = match(traced, first, second, moments=moments, sites=name)
+    for name, found in matched(stage, first, second, streams).items():
         others[f"matched, {name} blocks"] = aligned(found, second)
         matching = found if matching is None else matching
     for way, other in others.items():
@@ -167,6 +166,21 @@ def _at_size(
         _distance(stage.apply(in_order, few), stage.apply(second, few)),
         *_classes(matching),
     )
+
+
+def matched(stage: Any, first: Any, second: Any, streams: tuple[str, ...]) -> dict[str, Matching]:
+    """Match the mirror image to the network in every way asked for, from one pass over the photographs seen.
+
+    Raises:
+        UserError: activations are not finite, or a part of the network could not be followed.
+    """
+    traced = stage.traced
+    seen = stage.load(stage.chosen.seen)
+    try:
+        moments = cross_moments(traced, first, [second], seen, reads(traced, traced.channels))[0]
+        return {name: match(traced, first, second, moments=moments, sites=name) for name in streams}
+    except ValueError as error:
+        raise UserError(f"{stage.net.words} cannot be matched: {error}") from error
 
 
 def _logits(stage: _Stage, run: Callable[[Any], Any]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Area averaging is the mean over the area, and every set offers it."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from PIL import Image
 
 from papers.common.data import SETS, Dataset, Split, load
 from papers.common.data.outline import reduced
-from papers.common.data.pixels import area_average, square
+from papers.common.data.pixels import area_average, decode, square
 from papers.common.errors import UserError
 
 
@@ -42,6 +44,20 @@ def test_the_central_square(shape, kept):
     side = min(shape)
     expected = image[kept[0] : kept[0] + side, kept[1] : kept[1] + side]
     np.testing.assert_array_equal(square(image), expected)
+
+
+def test_transparency_is_dropped_without_a_word_and_a_broken_part_is_refused():
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    transparent, plain = io.BytesIO(), io.BytesIO()
+    palette = Image.fromarray(pixels).convert("P")
+    palette.save(transparent, "PNG", transparency=bytes(range(200)))
+    np.testing.assert_array_equal(decode(transparent.getvalue()), np.asarray(palette.convert("RGB")))
+    Image.fromarray(pixels).save(plain, "PNG")
+    content = bytearray(plain.getvalue())
+    at = content.index(b"IDAT") - 4
+    content[at : at + 4] = (int.from_bytes(content[at : at + 4]) - 20).to_bytes(4)  # what follows is no part
+    with pytest.raises(ValueError, match="its parts are broken"):
+        decode(bytes(content))
 
 
 def test_a_set_is_reduced_in_both_splits_and_keeps_the_rest():

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,14 +11,15 @@ from PIL import Image
 
 from papers.common.claims import Setting
 from papers.common.errors import UserError
-from papers.common.models import ResNet50, initialise
+from papers.common.models import MLP, ResNet50, initialise
 from papers.common.models.pretrained import PREPARATIONS
 from papers.common.models.resnet50 import keras_names
 from papers.relu_equivariance.resnet50 import ResNet50Config, entry
 from papers.relu_equivariance.resnet_50.judge import GROUPS, judge
-from papers.relu_equivariance.resnet_50.measure import CORRECTIONS, WAYS, AtSize, Measured
+from papers.relu_equivariance.resnet_50.measure import CORRECTIONS, WAYS, AtSize, Measured, matched
 from papers.relu_equivariance.resnet_50.photographs import choose, class_numbers, prepare
 from papers.relu_equivariance.resnet_50.table import markdown, rows
+from symjax.tracing import symmetries
 
 SETTING = Setting("", "", "command", {"device": "cpu", "versions": {}, "commit": None})
 
@@ -116,6 +118,20 @@ def test_the_table_and_the_claims_say_what_was_measured() -> None:
     groups = np.arange(many) % GROUPS
     own = [1 - right[1, 2, groups == g].mean() / ends[:, groups == g].mean() for g in range(GROUPS)]
     assert barrier.measured == pytest.approx(np.mean(own)) and barrier.verdict == "undecided"
+
+
+def test_activations_that_are_not_finite_are_refused_by_their_layer() -> None:
+    model = MLP((4, 3))
+    variables, images = initialise(model, 0, (2, 2, 3)), np.full((2, 2, 2, 3), np.nan, np.float32)
+    stage = SimpleNamespace(
+        **{
+            "traced": symmetries(model.apply, variables, np.zeros_like(images)),
+            "net": SimpleNamespace(words="a network"),
+        },
+        **{"chosen": SimpleNamespace(seen=None), "load": lambda seen: iter([images])},
+    )
+    with pytest.raises(UserError, match="a network cannot be matched: the activations of .* are not finite"):
+        matched(stage, variables, variables, ("all",))
 
 
 @pytest.mark.slow  # compiles a dozen programs of a network
