@@ -10,6 +10,7 @@ in train/ and in test/. ``--preset eurosat-one-core`` is reduced to what a CPU c
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from papers.common.cli import check, check_count, main
@@ -48,6 +49,10 @@ class GroupsConfig(Recipe):
 
     images: int = 50
     """Training images seen, each with all its images under D4, to match channels and to correct activations."""
+
+    networks: Path | None = None
+    """Folder of networks, kind/seed-N: those that are there are read, the others trained there; by default a folder of
+    the run's own."""
 
     @property
     def reduced(self) -> bool:

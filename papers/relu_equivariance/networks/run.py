@@ -1,7 +1,7 @@
-"""One network from its configuration to its directory, and the networks of many seeds."""
+"""One network from its configuration to its directory, the networks of many seeds, and those of many kinds."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,9 @@ from papers.common.compilation import once_options
 from papers.common.errors import Divergence, UserError
 from papers.common.finished import is_finished, load_json, read_config
 from papers.common.models import VGG11
-from papers.common.runs import RunDirectory
+from papers.common.network import Network
+from papers.common.paths import user_path
+from papers.common.runs import RunDirectory, load
 from papers.common.signals import Interrupt
 from papers.common.training import Data, Plan, Session, TrainState, evaluate, sgd, start, steps_per_epoch
 from papers.relu_equivariance.networks.config import TrainConfig
@@ -193,6 +195,53 @@ def train_all(config: TrainConfig, path: Path, command: str, again: str) -> list
             raise KeyboardInterrupt
         rows.append({"seed": seed, **summary})
     return rows
+
+
+class Learnt(NamedTuple):
+    """The networks of a kind that learnt more than chance.
+
+    Attributes:
+        seeds: of them.
+        failed: seeds of the others.
+        summaries: of each.
+        networks: of each, opened.
+    """
+
+    seeds: tuple[int, ...]
+    failed: tuple[int, ...]
+    summaries: tuple[dict[str, Any], ...]
+    networks: tuple[Network, ...]
+
+
+def train_kinds(config: Any, directory: RunDirectory) -> Iterator[tuple[str, Learnt]]:
+    """Train the networks of every kind that are not there yet, kind by kind; one of which none learnt is left out.
+
+    Args:
+        config: of an experiment: ``kinds``, ``training(kind)``, and ``networks``, the folder where they are, None for
+            one of the experiment's own.
+        directory: of the experiment.
+
+    Yields:
+        The kind, and its networks.
+
+    Raises:
+        UserError: no network of any kind learnt, or one that is there was trained otherwise.
+        KeyboardInterrupt: stopped, after a checkpoint.
+    """
+    folders, nothing = directory.path / "networks" if config.networks is None else user_path(config.networks), True
+    for kind in config.kinds:
+        print(KINDS[kind].words, flush=True)
+        rows = train_all(config.training(kind), folders / kind, directory.again, directory.again)
+        learnt = tuple(row for row in rows if row["learnt"])
+        failed = tuple(row["seed"] for row in rows if not row["learnt"])
+        if not learnt:
+            print(f"  none of {len(rows)} networks learnt more than chance: the kind is left out", flush=True)
+            directory.append({"kind": kind, "failed": failed})
+            continue
+        nothing, seeds = False, tuple(row["seed"] for row in learnt)
+        yield kind, Learnt(seeds, failed, learnt, tuple(load(folder(folders / kind, seed)) for seed in seeds))
+    if nothing:
+        raise UserError("no network learnt more than chance: try more --epochs or another --learning-rate")
 
 
 def check_recipe(config: TrainConfig, dataset: data.Dataset) -> None:

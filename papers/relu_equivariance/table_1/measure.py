@@ -1,16 +1,14 @@
 """Train every kind's networks and measure accuracy, invariance error and barriers, network by network."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from papers.common import data
-from papers.common.errors import UserError
-from papers.common.paths import user_path
-from papers.common.runs import RunDirectory, load
-from papers.relu_equivariance.networks.kinds import KINDS
-from papers.relu_equivariance.networks.run import folder, train_all
+from papers.common.runs import RunDirectory
+from papers.relu_equivariance.networks.run import Learnt, train_kinds
 from papers.relu_equivariance.pairs.measure import Pair, barriers, flipped_self, two_networks
 from papers.relu_equivariance.pairs.stage import Stage, prepare
 
@@ -59,34 +57,22 @@ def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
         UserError: no network of any kind learnt; a row without one is left out.
         KeyboardInterrupt: stopped, after a checkpoint.
     """
-    dataset, stage, rows, command = config.load(config.batch_size), None, {}, directory.again
-    for kind in config.kinds:
-        place = (directory.path / "networks" if config.networks is None else user_path(config.networks)) / kind
-        print(KINDS[kind].words, flush=True)
-        trained = train_all(config.training(kind), place, command, directory.again)
-        learnt = [row for row in trained if row["learnt"]]
-        failed = np.array([row["seed"] for row in trained if not row["learnt"]], int)
-        if not learnt:
-            print(f"  none of {len(trained)} networks learnt more than chance: the row is left out", flush=True)
-            directory.append({"kind": kind, "failed": failed.tolist()})
-            continue
-        networks = [load(folder(place, row["seed"])) for row in learnt]
-        variables = [network.variables for network in networks]
+    dataset, stage, rows = config.load(config.batch_size), None, {}
+    for kind, learnt in train_kinds(config, directory):
+        variables = [network.variables for network in learnt.networks]
         if stage is None:
-            stage = prepare(networks[0].apply, variables[0], dataset, config.images)
+            stage = prepare(learnt.networks[0].apply, variables[0], dataset, config.images)
         with jax.default_matmul_precision("highest"):  # accelerators round the factors to ten bits otherwise
-            pairs = _pairs(stage, directory, kind, [row["seed"] for row in learnt], variables)
-        rows[kind] = _row(learnt, failed, *pairs)
+            pairs = _pairs(stage, directory, kind, learnt.seeds, variables)
+        rows[kind] = _row(learnt, *pairs)
         numbers = {name: np.asarray(value).tolist() for name, value in rows[kind]._asdict().items()}
         directory.append({"kind": kind, **numbers})
         print(f"  {tell(rows[kind])}", flush=True)
-    if not rows:
-        raise UserError("no network learnt more than chance: try more --epochs or another --learning-rate")
     return rows
 
 
 def _pairs(
-    stage: Stage, directory: RunDirectory, kind: str, seeds: list[int], variables: list[Any]
+    stage: Stage, directory: RunDirectory, kind: str, seeds: Sequence[int], variables: list[Any]
 ) -> tuple[list[Pair], list[Pair]]:
     selves, others = [], []
     for place, seed in enumerate(seeds):
@@ -104,15 +90,15 @@ def _pairs(
     return selves, others
 
 
-def _row(learnt: list[dict[str, Any]], failed: np.ndarray, selves: list[Pair], others: list[Pair]) -> Row:
+def _row(learnt: Learnt, selves: list[Pair], others: list[Pair]) -> Row:
     own = np.stack([barriers(pair) for pair in selves])
     two = [barriers(pair)[MATCHED, REPAIR] for pair in others]
     return Row(
-        seeds=np.array([row["seed"] for row in learnt]),
-        failed=failed,
+        seeds=np.array(learnt.seeds),
+        failed=np.array(learnt.failed, int),
         accuracy=np.array([pair.ends[0] for pair in selves]),
         error=np.array([pair.error[0] for pair in selves]),
-        centred=np.array([row["centred_invariance_error"] for row in learnt]),
+        centred=np.array([row["centred_invariance_error"] for row in learnt.summaries]),
         barrier=own[:, MATCHED, REPAIR],
         uncorrected=own[:, MATCHED, NONE],
         unmatched=own[:, UNMATCHED, REPAIR],

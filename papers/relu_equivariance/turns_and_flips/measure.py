@@ -3,10 +3,8 @@
 from typing import Any, NamedTuple
 
 from papers.common import data
-from papers.common.errors import UserError
-from papers.common.runs import RunDirectory, load
-from papers.relu_equivariance.networks.kinds import KINDS
-from papers.relu_equivariance.networks.run import folder, train_all
+from papers.common.runs import RunDirectory
+from papers.relu_equivariance.networks.run import train_kinds
 from papers.relu_equivariance.pairs.stage import prepare
 from papers.relu_equivariance.turns_and_flips.elements import ELEMENTS, SUBGROUPS
 from papers.relu_equivariance.turns_and_flips.merges import Merges, element_barriers, merge_all, whole_barriers
@@ -35,15 +33,9 @@ def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
         KeyboardInterrupt: stopped, after a checkpoint.
     """
     dataset, scene, rows = config.load(config.batch_size), None, {}
-    for kind in config.kinds:
-        place = directory.path / "networks" / kind
-        print(KINDS[kind].words, flush=True)
-        trained = train_all(config.training(kind), place, directory.again, directory.again)
-        seeds = tuple(row["seed"] for row in trained if row["learnt"])
-        failed = tuple(row["seed"] for row in trained if not row["learnt"])
+    for kind, learnt in train_kinds(config, directory):
         merges = []
-        for seed in seeds:
-            network = load(folder(place, seed))
+        for seed, network in zip(learnt.seeds, learnt.networks, strict=True):
             scene = scene or whole_orbits(prepare(network.apply, network.variables, dataset, config.images))
 
             def own(scene: Scene = scene, variables: Any = network.variables) -> Merges:
@@ -51,12 +43,7 @@ def measure(config: Any, directory: RunDirectory) -> dict[str, Row]:
 
             merges.append(directory.part(f"{kind}-{seed}", Merges, own))
             tell(directory, kind, seed, merges[-1])
-        if merges:
-            rows[kind] = Row(seeds, failed, tuple(merges))
-        else:
-            print(f"  none of {len(trained)} networks learnt more than chance: the kind is left out", flush=True)
-    if not rows:
-        raise UserError("no network learnt more than chance: try more --epochs or another --learning-rate")
+        rows[kind] = Row(learnt.seeds, learnt.failed, tuple(merges))
     return rows
 
 
