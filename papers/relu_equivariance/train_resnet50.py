@@ -74,7 +74,8 @@ class ResNet50Training:
     """Test photographs on which the network is evaluated, the same share of each class; all where there are fewer."""
 
     loader: Loader = "threads"
-    """What decodes photographs ahead of the step: threads of this process, or grain (the extra imagenet)."""
+    """What decodes photographs ahead of the step: threads of this process, or grain's (the extra imagenet), which give
+    the same batches at the same rate."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Inputs of convolutions; parameters, statistics, momentum and logits stay float32."""
@@ -154,7 +155,7 @@ PRESETS = {
         "accuracy 0.761 (torchvision's first weights, one central crop); with --invariance-weight the paper's third "
         "row, whose weight is not known",
         "one accelerator and the cores that decode for it; ImageNet in a folder",
-        "unmeasured: never run; its loader makes 700 crops of 224 pixels in a second of one core; 2.8 EFLOP",
+        "unmeasured: never run; 2.8 EFLOP; a core makes 700 crops a second of photographs of 224 pixels",
     )
 }
 """Torchvision's first recipe: SGD 0.1 divided by ten every 30 of 90 epochs, batch 256, momentum 0.9, decay 1e-4."""
