@@ -181,10 +181,19 @@ def entry(config: ResNet50Training) -> None:
     path, summary = finished
     print(page(summary))
     print(f"the network is in {path}")
-    test = config.images / "val"
-    sides = f"--sizes {config.size} --resize {round(config.size * 256 / 224)}"
-    command = f"python -m papers.relu_equivariance.resnet50 --weights {path} --images {test} {sides}"
-    say_next("merge it with its mirror image", command)
+    say_how_to_merge(path, config)
+
+
+def say_how_to_merge(path: Path, config: ResNet50Training) -> None:
+    """Print the next command, where the folder says which photographs are test ones."""
+    from papers.common.data.folder import TEST_FOLDERS
+
+    test = [config.images / name for name in TEST_FOLDERS if (config.images / name).is_dir()]
+    if test:
+        folders = f"--images {test[0]} --seen {config.images / 'train'}"
+        sides = f"--sizes {config.size} --resize {round(config.size * 256 / 224)}"
+        command = f"python -m papers.relu_equivariance.resnet50 --weights {path} {folders} {sides}"
+        say_next("merge it with its mirror image", command)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def read_listing(root: Path) -> Listing:
     """
     if not root.is_dir():
         what = "is no folder" if root.exists() else "does not exist"
-        raise UserError(f"{root} {what}, but --data folder needs one: {LAYOUT}")
+        raise UserError(f"{root} {what}, but must be a folder of images: {LAYOUT}")
     root = _unnested(root)
     inside = _folders(root)
     test = next((name for name in TEST_FOLDERS if name in inside), None) if "train" in inside else None

@@ -15,7 +15,7 @@ from papers.common.models.pretrained import read_resnet50
 from papers.common.runs import load
 from papers.common.training import sgd, start
 from papers.relu_equivariance.resnet_50.training import invariant_step, normalise
-from papers.relu_equivariance.train_resnet50 import PRESETS, ResNet50Training, entry
+from papers.relu_equivariance.train_resnet50 import PRESETS, ResNet50Training, entry, say_how_to_merge
 from symjax.tracing import symmetries
 
 
@@ -72,6 +72,16 @@ def test_the_recipe_is_torchvisions_first_and_what_cannot_be_is_refused(capsys):
             main(entry, ResNet50Training, "train", argv=arguments, presets=PRESETS)
         said = capsys.readouterr().err
         assert stop.value.code == 2 and message in said and "Traceback" not in said
+
+
+def test_the_next_command_names_the_test_folder_that_is_there(tmp_path, capsys):
+    say_how_to_merge(Path("run"), ResNet50Training(images=tmp_path))
+    assert capsys.readouterr().out == ""
+    (tmp_path / "test").mkdir()
+    say_how_to_merge(Path("run"), ResNet50Training(images=tmp_path))
+    assert f"--weights run --images {tmp_path}/test --seen {tmp_path}/train --sizes 64 --resize 73" in (
+        " ".join(capsys.readouterr().out.replace("\\", " ").split())
+    )
 
 
 @pytest.mark.slow  # compiles a training step of fifty layers
