@@ -125,10 +125,16 @@ class _Trial:
         found, wanted = self.found, {item.name for item in chosen}
         shifts = [shift for shift in found.shifts if shift.name in wanted]
         coordinates = [jnp.asarray(self.random.normal(size=shift.shape)) for shift in shifts]
-        before = {path: jnp.asarray(leaf) for path, leaf in self.before.items()}
-        step = directions(found.model.program, found.model.paths, found.model.slices, shifts, coordinates, before)
-        whole = self.along(list(map(step.get, before)))
-        torn = self.along([None if step.get(p) is None else step[p] * self.random.normal() for p in before])
+
+        @jax.jit  # one program: each operation by itself is one to compile
+        def steps_of(coordinates: list, before: list) -> list:
+            leaves = dict(zip(self.before, before, strict=True))
+            step = directions(found.model.program, found.model.paths, found.model.slices, shifts, coordinates, leaves)
+            return list(map(step.get, self.before))
+
+        steps = steps_of(coordinates, [*map(jnp.asarray, self.before.values())])
+        whole = self.along(steps)
+        torn = self.along([None if step is None else np.asarray(step) * self.random.normal() for step in steps])
         # where each leaf's own part changes nothing, both are rounding
         sizes = [1e-2 * np.max(np.abs(out)) for out in self.base(bool(self.loose))]
         scale = max([*map(np.max, map(np.abs, torn)), *sizes], default=0.0)

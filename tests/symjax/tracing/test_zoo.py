@@ -5,6 +5,7 @@ of all continuous symmetries, found or not: where it equals what was found, none
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -206,17 +207,23 @@ CASES = {
 }
 
 
-def traced(case: Case) -> tuple[Any, Any, jax.Array]:
-    """The symmetries, the variables and the input."""
-    x = jax.random.normal(jax.random.key(1), case.shape, jnp.float64)
-    variables = case.model.init(jax.random.key(0), x)
-    return symmetries(case.model.apply, variables, x), variables, x
+@pytest.fixture(scope="module")
+def traced(initialised: Callable) -> Callable[[str], tuple[Any, Any, jax.Array]]:
+    """``traced(name)``: the symmetries, the variables and the input, found once for all tests of a model."""
+
+    @cache
+    def trace(name: str) -> tuple[Any, Any, jax.Array]:
+        model, x = CASES[name].model, jnp.asarray(np.random.default_rng(1).normal(size=CASES[name].shape))
+        variables = initialised(model, x)
+        return symmetries(model.apply, variables, x), variables, x
+
+    return trace
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_counts(name: str) -> None:
+def test_counts(name: str, traced: Callable) -> None:
     case = CASES[name]
-    found, _, _ = traced(case)
+    found, _, _ = traced(name)
     print(found)
     assert found.checked.failed == ()
     assert found.checked.error < 1e-12
@@ -232,9 +239,8 @@ def test_counts(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["mlp bottleneck", "vgg normalised", pytest.param("transformer", marks=pytest.mark.slow)]
 )
-def test_the_composed_flow_begins_at_the_identity_and_keeps_the_outputs(name: str) -> None:
-    case = CASES[name]
-    found, variables, x = traced(case)
+def test_the_composed_flow_begins_at_the_identity_and_keeps_the_outputs(name: str, traced: Callable) -> None:
+    found, variables, x = traced(name)
     flow, zero = jax.jit(found.exact.flow), found.exact.zero
     # as initialised, biases zero and gains one; and where all is zero, gains too
     for start in (variables, jax.tree.map(jnp.zeros_like, variables)):
@@ -257,9 +263,9 @@ def test_the_composed_flow_begins_at_the_identity_and_keeps_the_outputs(name: st
         if case.null is not None
     ],
 )
-def test_none_is_missing(name: str) -> None:
+def test_none_is_missing(name: str, traced: Callable) -> None:
     case = CASES[name]
-    found, variables, x = traced(case)
+    found, variables, x = traced(name)
     counted = complete(found, variables, x)
     print(counted)
     assert not counted.evidence.undetermined

@@ -330,12 +330,12 @@ LONG = ("class token", "convnext", "densenet", "swin", "vit")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in CASES])
-def test_counts(name: str) -> None:
+def test_counts(name: str, initialised: Callable) -> None:
     case = CASES[name]
     model = Plain(case.body)
     tokens = jnp.arange(10).reshape(2, 5) % 7
     x = jax.random.normal(jax.random.key(1), case.shape, jnp.float32) if case.shape else tokens
-    found = symmetries(model.apply, model.init(jax.random.key(0), x), x)
+    found = symmetries(model.apply, initialised(model, x), x)
     print(found)
     assert found.checked.failed == ()
     assert found.checked.error < 1e-11
@@ -349,9 +349,9 @@ def test_counts(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_none_is_missing_where_tokens_are_laid_side_by_side_and_a_mean_of_them_is_read() -> None:
+def test_none_is_missing_where_tokens_are_laid_side_by_side_and_a_mean_of_them_is_read(initialised: Callable) -> None:
     case, x = CASES["class token"], jax.random.normal(jax.random.key(1), (16, 3, 5))
     model = Plain(case.body)
-    variables = model.init(jax.random.key(0), x)
+    variables = initialised(model, x)
     counted = complete(symmetries(model.apply, variables, x), variables, x)
     assert (counted.parameters, counted.rank, counted.missing) == (159, 84, 0)
