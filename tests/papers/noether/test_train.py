@@ -48,12 +48,26 @@ SMALL = TrainConfig(
 STEPS = 10
 
 
+BUILD = running.build
+
+
 @pytest.fixture(scope="module", autouse=True)
 def short_network(tmp_path_factory):
-    """Two convolutions, and one compilation for all runs of the same configuration."""
+    """Two convolutions; runs of one configuration share what was built, and one compilation where built anew."""
+    plans = {}
+
+    def build(config, dataset):
+        key = dataclasses.replace(config, out=None, resume=False)
+        if key not in plans:
+            state, plan = BUILD(config, dataset)
+            plans[key] = jax.tree.map(np.array, state), plan
+        state, plan = plans[key]
+        return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state), plan  # a step gives its state away
+
     cache = str(tmp_path_factory.mktemp("xla"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vgg, "CONVOLUTIONS", ((64, True), (128, True)))
+        patch.setattr(running, "build", build)
         patch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
         names = (
@@ -426,7 +440,9 @@ def small_options(out, *more):
     ]  # fmt: skip
 
 
-def test_the_command_says_what_it_did(whole, tmp_path, capsys):
+def test_the_command_says_what_it_did(whole, tmp_path, capsys, monkeypatch):
+    """And does the same again, built anew."""
+    monkeypatch.setattr(running, "build", BUILD)
     assert command(*small_options(tmp_path / "run")) == 0
     told = capsys.readouterr()
     assert (
