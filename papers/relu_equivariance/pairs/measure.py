@@ -65,8 +65,8 @@ class Pair(NamedTuple):
             images; NaN for two networks.
         filters: first kernels of the first network and of the second one, matched (2, height, width, 3, channels).
         layers: how the channels were matched.
-        layerwise: how far each kernel of the first network is from being equivariant under the involutions (kernels,);
-            NaN for two networks.
+        layerwise: how far each kernel of the first network is from being equivariant under the involutions (kernels,),
+            kernels of dead channels, which are matched arbitrarily, among it; NaN for two networks.
     """
 
     ends: np.ndarray

@@ -128,7 +128,8 @@ def test_an_equivariant_network_is_merged_with_its_mirror_image_without_a_trace(
     layers = pair.layers
     assert layers.involutive.min() == 1 and (layers.fixed * layers.size <= layers.dead).all()  # the planted swaps
     assert pair.error.max() < 1e-5 and pair.mirrored < 1e-5 and np.abs(layers.lost).max() < 1e-9
-    assert pair.layerwise.max() < 1e-5
+    dead = layers.dead > 0  # matched arbitrarily: the kernels that write and read them are not the planted ones
+    assert pair.layerwise[~(np.append(dead, False) | np.append(False, dead))].max() < 1e-5
 
 
 @pytest.mark.slow
