@@ -33,6 +33,18 @@ def test_no_permutation_signs_or_involution_has_a_larger_sum(scores: np.ndarray)
     assert np.array_equal(tied.element[tied.element], np.arange(n))
 
 
+def test_no_involution_is_better_where_triangles_tempt_and_staying_is_dear() -> None:
+    """Where the best permutation has odd cycles the search decides: its duals, and what a swap counts."""
+    n = 5
+    every = np.array(list(_permutations(n)))
+    own = every[(np.take_along_axis(every, every, 1) == np.arange(n)).all(1)]
+    for seed in range(100):
+        scores = np.random.default_rng(seed).random((n, n)) * (1 - np.eye(n) / 2)
+        best = scores[np.arange(n), own].sum(1).max()
+        np.testing.assert_allclose(assign_involution(scores).value, best, atol=1e-12)
+    assert assign_signed([[0.0]]).signs.tolist() == [1]
+
+
 def test_a_planted_involution_of_many_units_is_recovered() -> None:
     order = rng.permutation(200)
     planted = np.arange(200)

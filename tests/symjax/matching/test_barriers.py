@@ -19,6 +19,8 @@ def test_the_formulas_at_numbers_published_and_simple() -> None:
     assert np.isnan(barrier([0], [0], [0], resamples=0).value)
     value, alpha = highest_barrier(lambda a: 1 - a * (1 - a), [0, 0.25, 0.5, 1], "relative")
     assert (value, alpha) == (0.25, 0.5)
+    # over a slope between unequal ends, which counts as none
+    assert highest_barrier(lambda a: 1 + 2 * a + a * (1 - a), [0, 0.25, 0.5, 1]) == (0.25, 0.5)
 
 
 def test_the_interval_is_that_of_paired_examples() -> None:
@@ -29,7 +31,9 @@ def test_the_interval_is_that_of_paired_examples() -> None:
     paired = 1.96 * np.std(first.astype(float) - middle) / np.sqrt(4000)
     assert found.low < found.value < found.high
     np.testing.assert_allclose(found.high - found.low, 2 * paired, rtol=0.1)
-    assert barrier(first, first, middle) == barrier(first, first, middle)
+    assert barrier(first, first, middle) == barrier(first, first, middle) != barrier(first, first, middle, seed=1)
+    half = barrier(first, first, middle, "absolute", confidence=0.5)
+    np.testing.assert_allclose((half.high - half.low) / (found.high - found.low), 0.6745 / 1.96, rtol=0.15)
 
 
 def test_bad_scores_are_refused() -> None:
