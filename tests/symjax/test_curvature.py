@@ -140,14 +140,23 @@ SPECTRA = {
 }
 
 
+@pytest.fixture(scope="module")
+def five() -> dict[str, Callable[[jax.Array], Any]]:
+    """``five[which](matrix)``: its five outermost eigenvalues, compiled once for all matrices."""
+
+    def compiled(which: str) -> Callable[[jax.Array], Any]:
+        options = {"k": 5, "which": which, "operator": "product", "tolerance": 1e-6}
+        return jax.jit(lambda a: curvature.eigenvalues(product, point(), a, **options))
+
+    return {which: compiled(which) for which in ("largest", "smallest")}
+
+
 @pytest.mark.parametrize("which", ["largest", "smallest"])
 @pytest.mark.parametrize("name", SPECTRA)
-def test_eigenvalues_of_prescribed_spectra(name: str, which: str) -> None:
+def test_eigenvalues_of_prescribed_spectra(five: Any, name: str, which: str) -> None:
     spectrum = np.sort(SPECTRA[name])[:: -1 if which == "largest" else 1]
     a = matrix(spectrum)
-    found = curvature.eigenvalues(
-        product, point(), jnp.asarray(a), k=5, which=which, operator="product", tolerance=1e-6
-    )
+    found = five[which](jnp.asarray(a))
     scale = max(np.max(np.abs(spectrum)), 1e-300)
     assert bool(found.converged)
     np.testing.assert_allclose(found.values, spectrum[:5], atol=1e-10 * scale)
@@ -176,8 +185,8 @@ def test_too_few_products_are_reported_and_the_residuals_are_true() -> None:
     assert np.max(np.abs(found.values - SPECTRA["spread"][::-1][:5])) > 1e-3
 
 
-def test_an_operator_that_is_not_a_number_has_not_converged() -> None:
-    found = curvature.eigenvalues(product, point(), jnp.full((N, N), jnp.nan), k=5, operator="product", tolerance=1e-6)
+def test_an_operator_that_is_not_a_number_has_not_converged(five: Any) -> None:
+    found = five["largest"](jnp.full((N, N), jnp.nan))
     assert not bool(found.converged)
     assert int(found.products) <= 21
     assert np.isnan(found.values).all() and np.isinf(found.residuals).all()

@@ -59,6 +59,7 @@ def test_orthogonal_matrices_are_those_of_least_squares() -> None:
     g = np.linalg.qr(rng.standard_normal((4, 4)))[0]
     best = assign_orthogonal((b @ g.T).T @ b)
     np.testing.assert_allclose(best.element, g, atol=1e-12)
+    np.testing.assert_allclose(best.value, np.sum(best.element * ((b @ g.T).T @ b)), rtol=1e-12)
     a = rng.standard_normal((40, 4))
     least = np.sum((a - b @ assign_orthogonal(a.T @ b).element.T) ** 2)
     others = [np.linalg.qr(rng.standard_normal((4, 4)))[0] for _ in range(200)]
@@ -69,6 +70,7 @@ def test_cycles_are_counted_and_bad_scores_are_refused() -> None:
     described = cycles([1, 0, 2, 4, 5, 3], matched=[0.9, 0.9, 0.9, 0.9, 0.1, 0.1])
     assert (described.order, described.lengths) == (6, {1: 1, 2: 1, 3: 1})
     np.testing.assert_allclose(described[1:4], [1 / 6, 1 / 2, 3 / 4])
+    assert np.isnan(cycles([0], matched=[0.1]).confident)
     for bad, sentence in (([[np.nan]], "not finite"), ([[1.0, 2.0]], "square"), ([["a"]], "dtype")):
         for find in (assign, assign_signed, assign_orthogonal, assign_involution):
             with pytest.raises(ValueError, match=sentence):
