@@ -70,6 +70,7 @@ def test_only_positive_scales_and_permutations_commute_with_relu() -> None:
         x = RANDOM.normal(size=(4, 50))
         held = np.allclose(relu(matrix @ x), matrix @ relu(x), atol=1e-12)
         assert held == bool(jax.jit(commutes_with_relu)(matrix))
+    assert not bool(commutes_with_relu(np.diag([1.0, np.inf])))
     with pytest.raises(ValueError, match="must hold square matrices"):
         commutes_with_relu(np.ones((2, 3)))
 
@@ -84,6 +85,9 @@ def test_a_representation_that_commutes_is_rescaled_to_permutations() -> None:
     np.testing.assert_allclose(found.scale / found.scale[0], scale / scale[0], rtol=1e-12)
     with pytest.raises(ValueError, match=r"matrices\[1\] does not commute"):
         normalise_representation(np.stack([np.eye(2), ROTATION]))
+    with pytest.raises(ValueError, match=r"matrices\[1\] does not commute with ReLU, or is singular"):
+        normalise_representation(np.stack([np.eye(2), np.diag([1.0, 0.0])]))
+    assert float(normalise_representation(np.stack([np.eye(2), 2 * np.eye(2)])).residual) > 0.1  # no scale makes it one
 
 
 def test_two_layers_that_are_equivariant_are_so_layer_by_layer() -> None:

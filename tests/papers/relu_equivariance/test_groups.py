@@ -13,8 +13,9 @@ from papers.relu_equivariance.networks.config import TrainConfig
 from papers.relu_equivariance.turns_and_flips import EXPERIMENT
 from papers.relu_equivariance.turns_and_flips.elements import ELEMENTS, SQUARE, SUBGROUPS, table
 from papers.relu_equivariance.turns_and_flips.measure import Row
-from papers.relu_equivariance.turns_and_flips.merges import Merges, element_barriers, whole_barriers
+from papers.relu_equivariance.turns_and_flips.merges import Merges, element_barriers, orbit_sizes, whole_barriers
 from papers.relu_equivariance.turns_and_flips.scene import moved
+from symjax.matching import GroupMatching
 
 SETTING = Setting("", "", "command", {"device": "cpu", "versions": {}, "commit": None}, True)
 
@@ -64,6 +65,17 @@ def made_up(height: float, seed: int) -> Merges:
         lost=np.full(count, 0.01 + 1e-4 * seed),
         orbits=np.array([[0, 2, 4, 8], [2, 0, 4, 8]]),
     )
+
+
+def test_barriers_are_against_the_ends_that_were_merged_and_orbits_are_counted():
+    accuracies = np.array([0.8, 0.7, 0.9, 0.6, 0.5, 0.75, 0.65, 0.85])
+    merges = made_up(0.05, 0)._replace(ends=np.arange(1000) < 1000 * accuracies[:, None])
+    ends = (accuracies[0] + accuracies[list(ELEMENTS.values())]) / 2
+    np.testing.assert_allclose(element_barriers(merges), 1 - np.array([0.3, 0.76]) / ends[:, None])
+    whole = [accuracies[list(members)].mean() for members in SUBGROUPS.values()]
+    np.testing.assert_allclose(whole_barriers(merges), 1 - 0.76 / np.array(whole))
+    swaps = GroupMatching({"layer": np.array([[0, 1, 2, 3, 4], [1, 0, 2, 4, 3]])}, {}, {}, {}, {})
+    assert orbit_sizes(swaps).tolist() == [[1, 4, 0, 0]]
 
 
 def test_claims_and_the_picture_say_what_the_numbers_say():

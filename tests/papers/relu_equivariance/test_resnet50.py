@@ -14,6 +14,7 @@ from papers.common.errors import UserError
 from papers.common.models import MLP, ResNet50, initialise
 from papers.common.models.pretrained import PREPARATIONS
 from papers.common.models.resnet50 import keras_names
+from papers.relu_equivariance.claims import RESNET_50
 from papers.relu_equivariance.resnet50 import ResNet50Config, entry
 from papers.relu_equivariance.resnet_50.judge import GROUPS, judge
 from papers.relu_equivariance.resnet_50.measure import CORRECTIONS, WAYS, AtSize, Measured, matched
@@ -118,6 +119,10 @@ def test_the_table_and_the_claims_say_what_was_measured() -> None:
     groups = np.arange(many) % GROUPS
     own = [1 - right[1, 2, groups == g].mean() / ends[:, groups == g].mean() for g in range(GROUPS)]
     assert barrier.measured == pytest.approx(np.mean(own)) and barrier.verdict == "undecided"
+    none, reset, repaired = right[1].mean(-1)
+    differences = {"flip_accuracy": 0.8 - 0.75, "reset": reset - none, "repair": repaired - reset}
+    for name, difference in differences.items():
+        assert by_sentence[RESNET_50[name].claim.format(size=224).split(":")[0]].measured == pytest.approx(difference)
 
 
 def test_activations_that_are_not_finite_are_refused_by_their_layer() -> None:
