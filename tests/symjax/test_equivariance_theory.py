@@ -99,6 +99,10 @@ def test_two_layers_that_are_equivariant_are_so_layer_by_layer() -> None:
     found = two_layer_representation(first, second, inputs, np.stack([np.eye(2)] * 2))
     np.testing.assert_allclose(found.hidden[1], perm, atol=1e-12)
     assert bool(found.layerwise)
+    assert not bool(two_layer_representation(first, readout, inputs, np.stack([np.eye(2)] * 2)).layerwise)
+    turn = np.kron(np.eye(2), ROTATION)  # what both layers follow, but ReLU does not commute with it
+    linear = [np.stack([np.eye(4), np.linalg.inv(kernel) @ turn @ kernel]) for kernel in (first.T, np.eye(4))]
+    assert not bool(two_layer_representation(first, np.eye(4), *linear).layerwise)
     other = np.stack([np.eye(4), np.linalg.inv(first.T) @ RANDOM.normal(size=(4, 4)) @ first.T])
     assert not bool(two_layer_representation(first, second, other, np.stack([np.eye(2)] * 2)).layerwise)
     with pytest.raises(ValueError, match="singular"):

@@ -315,3 +315,7 @@ def test_means_alone_and_biases_alone_are_what_a_hand_computes() -> None:
         _close(means[f"bias{n}"], wanted, 1e-12)
         ends, inside = [np.maximum(end, 0) for end in ends], np.maximum(inside + wanted, 0)
     _close(means["last"], merged["last"], 0)
+    deviations = repair(found, merged, a, b, [jnp.asarray(x)], correction="std", alpha=alpha).variables
+    first = [x @ np.asarray(v["kernel0"]) + np.asarray(v["bias0"]) for v in (deviations, merged, a, b)]
+    _close(first[0].mean(0), first[1].mean(0))
+    _close(first[0].std(0), 0.75 * first[2].std(0) + 0.25 * first[3].std(0))
