@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from symjax.arguments import accurate_arrays
 from symjax.equivariance.groups import SpatialGroup
+from symjax.magnitude import norm, power_of_two
 
 __all__ = ["invariance_error", "invariance_loss"]
 
@@ -47,8 +48,10 @@ def invariance_error(outputs: Any, moved: Any, *, centred: bool = False) -> jax.
         raise ValueError(f"outputs have shape {outputs.shape} and moved ones {moved.shape}, but must be alike")
     if centred:
         outputs, moved = (y - y.mean(-1, keepdims=True) for y in (outputs, moved))
-    size = (_norm(outputs) + _norm(moved)) / 2
-    return _norm(outputs - moved) / jnp.where(size > 0, size, 1)
+    scale = power_of_two(jnp.stack([outputs, moved]), axis=(0, -1))[..., None]  # the error has no scale, its squares do
+    outputs, moved = outputs / scale, moved / scale
+    size = (norm(outputs, -1) + norm(moved, -1)) / 2
+    return norm(outputs - moved, -1) / jnp.where(size > 0, size, 1)
 
 
 def invariance_loss(
@@ -90,9 +93,3 @@ def invariance_loss(
     outputs = apply(variables, jnp.concatenate(moved))
     first, *others = jnp.split(outputs, group.order)
     return jnp.mean(jnp.stack([invariance_error(first, other, centred=centred) for other in others]))
-
-
-def _norm(rows: jax.Array) -> jax.Array:
-    square = jnp.sum(rows**2, axis=-1)
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

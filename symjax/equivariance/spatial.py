@@ -101,8 +101,9 @@ def find_spatial(
     if len(program.inputs) != 1:
         raise ValueError(f"x has {len(program.inputs)} arrays, but must be one array of images")
     rank = len(program.inputs[0].shape)
-    if not axes or {*axes} - {"height", "width"} or any(axis not in range(rank) for axis in axes.values()):
-        raise ValueError(f"axes is {axes}, but must give 'height' and 'width' an axis of x, which has {rank}")
+    known = {*axes} <= {"height", "width"} and all(axis in range(rank) for axis in axes.values())
+    if not axes or not known or len({*axes.values()}) < len(axes):
+        raise ValueError(f"axes is {axes}, but must give 'height' and 'width' an axis of x each, which has {rank}")
     walk = SpatialWalk(program, axes)
     leaves, by_rule = _leaves(walk, paths)
     outputs = tuple(walk.columns(out) if out in walk.terms.axes else () for out in program.outputs)
@@ -303,8 +304,17 @@ def commutation_error(
 
     Returns:
       Generator -> error.
+
+    Raises:
+      ValueError: variables or images of other shapes than those of the layout.
     """
     program = layout.program
+    shapes = tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(variables))
+    if shapes != program.shapes:
+        raise ValueError(f"variables have shapes {shapes}, but the layout was found with {program.shapes}")
+    if jnp.shape(x) != program.inputs[0].shape:
+        raise ValueError(f"x has shape {jnp.shape(x)}, but the layout was found with {program.inputs[0].shape}")
+    x = jnp.asarray(x, program.inputs[0].dtype)
 
     @jax.jit
     def run(variables: Any, x: Any) -> list:

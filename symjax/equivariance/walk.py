@@ -132,7 +132,10 @@ class SpatialWalk:
         for place, (kernel, written, step) in steps.items():
             kind, before = self.kind(axes[value][place]) if value in axes else ("", ())
             if not kind:
-                if value in axes and self.cuts(equation, axes[value][place]):
+                lone = value.shape[place] == 1 and equation.name not in ("pad", "slice")
+                opened = equation.outputs[0].shape[written] != 1 or not step.commutes(1)
+                # an axis of one pixel has no kind, and what a window makes of it would have
+                if value in axes and (self.cuts(equation, axes[value][place]) or (lone and opened)):
                     self.lose(equation)
                 continue
             self.mark(axes[out][written], kind, (*before, step))
@@ -162,14 +165,17 @@ class SpatialWalk:
                 self.mark(out[0 if place == 0 else -1], kind, steps)
 
     def reverse(self, equation: Equation) -> None:
-        """A reversal keeps the kind."""
-        (value,), (out,) = equation.inputs, equation.outputs
+        """A reversal keeps the kind; along one axis alone it does not commute with a turn."""
+        (value,), (out,), along = equation.inputs, equation.outputs, {}
         for place in equation.params["dimensions"] if value in self.terms.axes else ():
             kind, steps = self.kind(self.terms.axes[value][place])
             if kind:
                 self.mark(self.terms.axes[out][place], kind, steps)
+                along[kind] = (value.shape[place], Step(1, 1, 0, 0), steps)
             elif self.is_spatial(self.terms.axes[value][place]):
                 self.lose(equation)
+        if along:
+            self.windows.append(Window(equation.name, where(equation), along))
 
     def free(self, equation: Equation, skip: int) -> None:
         """A concatenation is followed along all axes but its own, where rows and columns must stay whole."""
@@ -203,6 +209,10 @@ class SpatialWalk:
         if equation.name in ELEMENTWISE and len(value.shape) == len(equation.outputs[0].shape):
             for axis, other in enumerate(axes[equation.outputs[0]]):
                 if value.shape[axis] == other.size:
+                    whole[axis] = self.segments(other)
+        elif equation.name == "concatenate":
+            for axis, other in enumerate(axes[equation.outputs[0]]):
+                if axis != equation.params["dimension"]:
                     whole[axis] = self.segments(other)
         elif equation.name == "dot_general":
             summed, batch = equation.params["dimension_numbers"]

@@ -127,7 +127,7 @@ def assign_involution(scores: Any) -> Assignment:
     free = assign(symmetric)
     element = _split(symmetric, free.element)
     value = _value(symmetric, element)
-    scale = max(1.0, np.abs(symmetric).max()) * len(scores)
+    scale = np.abs(symmetric).max() * len(scores)
     gap = free.value - value
     if gap > 1e-13 * scale:
         element = _searched(symmetric, free.element, gap * (1 + 1e-9) + 1e-12 * scale, element)
@@ -190,13 +190,15 @@ def _searched(symmetric: np.ndarray, perm: np.ndarray, gap: float, known: np.nda
     n = len(symmetric)
     prices = _prices(symmetric, perm)
     slack = prices[:, None] + prices[None, :] - symmetric
-    first, second = np.nonzero(np.triu(np.where(np.eye(n, dtype=bool), slack, 2 * slack) <= gap))
-    gains = np.where(first == second, 1.0, 2.0) * symmetric[first, second]
+    costs = np.where(np.eye(n, dtype=bool), slack, 2 * slack)
+    first, second = np.nonzero(np.triu(costs <= gap))
     edges, swaps = np.arange(len(first)), first != second
     units = np.concatenate([first, second[swaps]])
     held = csr_array((np.ones(len(units)), (units, np.concatenate([edges, edges[swaps]]))), (n, len(first)))
+    # what is lost, in thousandths of the gap: the solver's tolerances are absolute
+    lost = 1e3 * np.maximum(costs[first, second], 0.0) / gap
     solution = milp(
-        -gains, integrality=1, bounds=(0, 1), constraints=LinearConstraint(held, 1, 1), options={"mip_rel_gap": 0}
+        lost, integrality=1, bounds=(0, 1), constraints=LinearConstraint(held, 1, 1), options={"mip_rel_gap": 0}
     )
     if solution.x is None:
         raise ValueError(f"the integer program of the involution was not solved: {solution.message}")
@@ -213,7 +215,7 @@ def _prices(symmetric: np.ndarray, perm: np.ndarray) -> np.ndarray:
     distance = np.zeros(len(perm))
     for _ in range(len(perm)):
         shorter = np.minimum(distance, (distance[None, :] + cost).min(1))
-        if np.allclose(shorter, distance, rtol=0, atol=1e-15 * max(1.0, np.abs(symmetric).max())):
+        if np.allclose(shorter, distance, rtol=0, atol=1e-15 * np.abs(symmetric).max()):
             break
         distance = shorter
     # columns: v[perm[k]] = distance[k]; rows: u[i] = matched[i] - distance[i]; S_ij <= u_i + v_j

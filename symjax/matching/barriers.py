@@ -71,6 +71,8 @@ def barrier(
     if kind != "loss" and (scores.min() < 0 or scores.max() > 1):
         raise ValueError("accuracies must lie between 0 and 1; for losses take kind='loss'")
     alpha, confidence = scalar("alpha", alpha), scalar("confidence", confidence)
+    if not np.isfinite(alpha):
+        raise ValueError(f"alpha is {alpha}, but must be finite")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}, but must lie between 0 and 1")
     rng, n = np.random.default_rng(seed), scores.shape[1]
@@ -116,7 +118,7 @@ def highest_barrier(
       The barrier and its alpha.
 
     Raises:
-      ValueError: places that do not run from 0 to 1.
+      ValueError: places that do not run from 0 to 1; a score that is not finite.
 
     Example:
       >>> highest_barrier(lambda alpha: alpha * (1 - alpha), [0.0, 0.5, 1.0])
@@ -126,5 +128,8 @@ def highest_barrier(
     if len(alphas) < 2 or alphas[0] != 0 or alphas[-1] != 1 or sorted(alphas) != alphas:
         raise ValueError(f"alphas are {alphas}, but must run from 0 to 1")
     scores = [float(np.mean(np.asarray(evaluate(alpha)))) for alpha in alphas]
+    for alpha, score in zip(alphas, scores, strict=True):
+        if not np.isfinite(score):
+            raise ValueError(f"the score at alpha = {alpha} is {score}, so there is no barrier")
     ends = scores[0], scores[-1]
     return max((_value(np.array([*ends, z]), kind, alpha), alpha) for alpha, z in zip(alphas, scores, strict=True))

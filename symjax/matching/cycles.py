@@ -52,7 +52,8 @@ def cycles(perm: Any, matched: Any = None, threshold: float = 0.5) -> Cycles:
       Cycles(order=6, fixed=0.16666666666666666, involutive=0.5, confident=0.5, lengths={1: 1, 2: 1, 3: 1})
     """
     perm = np.asarray(perm)
-    if perm.ndim != 1 or not perm.size or not np.array_equal(np.sort(perm), np.arange(len(perm))):
+    integers = perm.ndim == 1 and perm.size and perm.dtype.kind in "iu"
+    if not integers or not np.array_equal(np.sort(perm), np.arange(len(perm))):
         raise ValueError(f"perm must hold each of 0 ... n - 1 once, but is {perm!r}")
     found = cycles_of(perm)
     lengths = [len(cycle) for cycle in found]

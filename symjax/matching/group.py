@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from symjax.arguments import accumulation_dtype, require_same_shapes
 from symjax.channels import Channel, permute
 from symjax.matching.assignment import assign
 from symjax.matching.homomorphism import assign_homomorphism, homomorphism_defect, neutral_element, require_group
-from symjax.matching.match import matchable
+from symjax.matching.match import matchable, require_some
 from symjax.matching.moments import cross_moments
 from symjax.matching.score import Group
 from symjax.matching.sites import Sites, reads, require_variables
@@ -85,9 +86,11 @@ def match_group(
     if len(images) != len(table):
         raise ValueError(f"images hold {len(images)} networks, but the group has {len(table)} elements")
     require_variables(traced, **{f"images[{g}]": one for g, one in enumerate(images)})
-    channels, _ = matchable(traced, names)
+    channels, unmatched = matchable(traced, names)
     places = reads(traced, [name for name, one in channels.items() if not one.batch], sites)
+    unmatched |= {name: "no contraction reads it" for name, each in places.items() if not each}
     places = {name: each for name, each in places.items() if each}
+    require_some(places, unmatched)
     neutral = neutral_element(table)
     moments = cross_moments(traced, images[neutral], images, batches, places)
     matching, plain = GroupMatching({}, {}, {}, {}, channels), Group("permutation", "", ())
@@ -137,10 +140,15 @@ def merge_group(matching: GroupMatching, images: Sequence[Any]) -> Any:
     Raises:
       ValueError: images that do not fit the channels.
     """
+    for g, image in enumerate(images[1:], 1):
+        require_same_shapes(f"images[{g}]", image, "images[0]", images[0])
     moved = aligned_group(matching, images)
 
     def mean(*leaves: Any) -> Any:
         first = jnp.asarray(leaves[0])
-        return sum(leaves) / len(leaves) if jnp.issubdtype(first.dtype, jnp.floating) else first
+        if not jnp.issubdtype(first.dtype, jnp.floating):
+            return first
+        wide = accumulation_dtype(first.dtype)
+        return (sum(jnp.asarray(leaf, wide) for leaf in leaves) / len(leaves)).astype(first.dtype)
 
     return jax.tree.map(mean, *moved)

@@ -20,7 +20,7 @@ class Action(NamedTuple):
 
     Attributes:
       element: integers (group, n), ``P_gh[i] == P_h[P_g[i]]``.
-      value: ``sum_g sum_i scores[g, i, P_g[i]]``.
+      value: ``sum_g sum_i scores[g, i, P_g[i]]`` over all elements but the identity.
       lost: how much less that is than the best permutation for each element by itself, whether they obey a law or not.
     """
 
@@ -41,11 +41,17 @@ def homomorphism_defect(element: Any, table: Any) -> float:
     Returns:
       A number between 0 and 1; 0 for an action.
 
+    Raises:
+      ValueError: a table that is no group's, or rows that are no permutations, one for each element.
+
     Example:
       >>> homomorphism_defect([[0, 1, 2], [1, 2, 0]], [[0, 1], [1, 0]])  # a three-cycle is no involution
       0.25
     """
-    element, table = np.asarray(element), np.asarray(table)
+    element, table = np.asarray(element), require_group(table)
+    full = np.arange(element.shape[1]) if element.ndim == 2 else np.zeros(0)
+    if element.dtype.kind not in "iu" or len(element) != len(table) or not (np.sort(element, -1) == full).all():
+        raise ValueError(f"element must hold a permutation for each of the {len(table)} elements of the group")
     joined = np.stack([[h_[g_] for h_ in element] for g_ in element])
     return float(np.mean(element[table] != joined))
 
@@ -83,14 +89,17 @@ def assign_homomorphism(scores: Any, table: Any) -> Action:
     if len(scores) != len(table):
         raise ValueError(f"scores hold {len(scores)} matrices, but the group has {len(table)} elements")
     n, neutral = scores.shape[1], neutral_element(table)
-    scores[neutral] = np.eye(n)
+    scores[neutral] = 0.0
+    size = np.abs(scores).max() or 1.0
     free = sum(assign(one).value for g, one in enumerate(scores) if g != neutral)
     if len(table) == 2:
         swap = assign_involution(scores[1 - neutral]).element
         element = np.stack([swap, swap])
         element[neutral] = np.arange(n)
     else:
-        element = _partitioned(scores, table)
+        scaled = scores / size  # the solver's tolerances are absolute
+        scaled[neutral] = np.eye(n)
+        element = _partitioned(scaled, table)
     value = sum(float(scores[g, np.arange(n), element[g]].sum()) for g in range(len(table)) if g != neutral)
     return Action(element, value, free - value)
 

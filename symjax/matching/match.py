@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from symjax.arguments import scalar
+from symjax.arguments import scalar, whole_number
 from symjax.channels import Channel
 from symjax.matching.matched import Matching, describe
 from symjax.matching.moments import Moments, cross_moments
@@ -15,7 +15,7 @@ from symjax.matching.solving import score_of, solve_all
 from symjax.matching.weights import match_weights
 from symjax.tracing import Symmetries
 
-__all__ = ["Method", "match", "matchable"]
+__all__ = ["Method", "match", "matchable", "require_some"]
 
 Method = Literal["activations", "weights", "dual"]
 
@@ -88,6 +88,7 @@ def match(
     ):
         if value not in get_args(kind):
             raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, get_args(kind)))}")
+    epsilon, seed = _not_negative("epsilon", epsilon), whole_number("seed", seed, 0)
     require_variables(traced, variables_a=variables_a, variables_b=variables_b)
     channels, unmatched = matchable(traced, names)
     places = reads(traced, channels, sites)
@@ -98,7 +99,7 @@ def match(
             raise ValueError(f"method {method!r} compares activations: give either batches or moments")
         unmatched |= {name: "no contraction reads it" for name in channels if not places[name]}
         channels = {name: channel for name, channel in channels.items() if places[name]}
-        _require_some(channels, unmatched)
+        require_some(channels, unmatched)
         places = {name: places[name] for name in channels}
         if moments is None:
             found = cross_moments(traced, variables_a, [variables_b], batches, places)[0]
@@ -126,6 +127,13 @@ def _at_sites(
     return {name: moments[name][-1:] if sites == "last" else moments[name] for name in everywhere}
 
 
+def _not_negative(name: str, value: float) -> float:
+    number = scalar(name, value)
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{name} is {number}, but must be a number of at least 0")
+    return number
+
+
 def _share(share: float) -> float:
     share = scalar("share", share)
     if not 0 <= share <= 1:
@@ -143,15 +151,18 @@ def matchable(traced: Symmetries, names: Sequence[str] | None) -> tuple[dict[str
         names = list(channels)
     else:
         unmatched = {}
+        if isinstance(names, str):
+            raise ValueError(f"names is {names!r}, but must be a list of names")
         for name in names:
             if name not in channels:
                 raise ValueError(f"no class that can be matched is named {name!r}; those are {', '.join(channels)}")
     chosen = {name: channels[name] for name in names}
-    _require_some(chosen, unmatched)
+    require_some(chosen, unmatched)
     return chosen, unmatched
 
 
-def _require_some(channels: Mapping[str, Channel], unmatched: Mapping[str, str]) -> None:
+def require_some(channels: Mapping[str, Any], unmatched: Mapping[str, str]) -> None:
+    """Refuse a network in which nothing can be matched, and say why."""
     if not channels:
         why = "; ".join(f"{name}: {reason}" for name, reason in unmatched.items()) or "no class was found"
         raise ValueError(f"there are no hidden units to match ({why})")

@@ -121,6 +121,8 @@ def merge(variables_a: Any, variables_b: Any, alpha: float = 0.5) -> Any:
     """
     require_same_shapes("variables_b", variables_b, "variables_a", variables_a)
     alpha = scalar("alpha", alpha)
+    if not np.isfinite(alpha):
+        raise ValueError(f"alpha is {alpha}, but must be finite")
 
     def between(a: Any, b: Any) -> jax.Array:
         a, b = jnp.asarray(a), jnp.asarray(b)

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.arguments import accumulation_dtype
+from symjax.magnitude import power_of_two
 from symjax.matching.sites import Read, take_units
 from symjax.tracing import Symmetries
 from symjax.tracing.program import Program, evaluate
 
-__all__ = ["Moments", "batched", "cross_moments", "examples", "moment_pass", "moments_of", "pooled"]
+__all__ = ["Moments", "batched", "cross_moments", "examples", "iterable_batches", "moment_pass", "moments_of", "pooled"]
 
 
 class Moments(NamedTuple):
@@ -55,11 +56,26 @@ def examples(program: Program, batch: Any, name: str = "a batch") -> tuple[int, 
                 f"{name} has {shape[0]} examples, which is no multiple of the {value.shape[0]} that the model was "
                 f"traced with; trace it with one example, or leave the rest out"
             )
+        if jnp.issubdtype(value.dtype, jnp.floating) and jnp.iscomplexobj(leaf):
+            raise ValueError(f"{name} is complex, but the model was traced with {value.dtype}")
         times.append(shape[0] // value.shape[0])
     if len(set(times)) > 1:
         raise ValueError(f"{name} holds arrays of different numbers of examples: {times} times those traced")
     cast = [jnp.asarray(leaf, value.dtype) for leaf, value in zip(leaves, wanted, strict=True)]
     return times[0], cast
+
+
+def iterable_batches(batches: Any) -> Iterable[Any]:
+    """Refuse what is no collection of batches.
+
+    Source: this library's bookkeeping.
+
+    Raises:
+      ValueError: something one cannot go through, such as None.
+    """
+    if not isinstance(batches, Iterable):
+        raise ValueError(f"batches is {batches!r}, but must be a list of inputs (or anything that yields them)")
+    return batches
 
 
 def batched(function: Callable[..., Any], times: int, inputs: Sequence[jax.Array]) -> Any:
@@ -131,21 +147,28 @@ def moment_pass(
     def run(variables_a: Any, others: Sequence[Any], batches: Iterable[Any]) -> list[dict[str, list[Moments]]]:
         leaves_a, *leaves_others = ([*map(jnp.asarray, jax.tree.leaves(one))] for one in (variables_a, *others))
         states: list[Any] = [None] * len(others)
+        scales: list[Any] = []
         seen = 0.0
-        for batch in batches:
+        for batch in iterable_batches(batches):
             times, inputs = examples(program, batch)
             a = _settled(units(leaves_a, inputs))
+            scales += [] if scales else [[*map(_scale_of, a)]]
             for number, leaves in enumerate(leaves_others):
                 b = _settled(units(leaves, inputs))
+                scales += [[*map(_scale_of, b)]] if len(scales) == 1 + number else []
                 # a program for each place: one for all of them takes three times as long on CPU
-                now = [moments_of(one, other) for one, other in zip(a, b, strict=True)]
+                now = [*map(_scaled_moments, a, b, scales[0], scales[1 + number])]
                 before, share = states[number], times / (seen + times)
                 joined = now if before is None else [_pooled(*pair, share) for pair in zip(before, now, strict=True)]
                 states[number] = _settled(joined)
             seen += times
         if not seen:
             raise ValueError("batches holds nothing, but the networks must be run on some inputs")
-        host = jax.device_get(states)
+        first, *rest = jax.device_get(scales)
+        host = [
+            [_unscaled(*each) for each in zip(state, first, other, strict=True)]
+            for state, other in zip(jax.device_get(states), rest, strict=True)
+        ]
         return [_by_class(state, reads) for state in host]
 
     return run
@@ -168,6 +191,23 @@ def _settled(arrays: Any) -> Any:
     return jax.block_until_ready(arrays) if on_cpu else arrays
 
 
+@jax.jit
+def _scale_of(units: jax.Array) -> jax.Array:
+    """A power of two for each unit, of the size that its place has in the first batch, so that squares keep in range.
+
+    Units are free to be scaled, one by one; one that says nothing yet gets the scale of its place.
+    """
+    units = units.astype(accumulation_dtype(units.dtype))
+    place = power_of_two(units)
+    return jnp.where(jnp.any(units != 0, 0), power_of_two(units, axis=0), place)
+
+
+def _unscaled(moments: Moments, a: np.ndarray, b: np.ndarray) -> Moments:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    sizes = Moments(a, b, a * a, b * b, a[:, None] * b[None])
+    return Moments(*(size * np.asarray(one, np.float64) for size, one in zip(sizes, moments, strict=True)))
+
+
 def _by_class(state: list[Moments], reads: Mapping[str, Sequence[Read]]) -> dict[str, list[Moments]]:
     rows, found = iter(state), {}
     for name, each in reads.items():
@@ -180,21 +220,31 @@ def _by_class(state: list[Moments], reads: Mapping[str, Sequence[Read]]) -> dict
 
 def moments_of(a: jax.Array, b: jax.Array) -> Moments:
     """Moments of samples of two networks' units, each array (samples, units), by two passes over them."""
-    means, variances = _spreads(a, b)
-    return Moments(*means, *variances, _covariance(a, b, *means))
+    ones = [jnp.ones(array.shape[1], accumulation_dtype(a.dtype, b.dtype)) for array in (a, b)]
+    return _scaled_moments(a, b, *ones)
+
+
+def _scaled_moments(a: jax.Array, b: jax.Array, scale_a: jax.Array, scale_b: jax.Array) -> Moments:
+    """Moments of ``a / scale_a`` and ``b / scale_b``."""
+    means, variances = _spreads(a, b, scale_a, scale_b)
+    return Moments(*means, *variances, _covariance(a, b, scale_a, scale_b, *means))
 
 
 # two programs: in one, what is centred for the covariances is written down for the variances too, a quarter slower
 @jax.jit
-def _spreads(a: jax.Array, b: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-    wide = [array.astype(accumulation_dtype(a.dtype, b.dtype)) for array in (a, b)]
+def _spreads(
+    a: jax.Array, b: jax.Array, scale_a: jax.Array, scale_b: jax.Array
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    wide = [array.astype(scale.dtype) / scale[None] for array, scale in ((a, scale_a), (b, scale_b))]
     means = [jnp.mean(array, 0) for array in wide]
     return means, [jnp.mean((array - mean[None]) ** 2, 0) for array, mean in zip(wide, means, strict=True)]
 
 
 @jax.jit
-def _covariance(a: jax.Array, b: jax.Array, mean_a: jax.Array, mean_b: jax.Array) -> jax.Array:
-    a, b = a.astype(mean_a.dtype) - mean_a[None], b.astype(mean_b.dtype) - mean_b[None]
+def _covariance(
+    a: jax.Array, b: jax.Array, scale_a: jax.Array, scale_b: jax.Array, mean_a: jax.Array, mean_b: jax.Array
+) -> jax.Array:
+    a, b = a.astype(mean_a.dtype) / scale_a[None] - mean_a[None], b.astype(mean_b.dtype) / scale_b[None] - mean_b[None]
     return jnp.matmul(a.T, b, precision="highest") / a.shape[0]
 
 

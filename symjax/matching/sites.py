@@ -1,6 +1,6 @@
 """Where a class of units is read: the hidden tensors whose activations are compared."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +18,7 @@ from symjax.tracing.program import Equation, Value
 __all__ = ["Graph", "Read", "Sites", "reads", "require_followed", "require_variables", "take_units"]
 
 Sites = Literal["all", "last"]
+Kind = tuple[tuple[int, ...], Any]  # shape and dtype
 
 # what only moves entries, or averages them: units are compared before it
 _MOVES = frozenset(
@@ -137,20 +138,22 @@ def take_units(array: jax.Array, places: Sequence[Hidden]) -> jax.Array:
 
 
 def require_variables(traced: Symmetries, **trees: Any) -> None:
-    """Refuse variables whose leaves or shapes are not those that were traced, and name the first differences.
+    """Refuse variables whose leaves, shapes or dtypes are not those that were traced, and name the first differences.
 
     Source: this library's bookkeeping.
 
     Raises:
-      ValueError: a leaf too much, too few, or of another shape.
+      ValueError: a leaf too much, too few, or of another shape or dtype.
     """
-    wanted = dict(zip(traced.model.paths, traced.model.program.shapes, strict=True))
+    program, paths = traced.model.program, traced.model.paths
+    kinds = {number: value.dtype for value, (number, _) in zip(program.leaves, program.origins, strict=True)}
+    wanted = {path: (program.shapes[number], kinds.get(number)) for number, path in enumerate(paths)}
     for name, tree in trees.items():
-        shapes = {path: jnp.shape(leaf) for path, leaf in leaf_paths(tree)[0].items()}
+        shapes = {path: _kind(leaf) for path, leaf in leaf_paths(tree)[0].items()}
         differences = [
-            f"{_spelt(path)} is {_shown(shapes, path)} instead of {_shown(wanted, path)}"
+            f"{_spelt(path)} is {_difference(shapes.get(path), wanted.get(path))}"
             for path in dict.fromkeys((*wanted, *shapes))
-            if shapes.get(path) != wanted.get(path)
+            if not _alike(shapes.get(path), wanted.get(path))
         ]
         if differences:
             more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
@@ -161,8 +164,24 @@ def _spelt(path: Path) -> str:
     return "/".join(map(str, path)) or "the leaf"
 
 
-def _shown(shapes: Mapping[Path, tuple[int, ...]], path: Path) -> str:
-    return str(shapes[path]) if path in shapes else "missing"
+def _kind(leaf: Any) -> Kind:
+    """Shape and dtype that a leaf has in a program."""
+    shape = jnp.shape(leaf)
+    try:
+        return shape, jax.dtypes.canonicalize_dtype(jnp.result_type(leaf))
+    except TypeError:
+        raise ValueError(f"a leaf of the variables is {leaf!r}, but must be an array") from None
+
+
+def _alike(found: Kind | None, wanted: Kind | None) -> bool:
+    if found is None or wanted is None:
+        return found is wanted
+    return found[0] == wanted[0] and (wanted[1] is None or found[1] == wanted[1])
+
+
+def _difference(found: Kind | None, wanted: Kind | None) -> str:
+    which = int(found is not None and wanted is not None and found[0] == wanted[0])
+    return " instead of ".join("missing" if one is None else str(one[which]) for one in (found, wanted))
 
 
 def require_followed(traced: Symmetries) -> None:

@@ -35,7 +35,7 @@ def solve_all(
     outer = outer_classes(channels)
     inner = {name: head for head, names in outer.items() for name in names}
     for name in channels:
-        if name not in inner:
+        if name not in inner and (name in outer or not channels[name].batch):
             elements[name] = [_outer(name, scores, groups, outer.get(name, ()), constraint)]
     for name, head in inner.items():
         order = elements[head][0].element

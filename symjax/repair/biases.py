@@ -1,5 +1,6 @@
 """Bias calibration: biases shrunk by as much as merging shrinks what the kernels pass on, without any data."""
 
+from math import isfinite
 from typing import Any
 
 import jax
@@ -48,6 +49,8 @@ def calibrate_biases(traced: Symmetries, merged: Any, variables_a: Any, variable
     """
     require_variables(traced, merged=merged, variables_a=variables_a, variables_b=variables_b)
     alpha, heights = scalar("alpha", alpha), bias_heights(traced)
+    if not isfinite(alpha):
+        raise ValueError(f"alpha is {alpha}, but must be finite")
     leaves, a, b = (dict(leaf_paths(variables)) for variables in (merged, variables_a, variables_b))
     for path, height in heights.items():
         wide = accumulation_dtype(jnp.result_type(leaves[path]))

@@ -10,7 +10,7 @@ import numpy as np
 
 from symjax.arguments import scalar
 from symjax.channels import leaf_paths
-from symjax.matching.moments import cross_moments, examples
+from symjax.matching.moments import cross_moments, examples, iterable_batches
 from symjax.matching.moments import pooled as pooled_moments
 from symjax.matching.sites import Read, require_variables
 from symjax.repair.places import Place, Places, streams, writers
@@ -114,7 +114,7 @@ def repair(
         if value not in get_args(kind):
             raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, get_args(kind)))}")
     require_variables(traced, merged=merged, variables_a=variables_a, variables_b=variables_b)
-    alpha, batches = scalar("alpha", alpha), list(batches)
+    alpha, batches = scalar("alpha", alpha), list(iterable_batches(batches))
     if correction == "none":
         return Repaired(merged, (), {}, {})
     if not batches:
@@ -228,7 +228,7 @@ def measured_at(
         run = runner(traced, places)
         measure = traced.model.once(
             ("torch", *places),
-            lambda: jax.jit(lambda steps, *at: run(lambda n, *seen: correct(steps[n], *seen), *at)[0]),
+            lambda: jax.jit(lambda steps, *at: run(lambda n, mean, s: correct(steps[n], mean, s**2), *at)[0]),
         )
         return _means_of(by_batch(partial(measure, steps, leaves), traced, batches, places), traced, places)
     return place_after_place(traced, leaves, batches, places, steps)

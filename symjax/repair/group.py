@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from symjax.matching.moments import examples
+from symjax.matching.moments import examples, iterable_batches
 from symjax.matching.sites import require_variables
 from symjax.repair.corrections import Repaired, ends_of, fused, measured_at, planned
 from symjax.repair.statistics import Statistics
@@ -65,7 +65,8 @@ def repair_group(
     require_variables(traced, merged=merged, **{f"images[{g}]": one for g, one in enumerate(images)})
     if correction == "none":
         return Repaired(merged, (), {}, {})
-    batches = [examples(traced.model.program, batch)[1] for batch in batches]  # moved to the device once
+    program = traced.model.program
+    batches = [examples(program, batch)[1] for batch in iterable_batches(batches)]  # moved to the device once
     if not batches:
         raise ValueError("batches holds nothing, but the networks must be run on some inputs")
     chosen = planned(traced, correction, "writers")

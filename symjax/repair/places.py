@@ -24,6 +24,7 @@ _LINEAR = frozenset(
     )
 )
 _ELEMENTWISE = _LINEAR | {"add", "add_any", "sub", "mul", "div", "rsqrt", "sqrt", "pow", "integer_pow", "concatenate"}
+_PRODUCTS = frozenset(("mul", "div", "dot_general", "conv_general_dilated"))
 _MOST = 8  # ways to scale a tensor that are looked at
 
 
@@ -148,13 +149,24 @@ class Finder:
         self.absorbed: set[Path] = set()  # biases before a normalisation, which takes them off again
 
     def private(self, path: Path, value: Value) -> bool:
-        """Whether a leaf reaches the outputs through one value alone."""
-        program = self.graph.model.program
+        """Whether a leaf reaches the outputs through one value alone, and is multiplied by nothing that depends on it.
+
+        A layer that is used twice would be scaled in front of the value too.
+        """
+        program, reached = self.graph.model.program, self.reached(path, value)
+        twice = (
+            equation.name in _PRODUCTS and sum(operand in reached for operand in equation.inputs) > 1
+            for equation in program.equations
+        )
+        return reached.isdisjoint(program.outputs) and not any(twice)
+
+    def reached(self, path: Path, value: Value) -> set[Value]:
+        """All that depends on a leaf otherwise than through one value."""
         reached = {leaf for leaf, each in self.graph.leaf.items() if each == path}
-        for equation in program.equations:
+        for equation in self.graph.model.program.equations:
             if any(operand in reached for operand in equation.inputs):
                 reached.update(out for out in equation.outputs if out is not value)
-        return reached.isdisjoint(program.outputs)
+        return reached
 
     def place(self, equation: Equation) -> Place | None:
         """The place that an addition makes: hidden units with a bias of their own."""
@@ -166,7 +178,9 @@ class Finder:
                 name = self.vectors.get(bias)
                 where = [] if name is None else self.graph.places(value, name)
                 together = len({each.axis for each in where}) == 1
-                gains = self.gains(value, name, bias) if together and self.private(bias, value) else None
+                once = self.graph.data.isdisjoint(self.reached(bias, value).intersection(equation.inputs))
+                alone = together and once and self.private(bias, value)
+                gains = self.gains(value, name, bias) if alone else None
                 if gains is not None:
                     return Place(
                         "/".join(map(str, bias)),

@@ -50,8 +50,10 @@ def stages(program: Program, places: Sequence[Value]) -> list[Stage]:
             data.update(equation.outputs)
     alive = [value for value in made if value in data and value in read]
     found, before = [], ()
-    for place in places:
+    for number, place in enumerate(places, 1):
         after = tuple(value for value in alive if made[value] <= made[place] < read[value])
+        if place in places[number:] and place not in after:  # streams side by side in one tensor
+            after += (place,)
         equations = _needed(program.equations, frozenset(before), (place, *after))
         part = program._replace(inputs=(*program.inputs, *before), equations=equations)
         found.append(Stage(part, before, after))

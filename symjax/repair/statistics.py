@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax.arguments import accumulation_dtype
-from symjax.matching.moments import examples
-from symjax.matching.sites import take_units
+from symjax.magnitude import power_of_two
+from symjax.matching.moments import examples, iterable_batches
+from symjax.matching.sites import require_variables, take_units
 from symjax.repair.places import Place
 from symjax.tracing import Symmetries
 from symjax.tracing.action import positions
@@ -19,7 +20,7 @@ from symjax.tracing.program import evaluate
 
 __all__ = ["Statistics", "by_batch", "changed", "fetched", "looker", "moments_at", "pooled", "runner", "statistics"]
 
-# place number, mean and variance of the batch -> factor and summand of each unit
+# place number, mean and deviation of the batch -> factor and summand of each unit
 Rule = Callable[[int, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
@@ -64,7 +65,7 @@ def runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -
       outputs: whether the network's outputs are returned beside the statistics.
 
     Returns:
-      The function; it returns a list of (mean, variance) and the outputs' leaves.
+      The function; it returns a list of (mean, deviation) and the outputs' leaves.
     """
     program = traced.model.program
 
@@ -81,7 +82,10 @@ def runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -
 
                 return look
 
-            values = {place.value: change(n, place.segments) for n, place in enumerate(places)}
+            values: dict[Any, Callable[[jax.Array], jax.Array]] = {}
+            for n, place in enumerate(places):  # the parts of a concatenation are places of one tensor
+                before, now = values.get(place.value, lambda array: array), change(n, place.segments)
+                values[place.value] = lambda array, before=before, now=now: now(before(array))
             wanted = [*program.outputs] if outputs else [place.value for place in places]
             results = evaluate(program, leaves, arrays, wanted, changed=values)
             return seen, results if outputs else []
@@ -97,21 +101,27 @@ def runner(traced: Symmetries, places: Sequence[Place], outputs: bool = False) -
 
 
 def moments_at(array: jax.Array, segments: Sequence[Hidden], times: int) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance (units,) of a tensor of each of ``times`` vmapped examples, in two passes over it."""
+    """Mean and deviation (units,) of a tensor of each of ``times`` vmapped examples, in two passes over it."""
     units = jnp.concatenate([take_units(array, [each]) for each in segments])
     units = units.astype(accumulation_dtype(units.dtype))
-    mean = _over_all(jnp.mean(units, 0), times)
-    return mean, _over_all(jnp.mean((units - mean[None]) ** 2, 0), times)
+    scale = _largest(power_of_two(units, axis=0), times)  # squares leave the range of float32 early
+    centre = _over_all(jnp.mean(units / scale[None], 0), times)
+    variance = _over_all(jnp.mean((units / scale[None] - centre[None]) ** 2, 0), times)
+    return scale * centre, scale * jnp.sqrt(variance)
 
 
 def changed(array: jax.Array, segments: Sequence[Hidden], factor: Any, summand: Any) -> jax.Array:
     """A tensor with ``x -> factor x + summand`` on the units that stand at the segments."""
-    wide = array.astype(accumulation_dtype(array.dtype))
+    wide = array.astype(jnp.promote_types(jnp.result_type(factor), jnp.result_type(summand)))
     return (wide * spread(factor, segments, array, 1.0) + spread(summand, segments, array, 0.0)).astype(array.dtype)
 
 
 def _over_all(mean: jax.Array, times: int) -> jax.Array:
     return mean if times == 1 else jax.lax.pmean(mean, "examples")
+
+
+def _largest(scale: jax.Array, times: int) -> jax.Array:
+    return scale if times == 1 else jax.lax.pmax(scale, "examples")
 
 
 def statistics(traced: Symmetries, variables: Any, batches: Iterable[Any], places: Sequence[Place]) -> list[Statistics]:
@@ -129,14 +139,16 @@ def statistics(traced: Symmetries, variables: Any, batches: Iterable[Any], place
       The statistics of each place.
 
     Raises:
-      ValueError: no batch, a batch of another shape, or activations that are not finite, with the place named.
+      ValueError: variables unlike those traced, no batch, a batch of another shape, or activations that are not finite,
+        with the place named.
     """
+    require_variables(traced, variables=variables)
     leaves = [*map(jnp.asarray, jax.tree.leaves(variables))]
     return pooled(by_batch(partial(looker(traced, places), leaves), traced, batches, places))
 
 
 def looker(traced: Symmetries, places: Sequence[Place]) -> Callable[..., Any]:
-    """A function ``(leaves, inputs)``, compiled once: mean and variance of a batch at each place, nothing corrected."""
+    """A function ``(leaves, inputs)``, compiled once: mean and deviation of a batch at each place, uncorrected."""
     run = runner(traced, places)
     return traced.model.once(("look", *places), lambda: jax.jit(lambda leaves, inputs: run(None, leaves, inputs)[0]))
 
@@ -146,7 +158,7 @@ def by_batch(
 ) -> list[tuple[int, list[Statistics]]]:
     """Number of examples of each batch and the moments that ``measure`` gives for it, fetched when all are measured."""
     times, found = [], []
-    for batch in batches:
+    for batch in iterable_batches(batches):
         many, inputs = examples(traced.model.program, batch)
         times.append(many)
         found.append(measure(inputs))
@@ -158,7 +170,7 @@ def by_batch(
 def fetched(times: Sequence[int], found: Sequence[Any], places: Sequence[Place]) -> list[tuple[int, list[Statistics]]]:
     """Number of examples and moments of each batch, from the device; refused by the place where they are not finite."""
     each = [
-        [Statistics(*(np.asarray(array, np.float64) for array in one)) for one in batch]
+        [Statistics(np.asarray(mean, np.float64), np.asarray(deviation, np.float64) ** 2) for mean, deviation in batch]
         for batch in jax.device_get(found)
     ]
     for batch in each:

@@ -33,6 +33,7 @@ class Step(NamedTuple):
       epsilon: that is added to it.
       scaled: bool, where the deviation is corrected at all.
       centre: mean to have; None leaves the mean as it is.
+      rounding: deviations up to this share of the mean are a constant's rounding.
     """
 
     deviation: np.ndarray
@@ -40,22 +41,25 @@ class Step(NamedTuple):
     epsilon: float
     scaled: np.ndarray
     centre: np.ndarray | None
+    rounding: float
 
 
 def step(place: Place, how: Correction, goal: Statistics | None, merged: Any, mode: Mode) -> Step:
     """The correction of one place, before its own mean and variance are known."""
     if how == "reset":
         old = running(place, merged)
-        return Step(np.sqrt(old.var + old.epsilon), old.safe**2, old.epsilon, old.slope != 0, old.bias)
+        return Step(np.sqrt(old.var + old.epsilon), old.safe**2, old.epsilon, old.slope != 0, old.bias, 0.0)
     scaled = np.full(goal.mean.shape, how != "mean")
-    return Step(goal.deviation, np.ones(scaled.shape), _EPSILON[mode], scaled, None if how == "std" else goal.mean)
+    rounding = 2 * float(jnp.finfo(place.value.dtype).eps)
+    centre = None if how == "std" else goal.mean
+    return Step(goal.deviation, np.ones(scaled.shape), _EPSILON[mode], scaled, centre, rounding)
 
 
 def correct(wanted: Step, mean: Any, variance: Any) -> tuple[Any, Any]:
     """Factor and summand (units,) for the mean and variance seen at a place, in the namespace of these."""
     space = np if isinstance(variance, np.ndarray) else jnp
     seen = variance / wanted.scale + wanted.epsilon
-    fine = wanted.scaled & (seen > 0)
+    fine = wanted.scaled & (seen > (wanted.rounding * mean) ** 2)
     factor = space.where(fine, wanted.deviation / space.sqrt(space.where(fine, seen, 1.0)), 1.0)
     return factor, (mean if wanted.centre is None else wanted.centre) - factor * mean
 

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from symjax import channels as hand
+from symjax.channels.layout import labels
 from symjax.groups import algebra_shape, exponential
 from symjax.symmetry import Symmetry, compose
-from symjax.tracing.action import leaf_paths, mix, rescale
-from symjax.tracing.describe import Linear, Path, Place, Scaling, Term
+from symjax.tracing.action import leaf_paths, mix, positions, rescale
+from symjax.tracing.describe import Digit, Linear, Path, Place, Scaling, Span, Term
 from symjax.tracing.found import Symmetries
 from symjax.tracing.translate import directions
 
@@ -23,8 +24,8 @@ def channels(found: Symmetries) -> dict[str, hand.Channel]:
 
     A class is a channel; what its permutations may depend on are its batch indices. Left out are scalings whose
     coordinates have mean zero, matrices that act behind a gain or fix the vector of ones, families over two classes of
-    which neither depends on the other, and classes inside a stack of layers, whose entries a channel cannot tell apart:
-    :attr:`Symmetries.symmetry` has them all.
+    which neither depends on the other, and classes whose entries a channel cannot tell apart, as those inside a stack
+    of layers: :attr:`Symmetries.symmetry` has them all.
 
     The names within a channel are "rescale" (or "scale" where it holds up to epsilon), "flip" and "mix", numbered from
     the second of a kind on. What the table calls "all", a single number over no class, belongs to the first channel.
@@ -38,6 +39,7 @@ def channels(found: Symmetries) -> dict[str, hand.Channel]:
       Class name -> :class:`symjax.channels.Channel`.
     """
     stacked = {name for name, one in found.classes.items() if any(site.lead is not None for site in one.sites)}
+    stacked |= {name for name in found.permutations if name not in stacked and not _described(found, name)}
     batches = {
         name: tuple(other for other, _ in batch) for name, batch in found.permutations.items() if name not in stacked
     }
@@ -98,14 +100,38 @@ def _number(term: Term) -> float:
     return float(term.degree)
 
 
+def _cut(place: Place, axis: int) -> Iterable[tuple[tuple[Digit, ...], dict[str, Any], int, int]]:
+    """The runs of a span's digits that lie side by side, the outermost first: segments before one, start and extent.
+
+    The axis, cut by the segments, is read as (outer, stride); the run holds ``extent`` entries of each stride from its
+    start on. The axis of a flattened concatenation is (position, stride), in which each part is a run of its own.
+    """
+    span, length = place.spans[axis], place.shape[axis]
+    within, outer, offset, run = (), 1, span.offset, []
+    for number, digit in enumerate(span.digits, 1):
+        run.append(digit)
+        if any(digit.stride == inner.size * inner.stride for inner in span.digits[number : number + 1]):
+            continue
+        extent = run[0].size * run[0].stride
+        start = min(offset, length // outer - extent)  # what is left of the offset lies within a stride
+        yield tuple(run), {"outer": outer, "within": within}, start, extent
+        if (start, extent) != (0, length // outer):
+            within, outer, length = (*within, hand.Segment(start, extent, outer)), 1, extent
+        outer, offset, run = outer * extent // digit.stride, offset - start, []
+
+
 def _block(place: Place, axis: int, digit: int) -> dict[str, Any]:
-    """Where one digit of a span runs: the segment of the axis first, then outer and inner factors."""
-    span = place.spans[axis]
-    length = int(np.prod([each.size for each in span.digits]))
-    unit = span.digits[digit]
-    outer = length // (unit.size * unit.stride)
-    within = () if span.offset == 0 and length == place.shape[axis] else (hand.Segment(span.offset, length),)
-    return {"axis": axis, "outer": outer, "inner": unit.stride, "within": within}
+    """Where one digit of a span runs: the segments of the axis first, then outer and inner factors."""
+    unit = place.spans[axis].digits[digit]
+    for run, levels, start, extent in _cut(place, axis):
+        if unit in run:
+            outer, within, length = levels["outer"], levels["within"], place.shape[axis]
+            length = within[-1].size if within else length
+            if (start, extent) != (0, length // outer):
+                within, outer = (*within, hand.Segment(start, extent, outer)), 1
+            outer *= extent // (unit.size * unit.stride)
+            return {"axis": axis, "outer": outer, "inner": unit.stride, "within": within}
+    raise AssertionError("a digit is in one of the runs of its span")
 
 
 def _site(place: Place, where: dict[str, tuple[int, int]], name: str, batch: Iterable[str]) -> hand.Site:
@@ -126,6 +152,31 @@ def _sites(found: Symmetries, name: str, batch: tuple[str, ...]) -> Iterable[han
                         yield _site(place, _digits(place) | {name: (axis, k)}, name, batch)
 
 
+def _described(found: Symmetries, name: str) -> bool:
+    """Whether the sites of a class hold its units and nothing else, also where other units lie between them."""
+    for layout in found.model.layouts:
+        for axis, column in enumerate(layout.columns):
+            held = [(span, k) for span in column for k, digit in enumerate(span.digits) if digit.name == name]
+            if any(_gaps(span) for span, _ in held):
+                wanted = np.full(layout.shape[axis], -1)
+                for span, k in held:
+                    rows = np.moveaxis(positions(span), k, 0)
+                    wanted[rows] = np.arange(len(rows)).reshape((-1,) + (1,) * (rows.ndim - 1))
+                seen = np.full_like(wanted, -1)
+                for span, k in held:
+                    block = _block(Place(layout.path, (span,), layout.shape[axis : axis + 1]), 0, k)
+                    label = labels(hand.Block(**block), span.digits[k].size, layout.shape[axis]).label
+                    seen = np.where(label >= 0, label, seen)
+                if not np.array_equal(seen, wanted):
+                    return False
+    return True
+
+
+def _gaps(span: Span) -> bool:
+    strides = [digit.stride for digit in span.digits]
+    return strides != [digit.size * digit.stride for digit in span.digits[1:]] + [1] * bool(strides)
+
+
 def _term_site(term: Term, over: tuple[str, ...], name: str, batch: tuple[str, ...]) -> hand.Site:
     place = term.place
     if not over:
@@ -137,10 +188,16 @@ def _term_site(term: Term, over: tuple[str, ...], name: str, batch: tuple[str, .
 
 def _cuts(place: Place, held: Any) -> tuple[hand.Block, ...]:
     cuts = []
-    for axis, span in enumerate(place.spans):
-        length = int(np.prod([digit.size for digit in span.digits]))
-        if axis not in held and length != place.shape[axis]:
-            cuts.append(hand.Block(axis, offset=span.offset, size=length))
+    for axis, length in enumerate(place.shape):
+        if axis in held:
+            continue
+        runs = [*_cut(place, axis)]
+        if not runs and length > 1:
+            cuts.append(hand.Block(axis, offset=place.spans[axis].offset, size=1))
+        for run, levels, start, extent in runs[-1:]:
+            if len(runs) > 1 or (start, extent) != (0, length):
+                inner = run[-1].stride
+                cuts.append(hand.Block(axis, offset=start, size=extent // inner, inner=inner, **levels))
     return tuple(cuts)
 
 

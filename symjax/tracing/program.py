@@ -203,6 +203,14 @@ class _Builder:
         rows = [self.bind(jax.lax.broadcast_in_dim_p, [value], params) for value in values]
         return rows[0] if len(rows) == 1 else self.bind(jax.lax.concatenate_p, rows, {"dimension": axis})
 
+    def reshape(self, eqn: Any, inputs: list[Value]) -> list[Value]:
+        """Transpose first where the reshape reads the axes in another order, as a vmapped convolution's does."""
+        order = eqn.params["dimensions"]
+        if order is None:
+            return self.emit(eqn, inputs)
+        moved = self.bind(jax.lax.transpose_p, inputs, {"permutation": tuple(order)})
+        return self.bind_many(jax.lax.reshape_p, [moved], {**eqn.params, "dimensions": None})
+
     def tile(self, value: Value, reps: tuple[int, ...]) -> Value:
         """Repeat along each axis: a broadcast along a new axis outside of it, and a reshape."""
         reps = (1,) * (len(value.shape) - len(reps)) + tuple(reps)
@@ -239,6 +247,7 @@ _INLINE: dict[str, Callable[..., list[Value]]] = {
     **dict.fromkeys(_CALLS, _Builder.call),
     "cond": _Builder.cond,
     "optimization_barrier": lambda _, __, inputs: inputs,
+    "reshape": _Builder.reshape,
     "scan": _Builder.scan,
     "stack": lambda builder, eqn, inputs: [builder.stack(inputs, eqn.params["axis"])],
     "tile": lambda builder, eqn, inputs: [builder.tile(inputs[0], eqn.params["reps"])],

@@ -135,3 +135,43 @@ def test_a_model_without_a_continuous_symmetry_has_no_flow() -> None:
     found = symmetries(lambda v, x: jax.nn.gelu(x @ v["w"]) @ v["v"], variables, jnp.ones((5, 2)))
     with pytest.raises(ValueError, match="no continuous symmetry"):
         _ = found.symmetry
+
+
+def _flattened(v: dict, x: Any) -> Any:
+    both = jnp.concatenate([jax.nn.relu(x @ v["a"]), jax.nn.relu(x @ v["b"])], -1)
+    return both.reshape(x.shape[0], -1) @ v["out"]
+
+
+def _beside(v: dict, x: Any) -> Any:
+    both = jnp.concatenate([jax.nn.relu(x @ v["a"]), jax.nn.relu(x @ v["b"])], -1).reshape(x.shape[0], -1)
+    return jnp.concatenate([jax.nn.relu(x[:, 0] @ v["c"]), both], -1) @ v["last"]
+
+
+def _fused(v: dict, x: Any) -> Any:
+    query, key, value = jnp.moveaxis((x @ v["fused"]).reshape(*x.shape[:2], 2, 3, 4), 3, 0)
+    weights = jax.nn.softmax(jnp.einsum("nthd,nshd->nhts", query, key), -1)
+    return jnp.einsum("nhts,nshd->nthd", weights, value).reshape(*x.shape[:2], 8) @ v["from_heads"]
+
+
+@pytest.mark.parametrize(
+    ("apply", "shapes"),
+    [
+        (_flattened, {"a": (2, 3), "b": (2, 4), "out": (35, 2)}),
+        (_beside, {"a": (2, 3), "b": (2, 4), "c": (2, 3), "last": (38, 2)}),
+        (_fused, {"fused": (2, 24), "from_heads": (8, 2)}),
+    ],
+)
+def test_units_that_stand_in_strides_with_others_between_them(apply: Any, shapes: dict) -> None:
+    """A concatenation that is flattened with its positions, or heads of queries, keys and values, are strided."""
+    random = np.random.default_rng(0)
+    v, x = {name: random.normal(size=shape) for name, shape in shapes.items()}, random.normal(size=(1, 5, 2))
+    found, before = symmetries(apply, v, x).channels, apply(v, x)
+    for name, one in found.items():
+        shape = (*one.batch, one.size)
+        perm = random.permuted(np.broadcast_to(np.arange(one.size), shape), axis=-1)
+        moved = channels.permute({name: perm}, v, found)
+        for scaling in one.scalings:
+            factors = {name: {scaling.name: random.normal(size=one.extent(scaling))}}
+            moved = channels.rescale(factors, moved, found)
+        np.testing.assert_allclose(apply(moved, x), before, rtol=0, atol=1e-13)
+    assert sum(np.prod((*one.batch, one.size)) for one in found.values()) in (7, 10)
