@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,11 +11,12 @@ from papers.common.cli import main
 from papers.common.finished import load_json
 from papers.relu_equivariance.groups import PROG, GroupsConfig, entry, presets
 from papers.relu_equivariance.networks.config import TrainConfig
+from papers.relu_equivariance.pairs.stage import Stage
 from papers.relu_equivariance.turns_and_flips import EXPERIMENT
 from papers.relu_equivariance.turns_and_flips.elements import ELEMENTS, SQUARE, SUBGROUPS, table
 from papers.relu_equivariance.turns_and_flips.measure import Row
 from papers.relu_equivariance.turns_and_flips.merges import Merges, element_barriers, orbit_sizes, whole_barriers
-from papers.relu_equivariance.turns_and_flips.scene import moved
+from papers.relu_equivariance.turns_and_flips.scene import moved, whole_orbits
 from symjax.matching import GroupMatching
 
 SETTING = Setting("", "", "command", {"device": "cpu", "versions": {}, "commit": None}, True)
@@ -76,6 +78,13 @@ def test_barriers_are_against_the_ends_that_were_merged_and_orbits_are_counted()
     np.testing.assert_allclose(whole_barriers(merges), 1 - 0.76 / np.array(whole))
     swaps = GroupMatching({"layer": np.array([[0, 1, 2, 3, 4], [1, 0, 2, 4, 3]])}, {}, {}, {}, {})
     assert orbit_sizes(swaps).tolist() == [[1, 4, 0, 0]]
+
+
+def test_a_batch_holds_whole_orbits():
+    images = np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32)
+    both = jnp.concatenate([images, images[:, :, ::-1]])
+    (batch,) = whole_orbits(Stage(None, None, None, (both,), (), None)).batches
+    np.testing.assert_array_equal(batch, np.concatenate([moved(images, g) for g in range(SQUARE.order)]))
 
 
 def test_claims_and_the_picture_say_what_the_numbers_say():
