@@ -316,6 +316,10 @@ def test_means_alone_and_biases_alone_are_what_a_hand_computes() -> None:
         ends, inside = [np.maximum(end, 0) for end in ends], np.maximum(inside + wanted, 0)
     _close(means["last"], merged["last"], 0)
     deviations = repair(found, merged, a, b, [jnp.asarray(x)], correction="std", alpha=alpha).variables
-    first = [x @ np.asarray(v["kernel0"]) + np.asarray(v["bias0"]) for v in (deviations, merged, a, b)]
-    _close(first[0].mean(0), first[1].mean(0))
-    _close(first[0].std(0), 0.75 * first[2].std(0) + 0.25 * first[3].std(0))
+    inside = [np.maximum(x @ np.asarray(v["kernel0"]) + np.asarray(v["bias0"]), 0) for v in (deviations, a, b)]
+    second = [
+        h @ np.asarray(v["kernel1"]) + np.asarray(v["bias1"])
+        for h, v in zip((inside[0], *inside), (deviations, merged, a, b), strict=True)
+    ]
+    _close(second[0].mean(0), second[1].mean(0))
+    _close(second[0].std(0), 0.75 * second[2].std(0) + 0.25 * second[3].std(0))
