@@ -14,7 +14,7 @@ class Assignment(NamedTuple):
       element: integers (n,), unit ``element[i]`` of the second network stands at place ``i``; or a matrix (n, n).
       value: the sum of the scores matched.
       lost: how much less that is than the best without the constraint.
-      signs: array (n,) of +1 and -1; None where signs were not sought.
+      signs: array (n,) of +1 and -1, (signs, n) for several signs of a unit; None where signs were not sought.
     """
 
     element: np.ndarray

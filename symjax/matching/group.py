@@ -93,7 +93,7 @@ def match_group(
     require_some(places, unmatched)
     neutral = neutral_element(table)
     moments = cross_moments(traced, images[neutral], images, batches, places)
-    matching, plain = GroupMatching({}, {}, {}, {}, channels), Group("permutation", "", ())
+    matching, plain = GroupMatching({}, {}, {}, {}, channels), Group("permutation", (), ())
     for name in places:
         scores = [score_of(one[name], plain, channels[name], epsilon).plain[0, :, 0] for one in moments]
         best = assign_homomorphism(scores, table)

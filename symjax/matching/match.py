@@ -171,12 +171,12 @@ def require_some(channels: Mapping[str, Any], unmatched: Mapping[str, str]) -> N
 def _correlated(matching: Matching, moments: Mapping[str, Sequence[Moments]], scores: Mapping[str, Score]) -> Matching:
     for name, each in moments.items():
         n = scores[name].plain.shape[0] * scores[name].plain.shape[1]
-        total = (scores[name].plain + scores[name].signed).reshape(n, n) / len(each)
-        matching.correlations[name] = total
+        plain, signed = scores[name].plain.reshape(n, n), scores[name].signed.reshape(-1, n, n)
+        matching.correlations[name] = (plain + signed.sum(0)) / len(each)
         element = matching.permutations.get(name)
         if element is not None and element.shape == (n,):
-            pairs = total[np.arange(n), element]
-            matching.matched[name] = np.abs(pairs) if name in matching.signs else pairs
+            under = (plain + np.abs(signed).sum(0)) / len(each)
+            matching.matched[name] = under[np.arange(n), element]
         matching.dead[name] = tuple(
             np.flatnonzero(np.all([dead_units(one[which], one[2 + which]) for one in each], 0)) for which in (0, 1)
         )

@@ -24,7 +24,7 @@ class Matching(NamedTuple):
       mixings: class -> name of the linear group -> matrices (*batch, size, size).
       correlations: class -> array (n, n) of the first network's units against the second one's, the mean over the
         places where the class is read; n counts the batch indices too. Empty for matching by weights.
-      matched: class -> array (size,), the correlation of each matched pair, under its sign; of permutations only.
+      matched: class -> array (size,), the correlation of each matched pair, under its signs; of permutations only.
       value: class -> the sum of the scores matched.
       lost: class -> how much less that is than without the constraint.
       dead: class -> (units of the first network, units of the second) that say the same on every input at every
@@ -62,11 +62,11 @@ def describe(
         stacked = np.stack([one.element for one in each])
         element = stacked.reshape(*channel.batch, *stacked.shape[1:]) if group.over else stacked[0]
         if group.kind == "orthogonal":
-            matching.mixings[name] = {group.part: element}
+            matching.mixings[name] = {group.parts[0]: element}
         else:
             matching.permutations[name] = element
         if each[0].signs is not None:
-            matching.signs[name] = {group.part: each[0].signs}
+            matching.signs[name] = dict(zip(group.parts, each[0].signs, strict=True))
         matching.value[name] = sum(one.value for one in each)
         matching.lost[name] = sum(one.lost for one in each)
     return matching

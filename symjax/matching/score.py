@@ -21,33 +21,35 @@ class Group(NamedTuple):
 
     Attributes:
       kind: permutations, with signs, or orthogonal matrices.
-      part: name of the channel's sign or linear group; empty for permutations.
+      parts: names of the channel's signs, or of its linear group; none for permutations.
       over: the batch indices on which the element depends.
-      negated: numbers of the places that a sign of the unit negates.
+      negated: for each sign the numbers of the places that it negates; no place is negated by two.
     """
 
     kind: Kind
-    part: str
+    parts: tuple[str, ...]
     over: tuple[int, ...]
-    negated: frozenset[int] = frozenset()
+    negated: tuple[frozenset[int], ...] = ()
 
 
 class Score(NamedTuple):
-    """Scores (batch, units, batch, units) of pairs: those that a sign leaves, and those that it negates."""
+    """Scores of pairs (batch, units, batch, units): what signs leave, and (signs, ...) what each of them negates."""
 
     plain: np.ndarray
     signed: np.ndarray
 
     def block(self, first: int, second: int) -> "Score":
         """Of one setting of the first network's batch indices against one of the second's."""
-        return Score(self.plain[first, :, second], self.signed[first, :, second])
+        return Score(self.plain[first, :, second], self.signed[:, first, :, second])
 
 
 def group_of(channel: Channel, reads: Sequence[Read]) -> Group:
     """The group in which a channel's units are matched.
 
-    Matrices where the channel has a linear group, by its orthogonal elements; signs where one of its signs negates what
-    a reader multiplies; permutations else.
+    Matrices where the channel has a linear group, by its orthogonal elements; signs where one of its signs, or several
+    (each LayerNorm that reads a stream has one), negate what readers multiply; permutations else. A sign that no reader
+    shows (of a unit whose absolute value is taken, of a kernel and the gain behind it) is left as it is, and so is one
+    sign of all units together.
 
     Source: this library's own.
     """
@@ -55,15 +57,18 @@ def group_of(channel: Channel, reads: Sequence[Read]) -> Group:
     for mixing in channel.mixings:
         over = every if mixing.over is None else tuple(i % len(every) for i in mixing.over)
         if channel.size > 1 and over in ((), every):
-            return Group("orthogonal", mixing.name, over)
+            return Group("orthogonal", (mixing.name,), over)
+    negated: dict[str, frozenset[int]] = {}
     for sign in channel.signs:
         if tuple(i % (len(every) + 1) for i in sign.over) == (len(every),):
             paths = {site.path for site in sign.sites}
-            negated = frozenset(number for number, read in enumerate(reads) if read.reader in paths)
-            if negated:
-                return Group("signed", sign.name, (), negated)
+            here = frozenset(number for number, read in enumerate(reads) if read.reader in paths)
+            if here and not any(here & there for there in negated.values()):
+                negated[sign.name] = here
+    if negated:
+        return Group("signed", tuple(negated), (), tuple(negated.values()))
     whole = all(None not in (site.batch or (None,) * len(every)) for site in channel.sites)
-    return Group("permutation", "", every if every and whole else ())
+    return Group("permutation", (), every if every and whole else ())
 
 
 def correlation(moments: Moments, epsilon: float = 0.0, rigid: bool = False) -> np.ndarray:
@@ -105,9 +110,9 @@ def solve(score: Score, group: Group, constraint: Constraint = "none") -> Assign
     if group.kind == "orthogonal":
         return assign_orthogonal(score.plain)
     if group.kind == "signed":
-        both = score.plain + np.abs(score.signed)
+        both = score.plain + np.abs(score.signed).sum(0)
         best = _assigned(both, constraint)
-        matched = score.signed[np.arange(len(both)), best.element]
+        matched = score.signed[:, np.arange(len(both)), best.element]
         return best._replace(signs=np.where(matched < 0, -1.0, 1.0))
     return _assigned(score.plain, constraint)
 

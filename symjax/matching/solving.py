@@ -14,14 +14,17 @@ __all__ = ["outer_classes", "score_of", "solve_all", "within_batch"]
 
 def score_of(moments: Sequence[Moments], group: Group, channel: Channel, epsilon: float) -> Score:
     """Scores of a class: correlations added over its places."""
-    parts = [np.zeros((), float), np.zeros((), float)]
-    for number, one in enumerate(moments):
-        negated = number in group.negated
-        parts[negated] = parts[negated] + correlation(one, epsilon, group.kind == "orthogonal")
     batch = int(np.prod(channel.batch, dtype=int))
     shape = (batch, channel.size, batch, channel.size)
-    flat = (batch * channel.size,) * 2
-    return Score(*(np.broadcast_to(part, flat).reshape(shape) for part in parts))
+    plain, signed = np.zeros(shape), np.zeros((len(group.negated), *shape))
+    for number, one in enumerate(moments):
+        found = correlation(one, epsilon, group.kind == "orthogonal").reshape(shape)
+        which = [sign for sign, places in enumerate(group.negated) if number in places]
+        if which:
+            signed[which[0]] += found
+        else:
+            plain += found
+    return Score(plain, signed)
 
 
 def solve_all(
@@ -79,7 +82,7 @@ def _outer(
         for first in range(count):
             for second in range(count):
                 values[first, second] += solve(scores[other].block(first, second), groups[other]).value
-    return solve(Score(values, np.zeros_like(values)), Group("permutation", "", ()), constraint)
+    return solve(Score(values, np.zeros((0, count, count))), Group("permutation", (), ()), constraint)
 
 
 def within_batch(score: Score, group: Group, channel: Channel, order: np.ndarray | None) -> list[Assignment]:

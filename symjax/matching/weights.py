@@ -87,7 +87,7 @@ def match_weights(
 
 def _unmoved(channel: Channel, group: Group) -> list[Assignment]:
     element = np.eye(channel.size) if group.kind == "orthogonal" else np.arange(channel.size)
-    signs = np.ones(channel.size) if group.kind == "signed" else None
+    signs = np.ones((len(group.parts), channel.size)) if group.kind == "signed" else None
     return [Assignment(element, 0.0, 0.0, signs)] * prod(channel.batch[i] for i in group.over)
 
 
@@ -100,7 +100,7 @@ def weight_score(a: Leaves, b: Leaves, channel: Channel, group: Group, cosine: b
       a: leaves of the first network by path.
       b: leaves of the second one, its other classes in the first one's order.
       channel: the class.
-      group: its group; a sign's sites are added apart.
+      group: its group; each sign's sites are added apart, those that two signs share are left out.
       cosine: divide by the norms, of all units together for matrices.
 
     Returns:
@@ -108,23 +108,31 @@ def weight_score(a: Leaves, b: Leaves, channel: Channel, group: Group, cosine: b
     """
     count = prod(channel.batch)
     shape = (count, channel.size, count, channel.size)
-    negated = {site for sign in channel.signs if sign.name == group.part for site in sign.sites}
-    negated = {(site.path, site.axis) for site in negated} if group.kind == "signed" else set()
-    parts, norms = [np.zeros(shape), np.zeros(shape)], [np.zeros((count, channel.size)) for _ in range(2)]
+    signs = [sign for sign in channel.signs if sign.name in group.parts] if group.kind == "signed" else []
+    negated: dict[tuple[Path, int | None], list[int]] = {}
+    for sign in signs:
+        for place in {(site.path, site.axis) for site in sign.sites}:
+            negated.setdefault(place, []).append(group.parts.index(sign.name))
+    plain, signed = np.zeros(shape), np.zeros((len(signs), *shape))
+    norms = [np.zeros((count, channel.size)) for _ in range(2)]
     for site in channel.sites:
         if site.path[:1] == ("batch_stats",):  # what was measured is no weight
             continue
         rows = [_rows(leaves[site.path], site, channel) for leaves in (a, b)]
         here = tuple(2 * [rows[0].shape[1] // channel.size, channel.size])
         product = (rows[0].T @ rows[1]).reshape(here)
-        parts[(site.path, site.axis) in negated] += np.broadcast_to(product, shape)
+        which = negated.get((site.path, site.axis), [])
+        if len(which) > 1:
+            continue
+        (signed[which[0]] if which else plain)[...] += np.broadcast_to(product, shape)
         for norm, one in zip(norms, rows, strict=True):
             norm += np.sum(one**2, 0).reshape(-1, channel.size)
     if cosine:
         sizes = [np.sqrt(norm.sum()) if group.kind == "orthogonal" else np.sqrt(norm) for norm in norms]
         both = np.asarray(np.multiply.outer(*sizes))
-        parts = [np.divide(part, both, out=np.zeros(shape), where=np.broadcast_to(both > 0, shape)) for part in parts]
-    return Score(*parts)
+        both = np.where(both > 0, both, np.inf)  # nothing is like a unit without weights
+        plain, signed = plain / both, signed / both
+    return Score(plain, signed)
 
 
 def _arrays(variables: Any) -> Leaves:

@@ -239,3 +239,35 @@ def test_matching_layer_after_layer_is_matching_in_one_pass(convolutional: Case)
         moved = aligned(step, moved)
     again = match(found, variables, moved, [x]).permutations
     assert all(np.array_equal(perm, np.arange(len(perm))) for perm in again.values())
+
+
+def _normed(variables: Any, x: jax.Array) -> jax.Array:
+    """A stream that two LayerNorms read, each with a gain whose signs the kernel behind it absorbs."""
+    stream = x @ variables["in"]
+    for layer in variables["layers"]:
+        centred = stream - stream.mean(-1, keepdims=True)
+        units = layer["gain"][None] * centred / jnp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+        stream = stream + jax.nn.gelu((units + layer["shift"][None]) @ layer["reads"]) @ layer["writes"]
+    return stream @ variables["out"]
+
+
+def test_each_layer_norm_of_a_stream_has_signs_of_its_own() -> None:
+    rng = np.random.default_rng(11)
+    layer = {"gain": (6,), "shift": (6,), "reads": (6, 5), "writes": (5, 6)}
+    shapes = {"in": (3, 6), "layers": [layer, layer], "out": (6, 2)}
+    variables = jax.tree.map(lambda one: jnp.asarray(rng.normal(size=one)), shapes, is_leaf=lambda s: type(s) is tuple)
+    x = jnp.asarray(rng.normal(size=(40, 3)))
+    found = symmetries(_normed, variables, x[:1])
+    stream, signed = next((name, one.signs[:2]) for name, one in found.channels.items() if one.signs)
+    _, other = _permuted(found, variables, 12)
+    signs = {sign.name: rng.choice([-1.0, 1.0], 6) for sign in signed}
+    other = acting.flip({stream: signs}, other, found.channels)
+    np.testing.assert_allclose(_normed(other, x), _normed(variables, x), atol=1e-12)
+    for method in ("activations", "weights", "dual"):
+        matching = match(found, variables, other, [x], method=method)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12),
+            aligned(matching, other),
+            jax.tree.map(jnp.asarray, variables),
+        )
+    assert matching.matched[stream].min() > 1 - 1e-12 and set(matching.signs[stream]) == set(signs)
