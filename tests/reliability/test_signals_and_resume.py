@@ -81,6 +81,7 @@ def resume_as_printed(words, out, cache):
     return finish(process)
 
 
+@pytest.mark.slow
 def test_terminated_and_resumed(tmp_path):
     """One process is sent SIGTERM, the printed command is run, and the run is complete."""
     out, cache = tmp_path / "run", tmp_path / "cache"

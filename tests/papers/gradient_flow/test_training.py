@@ -199,6 +199,7 @@ def test_the_run_opens_in_one_line_as_the_network_that_was_evaluated(whole):
     assert np.mean(found) == pytest.approx(network.arrays["test_top1"][-1])
 
 
+@pytest.mark.slow
 def test_adam_breaks_the_charges_of_the_cifar_network_at_first_order(tmp_path):
     config = TrainConfig(network="cifar", limit=40, batch_size=20, epochs=2)
     arrays = run(config, tmp_path / "run")
