@@ -6,6 +6,7 @@ objects are refused by a sentence that names the argument. Floating dtypes are k
 them are made in :func:`accumulation_dtype`.
 """
 
+import math
 import operator
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "accurate_array",
     "accurate_arrays",
     "accurate_tree",
+    "finite_number",
     "floating_array",
     "floating_tree",
     "inner_product",
@@ -241,6 +243,24 @@ def scalar(name: str, value: Any) -> float:
         if floating_array(name, value).size != 1:
             raise ValueError(f"{name} has shape {np.shape(value)}, but must be one number")
     return float(np.asarray(value).item())
+
+
+def finite_number(name: str, value: Any) -> float:
+    """Read one real number as :func:`scalar` does, and refuse what is not finite.
+
+    Source: this library's bookkeeping.
+
+    Raises:
+      ValueError: anything else.
+
+    Example:
+      >>> finite_number("alpha", 0.5)
+      0.5
+    """
+    number = scalar(name, value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {number}, but must be finite")
+    return number
 
 
 def whole_number(name: str, value: Any, least: int) -> int:

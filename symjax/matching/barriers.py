@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from symjax.arguments import scalar, whole_number
+from symjax.arguments import finite_number, scalar, whole_number
 
 __all__ = ["Barrier", "barrier", "highest_barrier"]
 
@@ -70,9 +70,7 @@ def barrier(
     scores = np.stack(_same(first=first, second=second, middle=middle))
     if kind != "loss" and (scores.min() < 0 or scores.max() > 1):
         raise ValueError("accuracies must lie between 0 and 1; for losses take kind='loss'")
-    alpha, confidence = scalar("alpha", alpha), scalar("confidence", confidence)
-    if not np.isfinite(alpha):
-        raise ValueError(f"alpha is {alpha}, but must be finite")
+    alpha, confidence = finite_number("alpha", alpha), scalar("confidence", confidence)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}, but must lie between 0 and 1")
     rng, n = np.random.default_rng(seed), scores.shape[1]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from symjax.arguments import accumulation_dtype, require_same_shapes, scalar
+from symjax.arguments import accumulation_dtype, finite_number, require_same_shapes
 from symjax.channels import Channel, flip, mix, permute
 from symjax.matching.assignment import Assignment
 from symjax.matching.score import Group
@@ -120,9 +120,7 @@ def merge(variables_a: Any, variables_b: Any, alpha: float = 0.5) -> Any:
       [0.5 3. ]
     """
     require_same_shapes("variables_b", variables_b, "variables_a", variables_a)
-    alpha = scalar("alpha", alpha)
-    if not np.isfinite(alpha):
-        raise ValueError(f"alpha is {alpha}, but must be finite")
+    alpha = finite_number("alpha", alpha)
 
     def between(a: Any, b: Any) -> jax.Array:
         a, b = jnp.asarray(a), jnp.asarray(b)

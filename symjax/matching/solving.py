@@ -16,15 +16,11 @@ def score_of(moments: Sequence[Moments], group: Group, channel: Channel, epsilon
     """Scores of a class: correlations added over its places."""
     batch = int(np.prod(channel.batch, dtype=int))
     shape = (batch, channel.size, batch, channel.size)
-    plain, signed = np.zeros(shape), np.zeros((len(group.negated), *shape))
+    parts = np.zeros((1 + len(group.negated), *shape))  # what no sign negates, then what each does
     for number, one in enumerate(moments):
-        found = correlation(one, epsilon, group.kind == "orthogonal").reshape(shape)
-        which = [sign for sign, places in enumerate(group.negated) if number in places]
-        if which:
-            signed[which[0]] += found
-        else:
-            plain += found
-    return Score(plain, signed)
+        which = next((sign for sign, places in enumerate(group.negated, 1) if number in places), 0)
+        parts[which] += correlation(one, epsilon, group.kind == "orthogonal").reshape(shape)
+    return Score(parts[0], parts[1:])
 
 
 def solve_all(

@@ -108,12 +108,9 @@ def weight_score(a: Leaves, b: Leaves, channel: Channel, group: Group, cosine: b
     """
     count = prod(channel.batch)
     shape = (count, channel.size, count, channel.size)
-    signs = [sign for sign in channel.signs if sign.name in group.parts] if group.kind == "signed" else []
-    negated: dict[tuple[Path, int | None], list[int]] = {}
-    for sign in signs:
-        for place in {(site.path, site.axis) for site in sign.sites}:
-            negated.setdefault(place, []).append(group.parts.index(sign.name))
-    plain, signed = np.zeros(shape), np.zeros((len(signs), *shape))
+    signed = group.parts if group.kind == "signed" else ()
+    held = {sign.name: {(site.path, site.axis) for site in sign.sites} for sign in channel.signs}
+    parts = np.zeros((1 + len(signed), *shape))  # what no sign negates, then what each does
     norms = [np.zeros((count, channel.size)) for _ in range(2)]
     for site in channel.sites:
         if site.path[:1] == ("batch_stats",):  # what was measured is no weight
@@ -121,18 +118,18 @@ def weight_score(a: Leaves, b: Leaves, channel: Channel, group: Group, cosine: b
         rows = [_rows(leaves[site.path], site, channel) for leaves in (a, b)]
         here = tuple(2 * [rows[0].shape[1] // channel.size, channel.size])
         product = (rows[0].T @ rows[1]).reshape(here)
-        which = negated.get((site.path, site.axis), [])
+        which = [number for number, name in enumerate(signed, 1) if (site.path, site.axis) in held[name]] or [0]
         if len(which) > 1:
             continue
-        (signed[which[0]] if which else plain)[...] += np.broadcast_to(product, shape)
+        parts[which[0]] += np.broadcast_to(product, shape)
         for norm, one in zip(norms, rows, strict=True):
             norm += np.sum(one**2, 0).reshape(-1, channel.size)
     if cosine:
         sizes = [np.sqrt(norm.sum()) if group.kind == "orthogonal" else np.sqrt(norm) for norm in norms]
         both = np.asarray(np.multiply.outer(*sizes))
         both = np.where(both > 0, both, np.inf)  # nothing is like a unit without weights
-        plain, signed = plain / both, signed / both
-    return Score(plain, signed)
+        parts = parts / both
+    return Score(parts[0], parts[1:])
 
 
 def _arrays(variables: Any) -> Leaves:

@@ -1,12 +1,11 @@
 """Bias calibration: biases shrunk by as much as merging shrinks what the kernels pass on, without any data."""
 
-from math import isfinite
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from symjax.arguments import accumulation_dtype, scalar
+from symjax.arguments import accumulation_dtype, finite_number
 from symjax.channels import leaf_paths
 from symjax.matching.sites import require_variables
 from symjax.repair.places import Finder
@@ -48,9 +47,7 @@ def calibrate_biases(traced: Symmetries, merged: Any, variables_a: Any, variable
       [1. 1.] [0.5]
     """
     require_variables(traced, merged=merged, variables_a=variables_a, variables_b=variables_b)
-    alpha, heights = scalar("alpha", alpha), bias_heights(traced)
-    if not isfinite(alpha):
-        raise ValueError(f"alpha is {alpha}, but must be finite")
+    alpha, heights = finite_number("alpha", alpha), bias_heights(traced)
     leaves, a, b = (dict(leaf_paths(variables)) for variables in (merged, variables_a, variables_b))
     for path, height in heights.items():
         wide = accumulation_dtype(jnp.result_type(leaves[path]))

@@ -18,7 +18,7 @@ import numpy as np
 
 from papers.common.data.ahead import ahead
 from papers.common.data.folder import Listing, decode
-from papers.common.data.pixels import LARGEST
+from papers.common.data.pixels import central_crop
 from papers.common.errors import UserError
 
 AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
@@ -112,20 +112,12 @@ class CentralCrops:
         return np.stack(images)
 
     def _image(self, row: int) -> np.ndarray:
-        from PIL import Image
-
         name = self.listing.files["test"][row]
-        whole = Image.fromarray(decode(self.listing, name))
-        scale = round(self.size * WHOLE / CROPPED) / min(whole.size)
-        sides = [max(self.size, round(side * scale)) for side in whole.size]
-        if sides[0] * sides[1] > LARGEST:
-            raise UserError(
-                f"{self.listing.root / name} has {whole.width} x {whole.height} pixels, too narrow for a central crop: "
-                "take it out of the folder"
-            )
-        left, top = ((side - self.size) // 2 for side in sides)
-        small = whole.resize(tuple(sides), Image.Resampling.BILINEAR)
-        return np.asarray(small.crop((left, top, left + self.size, top + self.size)))
+        whole = decode(self.listing, name)
+        try:
+            return central_crop(whole, self.size, round(self.size * WHOLE / CROPPED))
+        except ValueError as error:
+            raise UserError(f"{self.listing.root / name} is of no use, {error}: take it out of the folder") from error
 
 
 def require_loader(loader: Loader) -> None:

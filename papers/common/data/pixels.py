@@ -55,6 +55,35 @@ def square(image: np.ndarray) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
+def central_crop(image: np.ndarray, size: int, resize: int) -> np.ndarray:
+    """Resize an image's shorter side, bilinearly, and cut out the central square.
+
+    Args:
+        image: uint8, (height, width, 3).
+        size: side of the result.
+        resize: of the shorter side, at least the size.
+
+    Returns:
+        uint8, (size, size, 3).
+
+    Raises:
+        ValueError: an image so narrow that more than `LARGEST` pixels would be made of it.
+
+    >>> central_crop(np.zeros((4, 8, 3), np.uint8), 2, 2).shape
+    (2, 2, 3)
+    """
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    scale = resize / min(height, width)
+    new = (max(resize, round(width * scale)), max(resize, round(height * scale)))
+    if new[0] * new[1] > LARGEST:
+        raise ValueError(f"it has {width} x {height} pixels, too narrow for a central crop")
+    resized = np.asarray(Image.fromarray(image).resize(new, Image.Resampling.BILINEAR))
+    top, left = ((side - size) // 2 for side in resized.shape[:2])
+    return resized[top : top + size, left : left + size]
+
+
 def area_average(images: np.ndarray, side: int, block: int = 500) -> np.ndarray:
     """Resize square images: each new pixel is the mean of the area that it covers, rounded half up.
 

@@ -168,7 +168,7 @@ def _at_size(
     )
 
 
-def matched(stage: Any, first: Any, second: Any, streams: tuple[str, ...]) -> dict[str, Matching]:
+def matched(stage: _Stage, first: Any, second: Any, streams: tuple[str, ...]) -> dict[str, Matching]:
     """Match the mirror image to the network in every way asked for, from one pass over the photographs seen.
 
     Raises:

@@ -125,18 +125,11 @@ def prepare(file: Path, size: int, resize: int, how: Preparation) -> np.ndarray:
     Raises:
         UserError: no readable photograph, or one far too narrow.
     """
-    from PIL import Image
-
-    image = _decoded(file, read_file(file))
-    height, width = image.shape[:2]
-    if min(height, width) != resize:
-        scale = resize / min(height, width)
-        new = (max(resize, round(width * scale)), max(resize, round(height * scale)))
-        if new[0] * new[1] > pixels.LARGEST:
-            raise UserError(f"{file} has {width} x {height} pixels, too narrow for a central crop: take it out")
-        image = np.asarray(Image.fromarray(image).resize(new, Image.Resampling.BILINEAR))
-    top, left = ((side - size) // 2 for side in image.shape[:2])
-    image = image[top : top + size, left : left + size].astype(np.float32) * np.float32(how.scale)
+    whole = _decoded(file, read_file(file))
+    try:
+        image = pixels.central_crop(whole, size, resize).astype(np.float32) * np.float32(how.scale)
+    except ValueError as error:
+        raise UserError(f"{file} is of no use, {error}: take it out") from error
     image = image[..., ::-1] if how.reverse else image
     return (image - np.float32(how.mean)) / np.float32(how.std)
 
